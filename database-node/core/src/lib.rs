@@ -1,0 +1,1 @@
+//! What PliantDB means by documents, names, revisions, commands and errors.

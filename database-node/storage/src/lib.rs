@@ -1,0 +1,1 @@
+//! The state machine of PliantDB on RocksDB, and the embedded database.
