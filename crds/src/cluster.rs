@@ -34,7 +34,9 @@ pub const MAX_NAME_LENGTH: usize = 40;
     printcolumn(name = "Endpoint", type_ = "string", json_path = ".status.endpoint", description = "Where applications inside the Kubernetes cluster reach the database", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("size(self.metadata.name) <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
-        .message("metadata.name must be at most 40 lower-case letters, digits and hyphens, begin with a letter and not end with a hyphen: Services and pod names are made from it")
+        .message("metadata.name must be at most 40 lower-case letters, digits and hyphens, begin with a letter and not end with a hyphen: Services and pod names are made from it"),
+    validation = Rule::new("!has(self.status) || !has(self.status.volumeSize) || !quantity(self.spec.storage.size).isLessThan(quantity(self.status.volumeSize))")
+        .message("spec.storage.size cannot be smaller than the volumes already are (status.volumeSize): a volume only grows")
 )]
 #[x_kube(
     validation = Rule::new("!(has(self.version) && has(self.image))").message("set version or image, not both: an image already names its version")
@@ -50,7 +52,7 @@ pub struct PliantClusterSpec {
     /// The version of PliantDB that the nodes run, such as 0.1.0. Left out, and without an image: the version
     /// that came with the operator when this spec was last changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$"))]
+    #[schemars(regex(pattern = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"))]
     pub version: Option<String>,
 
     /// The image that the nodes run, instead of the one that the version stands for.
@@ -61,7 +63,8 @@ pub struct PliantClusterSpec {
     /// The volume of each node.
     pub storage: Storage,
 
-    /// The CPU and memory of each node. A change restarts the nodes.
+    /// The CPU and memory of each node. Left out: requests of 100m CPU and 256Mi memory, and a memory limit of
+    /// 512Mi. A change restarts the nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<ComputeResources>,
 

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Affinity, EnvVar, LocalObjectReference, Toleration, TopologySpreadConstraint};
+use k8s_openapi::api::core::v1::{
+    Affinity, EnvVar, LocalObjectReference, Toleration, TopologySpreadConstraint,
+};
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
@@ -10,8 +12,13 @@ use serde::{Deserialize, Serialize};
 pub const RESERVED_LABEL_PREFIXES: [&str; 2] = ["app.kubernetes.io/", "pliantdb.dev/"];
 
 /// Variables that would move the node's data, ports or credentials away from where the operator expects them.
-pub const RESERVED_VARIABLES: [&str; 5] =
-    ["PLIANT_ADMIN_LISTEN", "PLIANT_CONFIG", "PLIANT_DATA", "PLIANT_LISTEN", "PLIANT_TOKEN_FILE"];
+pub const RESERVED_VARIABLES: [&str; 5] = [
+    "PLIANT_ADMIN_LISTEN",
+    "PLIANT_CONFIG",
+    "PLIANT_DATA",
+    "PLIANT_LISTEN",
+    "PLIANT_TOKEN_FILE",
+];
 
 /// Additions to the pods that run the nodes. What is not listed here belongs to the operator.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]

@@ -47,7 +47,11 @@ impl Quantity {
         let suffix = &self.0[digits.len()..];
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
         let fraction_given = digits.contains('.');
-        if whole.is_empty() || whole.len() > 15 || fraction.len() > 3 || (fraction_given && fraction.is_empty()) {
+        if whole.is_empty()
+            || whole.len() > 15
+            || fraction.len() > 3
+            || (fraction_given && fraction.is_empty())
+        {
             return None;
         }
         if !whole.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit()) {
@@ -97,7 +101,11 @@ pub struct InvalidQuantity(pub String);
 
 impl fmt::Display for InvalidQuantity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\" is not a quantity; write a number with an optional unit, such as 10Gi or 500m", self.0)
+        write!(
+            f,
+            "\"{}\" is not a quantity; write a number with an optional unit, such as 10Gi or 500m",
+            self.0
+        )
     }
 }
 
@@ -122,7 +130,19 @@ mod tests {
 
     #[test]
     fn what_is_not_a_quantity_is_refused_by_name() {
-        for text in ["", "Gi", "1 Gi", "-1", "1.", ".5", "1e3", "1gb", "1KiB", "٣", "1234567890123456"] {
+        for text in [
+            "",
+            "Gi",
+            "1 Gi",
+            "-1",
+            "1.",
+            ".5",
+            "1e3",
+            "1gb",
+            "1KiB",
+            "٣",
+            "1234567890123456",
+        ] {
             let error = Quantity(text.into()).milli().expect_err(text);
             assert!(error.to_string().contains(&format!("\"{text}\"")), "{error}");
         }

@@ -6,6 +6,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::Quantity;
+
 /// What the operator last saw of the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -31,6 +33,10 @@ pub struct PliantClusterStatus {
     /// The image that the nodes run, or will run after their next restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+
+    /// The size that every volume has at least been asked for. The spec's size cannot go below it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume_size: Option<Quantity>,
 
     /// Where applications inside the Kubernetes cluster reach the database.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -9,12 +9,22 @@ fn the_checked_in_manifests_are_current() {
     let manifests = pliant_crds::manifests().expect("the manifests can be written");
     for manifest in &manifests {
         let written = std::fs::read_to_string(folder.join(&manifest.file_name)).unwrap_or_default();
-        assert!(written == manifest.yaml, "{} is stale: run `cargo run -p pliant-crds`", manifest.file_name);
+        assert!(
+            written == manifest.yaml,
+            "{} is stale: run `cargo run -p pliant-crds`",
+            manifest.file_name
+        );
     }
     let expected: BTreeSet<_> = manifests.into_iter().map(|manifest| manifest.file_name).collect();
     let present: BTreeSet<_> = std::fs::read_dir(&folder)
         .expect("crds/yaml exists")
-        .map(|entry| entry.expect("a readable entry").file_name().to_string_lossy().into_owned())
+        .map(|entry| {
+            entry
+                .expect("a readable entry")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
         .collect();
     assert_eq!(present, expected, "crds/yaml/ holds exactly the generated files");
 }
@@ -31,7 +41,9 @@ fn every_field_has_a_description() {
 }
 
 fn collect_undescribed(schema: &serde_json::Value, path: &str, missing: &mut Vec<String>) {
-    let Some(properties) = schema["properties"].as_object() else { return };
+    let Some(properties) = schema["properties"].as_object() else {
+        return;
+    };
     for (name, property) in properties {
         let path = format!("{path}.{name}");
         if property["description"].as_str().is_none_or(str::is_empty) && path != ".metadata" {

@@ -1,0 +1,175 @@
+//! How the volumes grow. Pure.
+//!
+//! Kubernetes grows a volume when its claim asks for more. The claim template of a StatefulSet cannot be
+//! changed, so once the claims have grown the StatefulSet is deleted without its pods and made anew.
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::apimachinery::pkg::api::resource;
+use pliant_crds::Quantity;
+
+use super::names;
+
+/// What is to be done about the volumes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The claims that must ask for more.
+    pub grow: Vec<String>,
+    /// The StatefulSet must be made anew to give later claims the new size.
+    pub remake_stateful_set: bool,
+}
+
+/// What is to be done so that every volume has at least the size `desired`.
+pub fn plan(
+    desired: &Quantity,
+    stateful_set: Option<&StatefulSet>,
+    claims: &[PersistentVolumeClaim],
+) -> Plan {
+    let Ok(desired) = desired.milli() else {
+        return Plan::default();
+    };
+    let grow = claims
+        .iter()
+        .filter(|claim| {
+            requested(claim)
+                .and_then(milli)
+                .is_some_and(|size| size < desired)
+        })
+        .filter_map(|claim| claim.metadata.name.clone())
+        .collect();
+    let template = stateful_set
+        .and_then(template_size)
+        .and_then(|size| size.milli().ok());
+    Plan {
+        grow,
+        remake_stateful_set: template.is_some_and(|size| size != desired),
+    }
+}
+
+/// The size in the StatefulSet's claim template.
+pub fn template_size(stateful_set: &StatefulSet) -> Option<Quantity> {
+    let templates = stateful_set.spec.as_ref()?.volume_claim_templates.as_ref()?;
+    let data = templates
+        .iter()
+        .find(|claim| claim.metadata.name.as_deref() == Some(names::DATA_VOLUME))?;
+    requested(data).map(|size| Quantity(size.0.clone()))
+}
+
+/// The size that every volume has at least been asked for, but never more than `desired`: a volume that was
+/// kept from an earlier cluster may be larger, and nothing is wrong with that.
+pub fn asked_for(desired: &Quantity, claims: &[PersistentVolumeClaim]) -> Option<Quantity> {
+    let smallest = claims
+        .iter()
+        .filter_map(requested)
+        .min_by_key(|size| milli(size))?;
+    let larger = milli(smallest) >= desired.milli().ok();
+    Some(if larger {
+        desired.clone()
+    } else {
+        Quantity(smallest.0.clone())
+    })
+}
+
+/// The volumes that have not yet grown to what their claims ask for, in words.
+pub fn growing(claims: &[PersistentVolumeClaim]) -> Option<String> {
+    claims.iter().find_map(|claim| {
+        let requested = requested(claim)?;
+        let has = claim.status.as_ref()?.capacity.as_ref()?.get("storage")?;
+        let name = claim.metadata.name.as_deref().unwrap_or_default();
+        (milli(has)? < milli(requested)?)
+            .then(|| format!("the volume {name} grows from {} to {}", has.0, requested.0))
+    })
+}
+
+fn requested(claim: &PersistentVolumeClaim) -> Option<&resource::Quantity> {
+    claim
+        .spec
+        .as_ref()?
+        .resources
+        .as_ref()?
+        .requests
+        .as_ref()?
+        .get("storage")
+}
+
+fn milli(quantity: &resource::Quantity) -> Option<u128> {
+    Quantity(quantity.0.clone()).milli().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn claim(name: &str, requested: &str, has: &str) -> PersistentVolumeClaim {
+        serde_json::from_value(json!({
+            "metadata": {"name": name},
+            "spec": {"resources": {"requests": {"storage": requested}}},
+            "status": {"capacity": {"storage": has}}
+        }))
+        .expect("a claim")
+    }
+
+    fn stateful_set(size: &str) -> StatefulSet {
+        serde_json::from_value(json!({
+            "metadata": {"name": "shop"},
+            "spec": {
+                "selector": {}, "template": {},
+                "volumeClaimTemplates": [
+                    {"metadata": {"name": "data"}, "spec": {"resources": {"requests": {"storage": size}}}}
+                ]
+            }
+        }))
+        .expect("a StatefulSet")
+    }
+
+    fn size(text: &str) -> Quantity {
+        Quantity(text.into())
+    }
+
+    #[test]
+    fn nothing_happens_while_sizes_agree_whatever_their_notation() {
+        let plan = plan(
+            &size("1024Mi"),
+            Some(&stateful_set("1Gi")),
+            &[claim("data-shop-0", "1Gi", "1Gi")],
+        );
+        assert_eq!(plan, Plan::default());
+    }
+
+    #[test]
+    fn smaller_claims_grow_and_the_stateful_set_is_made_anew() {
+        let claims = [
+            claim("data-shop-0", "1Gi", "1Gi"),
+            claim("data-shop-1", "2Gi", "2Gi"),
+        ];
+        let plan = plan(&size("2Gi"), Some(&stateful_set("1Gi")), &claims);
+        assert_eq!(
+            plan,
+            Plan {
+                grow: vec!["data-shop-0".into()],
+                remake_stateful_set: true
+            }
+        );
+    }
+
+    #[test]
+    fn a_larger_volume_of_an_earlier_cluster_is_kept() {
+        let claims = [claim("data-shop-0", "5Gi", "5Gi")];
+        assert_eq!(
+            plan(&size("1Gi"), Some(&stateful_set("1Gi")), &claims),
+            Plan::default()
+        );
+        assert_eq!(asked_for(&size("1Gi"), &claims), Some(size("1Gi")));
+    }
+
+    #[test]
+    fn growth_is_told_until_it_is_there() {
+        let words = growing(&[claim("data-shop-0", "2Gi", "1Gi")]);
+        assert_eq!(
+            words.as_deref(),
+            Some("the volume data-shop-0 grows from 1Gi to 2Gi")
+        );
+        assert_eq!(growing(&[claim("data-shop-0", "2Gi", "2Gi")]), None);
+    }
+}
