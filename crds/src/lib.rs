@@ -18,7 +18,7 @@ pub use quantity::{InvalidQuantity, Quantity};
 pub use resources::ComputeResources;
 pub use status::{ConditionType, PliantClusterStatus};
 pub use storage::{Retention, Storage};
-pub use yaml::{Manifest, manifests};
+pub use yaml::{MANIFEST_FOLDERS, Manifest, manifests};
 
 /// The API group of every custom resource here.
 pub const GROUP: &str = "pliantdb.dev";

@@ -7,8 +7,11 @@ use anyhow::Context;
 fn main() -> anyhow::Result<()> {
     let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     for manifest in pliant_crds::manifests()? {
-        let path = crate_folder.join("yaml").join(&manifest.file_name);
-        std::fs::write(&path, &manifest.yaml).with_context(|| format!("cannot write {}", path.display()))?;
+        for folder in pliant_crds::MANIFEST_FOLDERS {
+            let path = crate_folder.join(folder).join(&manifest.file_name);
+            std::fs::write(&path, &manifest.yaml)
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
     }
     Ok(())
 }

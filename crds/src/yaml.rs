@@ -8,6 +8,10 @@ use crate::PliantCluster;
 /// The first line of every generated file.
 const HEADER: &str = "# Generated from the Rust types by `cargo run -p pliant-crds`. Do not edit.\n";
 
+/// Where the manifests are kept, seen from this crate's folder: for people and tools, and for the Helm chart,
+/// which can only read below its own folder.
+pub const MANIFEST_FOLDERS: [&str; 2] = ["yaml", "../helm/pliant-operator/files/crds"];
+
 /// One file of `crds/yaml/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
