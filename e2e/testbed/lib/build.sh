@@ -5,7 +5,7 @@
 # folder's name says what it was built from, so an old build is never mistaken.
 program() {
     local key
-    key=$(cd "$HERE/$1" && cat go.mod go.sum ./*.go 2>/dev/null | sha256sum)
+    key=$(find "$HERE/$1" -maxdepth 1 -type f \( -name "go.*" -o -name "*.go" \) | sort | xargs cat | sha256sum)
     echo "$BUILDS/$1-${key:0:12}/$2"
 }
 

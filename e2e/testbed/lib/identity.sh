@@ -44,7 +44,7 @@ allocate_index() {
     exec 7>"$BEDS/.locks/.indexes"
     flock 7
     local i used
-    used=" $(cat "$BEDS"/*/index 2>/dev/null | tr '\n' ' ') "
+    used=" $({ cat "$BEDS"/*/index 2>/dev/null || true; } | tr '\n' ' ') "
     for ((i = 0; i < MAX_BEDS; i++)); do
         [[ $used == *" $i "* ]] && continue
         # Taken by somebody with another cache folder, or by a real network.

@@ -15,7 +15,8 @@ process_started() { # PID: when, in the kernel's ticks
 # we started: a number alone may be another's after a crash or a reboot.
 machine_holder() { # MACHINE
     local pid started boot
-    read -r pid started boot 2>/dev/null <"$STATE/$1/holder" || return 1
+    [[ -f $STATE/$1/holder ]] || return 1
+    read -r pid started boot _ <"$STATE/$1/holder"
     [[ $boot == "$(</proc/sys/kernel/random/boot_id)" && $(process_started "$pid") == "$started" ]] || return 1
     echo "$pid"
 }
@@ -23,11 +24,10 @@ machine_holder() { # MACHINE
 machine_alive() { machine_pid "$1" >/dev/null; } # MACHINE
 
 machine_pid() { # MACHINE: its first process, as seen from here
-    local holder children
-    holder=$(machine_holder "$1") || return 1
-    read -ra children 2>/dev/null <"/proc/$holder/task/$holder/children" || return 1
-    ((${#children[@]})) || return 1
-    echo "${children[0]}"
+    local first
+    machine_holder "$1" >/dev/null || return 1
+    read -r _ _ _ first <"$STATE/$1/holder"
+    [[ -n $first ]] && echo "$first"
 }
 
 # service MACHINE NAME COMMAND...: what the machine runs; $BEFORE is done first.
@@ -51,9 +51,11 @@ machine_start() { # MACHINE
     ) </dev/null >"$STATE/logs/$1.log" 2>&1 &
     pid=$!
     disown "$pid"
-    echo "$pid $(process_started "$pid") $(</proc/sys/kernel/random/boot_id)" >"$dir/holder"
+    pid="$pid $(process_started "$pid") $(</proc/sys/kernel/random/boot_id)"
+    echo "$pid" >"$dir/holder"
     # Its namespaces are there only once its first process says so.
     wait_for 10 "start of machine $1" "$STATE/logs/$1.log" test -e "$dir/booted"
+    echo "$pid $(pgrep -P "${pid%% *}")" >"$dir/holder"
 }
 
 machine_kill() { # MACHINE
