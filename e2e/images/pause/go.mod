@@ -1,0 +1,3 @@
+module pliantdb.dev/images/pause
+
+go 1.26.0
