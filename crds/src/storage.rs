@@ -22,7 +22,7 @@ pub struct Storage {
     )]
     pub size: Quantity,
 
-    /// The storage class of the volumes. Empty or left out: the default class of the Kubernetes cluster.
+    /// The storage class of the volumes. Left out: the default class of the Kubernetes cluster.
     /// It cannot be changed later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
