@@ -50,6 +50,13 @@ pub enum InvalidDocumentId {
 pub struct DocumentId(String);
 
 impl DocumentId {
+    /// The id that spells a 128-bit number the way UUIDs are spelt, for generated ids.
+    #[must_use]
+    pub fn from_u128(bits: u128) -> Self {
+        let hex = format!("{bits:032x}");
+        Self([&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-"))
+    }
+
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -123,6 +130,13 @@ mod tests {
         ] {
             assert_eq!(id.parse::<DocumentId>().unwrap().as_str(), id);
         }
+    }
+
+    #[test]
+    fn spells_generated_ids_like_uuids() {
+        let id = DocumentId::from_u128(0x018f_2a4c_1d30_7000_8000_0000_0000_00ff);
+        assert_eq!(id.as_str(), "018f2a4c-1d30-7000-8000-0000000000ff");
+        assert_eq!(id.as_str().parse(), Ok(id));
     }
 
     #[test]

@@ -3,15 +3,15 @@
 //! Nothing here does I/O, starts a thread, reads a clock or draws a random number: the crate builds for
 //! `wasm32` and the same bytes in give the same bytes out on every node.
 //!
-//! - [`name`]: [`DatabaseName`] and [`CollectionName`]
-//! - [`document_id`]: [`DocumentId`]
-//! - [`body`]: [`Body`], a checked JSON value kept as the bytes that were sent
-//! - [`timestamp`]: [`Timestamp`] and the hybrid logical [`Clock`]
-//! - [`revision`]: [`Revision`], the commit timestamp of the write that made a document
-//! - [`document`]: [`Document`]
-//! - [`slot`]: [`Slot`], [`SlotCount`] and the hash that assigns one
-//! - [`command`]: [`Command`], the only thing that changes state
-//! - [`outcome`]: [`Outcome`] and [`Rejection`], what a command came to
+//! - module [`name`] holds [`DatabaseName`] and [`CollectionName`]
+//! - module [`document_id`] holds [`DocumentId`]
+//! - module [`body`] holds [`Body`], a checked JSON value kept as the bytes that were sent
+//! - module [`timestamp`] holds [`Timestamp`] and the hybrid logical [`Clock`]
+//! - module [`revision`] holds [`Revision`], the commit timestamp of the write that made a document
+//! - module [`document`] holds [`Document`]
+//! - module [`slot`] holds [`Slot`], [`SlotCount`] and the hash that assigns one
+//! - module [`command`] holds [`Command`], the only thing that changes state
+//! - module [`outcome`] holds [`Outcome`] and [`Rejection`], what a command came to
 
 pub mod body;
 pub mod command;
