@@ -21,7 +21,7 @@ impl<S: Send + Sync> FromRequestParts<S> for CollectionPath {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Path((database, collection)) = Path::<(String, String)>::from_request_parts(parts, state)
             .await
-            .map_err(|error| unreadable(&error))?;
+            .map_err(|error| unreadable(parts, &error))?;
         Ok(Self {
             database: parse("database", database)?,
             collection: parse("collection", collection)?,
@@ -39,7 +39,7 @@ impl<S: Send + Sync> FromRequestParts<S> for DocumentPath {
         let Path((database, collection, id)) =
             Path::<(String, String, String)>::from_request_parts(parts, state)
                 .await
-                .map_err(|error| unreadable(&error))?;
+                .map_err(|error| unreadable(parts, &error))?;
         Ok(Self(DocumentAddress {
             database: parse("database", database)?,
             collection: parse("collection", collection)?,
@@ -56,12 +56,9 @@ where
     T::try_from(value.clone()).map_err(|error| Problem::invalid(field, &value, error.to_string()))
 }
 
-fn unreadable(error: &PathRejection) -> Problem {
-    Problem::invalid(
-        "path",
-        "",
-        format!("the path must be percent-encoded UTF-8: {error}"),
-    )
+fn unreadable(parts: &Parts, error: &PathRejection) -> Problem {
+    let detail = format!("the path must be percent-encoded UTF-8: {error}");
+    Problem::invalid("path", parts.uri.path(), detail)
 }
 
 /// The parameters of a query, each of which must be one of `known` and appear once.

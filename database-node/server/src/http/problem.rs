@@ -9,7 +9,8 @@ use axum::response::{IntoResponse, Response};
 use pliantdb_core::{Rejection, shorten};
 use pliantdb_storage::StorageError;
 use pliantdb_storage::store::StoreError;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 /// What the names of problems are appended to.
 const TYPE_BASE: &str = "https://pliantdb.dev/problems/";
@@ -130,20 +131,34 @@ impl Problem {
     }
 }
 
+/// The JSON of a problem.
+#[derive(Serialize)]
+struct Object {
+    r#type: String,
+    title: &'static str,
+    status: u16,
+    detail: String,
+    #[serde(flatten)]
+    members: Map<String, Value>,
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut object = Map::new();
-        object.insert("type".to_owned(), json!(format!("{TYPE_BASE}{}", self.name)));
-        object.insert("title".to_owned(), json!(self.title));
-        object.insert("status".to_owned(), json!(self.status.as_u16()));
-        object.insert("detail".to_owned(), json!(self.detail));
-        object.extend(
-            self.members
+        let object = Object {
+            r#type: format!("{TYPE_BASE}{}", self.name),
+            title: self.title,
+            status: self.status.as_u16(),
+            detail: self.detail,
+            members: self
+                .members
                 .into_iter()
-                .map(|(name, value)| (name.to_owned(), value)),
-        );
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
+        };
         let content_type = [(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"))];
-        let mut response = (self.status, content_type, Value::Object(object).to_string()).into_response();
+        // Strings and numbers can always be written.
+        let text = serde_json::to_string(&object).unwrap_or_default();
+        let mut response = (self.status, content_type, text).into_response();
         response.headers_mut().extend(self.headers);
         response
     }
