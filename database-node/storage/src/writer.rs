@@ -9,7 +9,7 @@ use pliantdb_core::{Clock, Command, Operation, Outcome};
 
 use crate::disk_space::DiskSpace;
 use crate::error::StorageError;
-use crate::machine::StateMachine;
+use crate::machine::{CommandResult, StateMachine};
 use crate::store::OrderedStore;
 
 /// How many writes can wait for the writer; the next is refused, or blocks its caller.
@@ -111,7 +111,7 @@ impl Writer {
         outcome.recv().map_err(|_| StorageError::Closed)?
     }
 
-    /// The failure of the last commit, if nothing has succeeded since.
+    /// Why writes are refused or fail at the moment.
     pub(crate) fn failure(&self) -> Option<StorageError> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -157,14 +157,14 @@ impl<S: OrderedStore> Committer<S> {
 
     /// Commits a group of requests with one sync, then answers each.
     fn commit(&mut self, requests: Vec<Request>) {
-        let (writes, deletes) = (self.disk.check(false).err(), self.disk.check(true).err());
+        let (no_room, no_room_at_all) = (self.disk.check(false).err(), self.disk.check(true).err());
         let (mut commands, mut waiting) = (
             Vec::with_capacity(requests.len()),
             Vec::with_capacity(requests.len()),
         );
         for Request { operation, done } in requests {
             let frees = matches!(operation, Operation::Delete { .. });
-            if let Some(full) = if frees { &deletes } else { &writes } {
+            if let Some(full) = if frees { &no_room_at_all } else { &no_room } {
                 done(Err(full.clone()));
                 continue;
             }
@@ -172,13 +172,18 @@ impl<S: OrderedStore> Committer<S> {
             waiting.push(done);
         }
         if commands.is_empty() {
+            self.set_health(no_room);
             return;
         }
         let start = Instant::now();
         match self.machine.apply(&commands) {
             Ok(results) => {
-                self.set_health(None);
-                let changes = results.iter().filter(|result| result.is_ok()).count();
+                // Deletes may go on while writes are refused.
+                self.set_health(no_room);
+                let is_change = |result: &&CommandResult| {
+                    matches!(result, Ok(Outcome::Written { .. } | Outcome::Deleted))
+                };
+                let changes = results.iter().filter(is_change).count();
                 (self.observer)(Commit {
                     commands: commands.len(),
                     changes,
@@ -214,8 +219,8 @@ impl<S: OrderedStore> Committer<S> {
     fn set_health(&self, failure: Option<StorageError>) {
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         match (&*health, &failure) {
-            (None, Some(error)) => tracing::error!(%error, "commits fail"),
-            (Some(_), None) => tracing::info!("commits succeed again"),
+            (None, Some(error)) => tracing::error!(%error, "writes are refused"),
+            (Some(_), None) => tracing::info!("writes are taken again"),
             _ => {}
         }
         *health = failure;

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use axum::body::{Body as HttpBody, to_bytes};
+use axum::body::Body as HttpBody;
 use axum::extract::Request;
-use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use axum::http::{HeaderMap, StatusCode};
+use http_body_util::BodyExt;
 use pliantdb_core::{Body, shorten};
 use tokio::sync::SemaphorePermit;
 
@@ -14,20 +15,31 @@ use crate::app::App;
 
 /// How large a body may be for its JSON to be checked on the thread that serves connections.
 const SMALL: usize = 64 * 1024;
+/// How much of a body that is refused is still read, in bytes, and for how long.
+const DISCARD_BYTES: usize = 32 << 20;
+const DISCARD_TIME: Duration = Duration::from_secs(2);
 
 /// Reads and checks the request's body. The permit stands for the memory it takes, and lives until the
 /// commit is made.
 pub(super) async fn document(app: &App, request: Request) -> Result<(Body, SemaphorePermit<'_>), Problem> {
     check_type(request.headers())?;
+    let limit = app.max_body_size;
     let announced = announced_length(request.headers());
-    if announced.is_some_and(|length| length > app.max_body_size as u64) {
-        return Err(Problem::too_large(app.max_body_size));
+    if announced.is_some_and(|length| length > limit as u64) {
+        // Who waits for "100 Continue" has sent nothing yet, and will not if it is not asked to.
+        if !request.headers().contains_key(EXPECT) {
+            discard(request.into_body()).await;
+        }
+        return Err(Problem::too_large(limit));
     }
     let length = announced
         .and_then(|length| usize::try_from(length).ok())
-        .unwrap_or(app.max_body_size);
+        .unwrap_or(limit);
     let permit = app.reserve(length).await?;
-    let bytes = receive(request.into_body(), app.max_body_size, app.request_timeout).await?;
+    let receiving = tokio::time::timeout(app.request_timeout, receive(request.into_body(), limit));
+    let bytes = receiving
+        .await
+        .map_err(|_| Problem::slow_body(app.request_timeout))??;
     let body = if bytes.len() <= SMALL {
         Body::parse(bytes)
     } else {
@@ -49,33 +61,46 @@ pub(super) async fn document(app: &App, request: Request) -> Result<(Body, Semap
     Ok((body, permit))
 }
 
-async fn receive(body: HttpBody, limit: usize, timeout: Duration) -> Result<Vec<u8>, Problem> {
-    match tokio::time::timeout(timeout, to_bytes(body, limit)).await {
-        Ok(Ok(bytes)) => Ok(bytes.into()),
-        Err(_) => Err(Problem::slow_body(timeout)),
-        Ok(Err(error)) => {
-            let error = error.into_inner();
-            if is_too_large(error.as_ref()) {
-                return Err(Problem::too_large(limit));
-            }
+async fn receive(mut body: HttpBody, limit: usize) -> Result<Vec<u8>, Problem> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
             let detail = format!(
                 "the request's body cannot be read: {}",
                 shorten(&error.to_string())
             );
-            Err(Problem::new(
+            Problem::new(
                 StatusCode::BAD_REQUEST,
                 "unreadable-body",
                 "The body cannot be read",
                 detail,
-            ))
+            )
+        })?;
+        let Ok(data) = frame.into_data() else { continue };
+        if bytes.len() + data.len() > limit {
+            discard(body).await;
+            return Err(Problem::too_large(limit));
         }
+        bytes.extend_from_slice(&data);
     }
+    Ok(bytes)
 }
 
-/// Whether a body was cut off at the limit.
-fn is_too_large(error: &(dyn std::error::Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |error| error.source())
-        .any(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>)
+/// Reads a body and forgets it, within limits. If the connection were closed with bytes unread, the client
+/// could fail on sending, or be reset, and never read the answer.
+async fn discard(mut body: HttpBody) {
+    let mut left = DISCARD_BYTES;
+    let discarding = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, |data| data.len());
+            left = left.saturating_sub(length);
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    // Whether it was read to its end makes no difference to the answer.
+    let _ = tokio::time::timeout(DISCARD_TIME, discarding).await;
 }
 
 fn announced_length(headers: &HeaderMap) -> Option<u64> {

@@ -26,7 +26,7 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Result<&'static str, P
     match app.read(|storage| Ok(storage.writable())).await? {
         Ok(()) => Ok("ok\n"),
         Err(error) => {
-            tracing::warn!(%error, "not ready");
+            tracing::debug!(%error, "not ready");
             Err(not_ready(
                 "the storage takes no writes at the moment; the server's log says why".to_owned(),
             ))

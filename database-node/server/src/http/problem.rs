@@ -230,7 +230,8 @@ impl From<StorageError> for Problem {
                 Self::disk_full(detail)
             }
             StorageError::Store(StoreError::NoSpace(_)) => {
-                tracing::error!(error = detail, "the disk is full");
+                // The storage logs it once, when it begins.
+                tracing::debug!(error = detail, "the disk is full");
                 Self::disk_full("the server's disk is full; the write was not acknowledged".to_owned())
             }
             StorageError::Store(StoreError::Corrupt(_)) => {
