@@ -1,0 +1,263 @@
+//! Document bodies: checked JSON, kept as it was sent.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
+
+/// How deep arrays and objects may be nested in a body.
+pub const MAX_NESTING: usize = 128;
+
+/// Bytes that are not an acceptable JSON value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the body is not valid JSON: {reason} at line {line} column {column}")]
+pub struct InvalidBody {
+    /// What is wrong, without the place.
+    pub reason: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// The column in bytes, from 0 for "before the first".
+    pub column: usize,
+}
+
+/// A JSON value (RFC 8259) of any kind, byte for byte as the client wrote it.
+///
+/// The whole text was checked once: UTF-8, grammar, surrogate pairs, numbers within the range of a 64-bit
+/// float, and at most [`MAX_NESTING`] levels, so whoever reads it later cannot stumble over it. An object
+/// that repeats a name is let through, as RFC 8259 does; readers take the last.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Body(String);
+
+impl Body {
+    /// Checks `bytes` and keeps them.
+    ///
+    /// # Errors
+    /// [`InvalidBody`] with the line and column of the first fault.
+    pub fn parse(bytes: Vec<u8>) -> Result<Self, InvalidBody> {
+        match String::from_utf8(bytes) {
+            Ok(text) => Self::try_from(text),
+            Err(error) => {
+                let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+                let line_start = valid
+                    .iter()
+                    .rposition(|byte| *byte == b'\n')
+                    .map_or(0, |at| at + 1);
+                Err(InvalidBody {
+                    reason: "a byte that is not UTF-8".to_owned(),
+                    line: valid.iter().filter(|byte| **byte == b'\n').count() + 1,
+                    column: valid.len() - line_start + 1,
+                })
+            }
+        }
+    }
+
+    /// Takes back a text that came out of [`Body::as_str`] before, without checking it again.
+    #[must_use]
+    pub fn from_checked(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The JSON text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The JSON text as owned bytes.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0.into_bytes()
+    }
+}
+
+impl TryFrom<String> for Body {
+    type Error = InvalidBody;
+
+    fn try_from(text: String) -> Result<Self, InvalidBody> {
+        let mut json = serde_json::Deserializer::from_str(&text);
+        // serde_json stops one level short of 128 by itself; we count, and it cannot overflow the stack
+        // because we stop it.
+        json.disable_recursion_limit();
+        match (Checked { depth: 0 })
+            .deserialize(&mut json)
+            .and_then(|()| json.end())
+        {
+            Ok(()) => Ok(Self(text)),
+            Err(error) => Err(InvalidBody {
+                reason: without_place(&error.to_string()),
+                line: error.line(),
+                column: error.column(),
+            }),
+        }
+    }
+}
+
+impl fmt::Debug for Body {
+    /// The length only: bodies do not belong in logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Body({} bytes)", self.0.len())
+    }
+}
+
+/// serde_json ends its messages with " at line L column C", which [`InvalidBody`] says itself.
+fn without_place(message: &str) -> String {
+    message
+        .rsplit_once(" at line ")
+        .map_or(message, |(reason, _)| reason)
+        .to_owned()
+}
+
+/// Walks a whole value, keeps nothing of it, and counts the levels.
+///
+/// `serde::de::IgnoredAny` would not do: serde_json skips ignored values without looking at surrogate
+/// pairs, number ranges or nesting.
+#[derive(Clone, Copy)]
+struct Checked {
+    depth: usize,
+}
+
+impl Checked {
+    fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
+        if self.depth == MAX_NESTING {
+            return Err(E::custom(format_args!(
+                "arrays and objects nested deeper than {MAX_NESTING} levels"
+            )));
+        }
+        Ok(Self {
+            depth: self.depth + 1,
+        })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Checked {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Checked {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        let inner = self.deeper()?;
+        while items.next_element_seed(inner)?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        let inner = self.deeper()?;
+        while members.next_key_seed(inner)?.is_some() {
+            members.next_value_seed(inner)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Body, InvalidBody, MAX_NESTING};
+
+    fn fault(text: &[u8]) -> InvalidBody {
+        Body::parse(text.to_vec()).unwrap_err()
+    }
+
+    #[test]
+    fn keeps_the_bytes_of_any_value() {
+        for text in [
+            "null",
+            " {\"b\": 1,\n \"a\": 1.50} ",
+            "\"\\u00e9\"",
+            "[]",
+            "-0.0",
+            "true",
+            "1e2",
+            "\"é\"",
+        ] {
+            assert_eq!(Body::parse(text.into()).unwrap().as_str(), text);
+        }
+    }
+
+    #[test]
+    fn names_the_place_of_a_fault() {
+        let error = fault(b"{\"a\": 1,\n \"b\": }");
+        assert_eq!((error.line, error.column), (2, 7));
+        assert_eq!(
+            error.to_string(),
+            "the body is not valid JSON: expected value at line 2 column 7"
+        );
+        let error = fault(b"[1,\n \"a\xff\"]");
+        assert_eq!((error.line, error.column), (2, 4));
+    }
+
+    #[test]
+    fn looks_at_everything() {
+        for text in [
+            &b""[..],
+            b"{",
+            b"1 2",
+            b"{\"a\":1,}",
+            b"nan",
+            b"1e999",
+            b"\"\\ud800\"",
+            b"\"\n\"",
+            b"01",
+            b"{a:1}",
+            b"\xef\xbb\xbf1",
+        ] {
+            fault(text);
+        }
+    }
+
+    #[test]
+    fn limits_nesting() {
+        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels)).into_bytes();
+        assert!(Body::parse(nested(MAX_NESTING)).is_ok());
+        let error = fault(&nested(MAX_NESTING + 1));
+        assert!(error.reason.contains("128 levels"), "{error}");
+        assert_eq!(
+            (error.line, error.column),
+            (1, 130),
+            "the parser has looked one byte ahead"
+        );
+        fault("[".repeat(10_000_000).as_bytes());
+    }
+
+    #[test]
+    fn shows_no_content_when_debugged() {
+        assert_eq!(
+            format!("{:?}", Body::parse(b"\"secret\"".to_vec()).unwrap()),
+            "Body(8 bytes)"
+        );
+    }
+}

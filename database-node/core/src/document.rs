@@ -1,0 +1,14 @@
+//! Documents.
+
+use crate::{Body, DocumentId, Revision};
+
+/// A document as it is stored: which one, which version of it, and its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// Its id within the collection.
+    pub id: DocumentId,
+    /// The write that produced it.
+    pub revision: Revision,
+    /// The JSON value.
+    pub body: Body,
+}

@@ -1,0 +1,114 @@
+//! What all requests share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use pliantdb_core::{Operation, Outcome};
+use pliantdb_storage::{QUEUE_CAPACITY, Storage, StorageError};
+use tokio::sync::{AcquireError, Semaphore, SemaphorePermit, oneshot};
+
+use crate::config::Settings;
+use crate::http::Problem;
+use crate::metrics::Metrics;
+use crate::token::TokenFile;
+
+/// The unit in which request memory is counted, in bytes.
+const MEMORY_UNIT: usize = 1024;
+
+/// The state behind every route.
+pub(crate) struct App {
+    pub(crate) storage: Storage,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) token: Option<TokenFile>,
+    pub(crate) max_body_size: usize,
+    pub(crate) request_timeout: Duration,
+    /// Whether the admin listener, too, asks for the token.
+    pub(crate) protect_admin: bool,
+    stopping: AtomicBool,
+    /// Keeps the storage's queue from overflowing: who cannot enter waits here, in order.
+    writes: Semaphore,
+    memory: Semaphore,
+    memory_units: usize,
+}
+
+impl App {
+    pub(crate) fn new(
+        storage: Storage,
+        metrics: Arc<Metrics>,
+        token: Option<TokenFile>,
+        settings: &Settings,
+    ) -> Self {
+        // A quarter of the memory limit, but always enough for one body.
+        let limit = usize::try_from(pliantdb_storage::memory::limit()).unwrap_or(usize::MAX);
+        let bytes = (limit / 4).max(settings.max_body_size).min(u32::MAX as usize);
+        let memory_units = bytes.div_ceil(MEMORY_UNIT);
+        Self {
+            storage,
+            metrics,
+            token,
+            max_body_size: settings.max_body_size,
+            request_timeout: settings.request_timeout,
+            protect_admin: !settings.admin_listen.ip().is_loopback(),
+            stopping: AtomicBool::new(false),
+            writes: Semaphore::new(QUEUE_CAPACITY),
+            memory: Semaphore::new(memory_units),
+            memory_units,
+        }
+    }
+
+    /// From now on the server is not ready.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Reserves memory for a body or an answer of `bytes`, for as long as the permit lives. Waits its turn
+    /// when requests take all they may.
+    pub(crate) async fn reserve(&self, bytes: usize) -> Result<SemaphorePermit<'_>, Problem> {
+        let units = bytes.div_ceil(MEMORY_UNIT).min(self.memory_units);
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        match tokio::time::timeout(self.request_timeout, self.memory.acquire_many(units)).await {
+            Ok(permit) => permit.map_err(|AcquireError { .. }| StorageError::Closed.into()),
+            Err(_) => Err(Problem::busy(
+                "requests in flight take all the memory they may; try again in a moment",
+            )),
+        }
+    }
+
+    /// Commits an operation, and waits until it is on disk.
+    pub(crate) async fn commit(&self, operation: Operation) -> Result<Outcome, Problem> {
+        let commit = async {
+            let _place = self
+                .writes
+                .acquire()
+                .await
+                .map_err(|AcquireError { .. }| StorageError::Closed)?;
+            let (done, outcome) = oneshot::channel();
+            self.storage.submit(operation, move |result| {
+                // Fails only if the client is gone.
+                let _ = done.send(result);
+            })?;
+            outcome.await.map_err(|_| StorageError::Closed)?
+        };
+        match tokio::time::timeout(self.request_timeout, commit).await {
+            Ok(result) => Ok(result?),
+            Err(_) => Err(Problem::unknown_outcome()),
+        }
+    }
+
+    /// Reads, on a thread that may wait for the disk.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Storage) -> Result<T, StorageError> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let storage = self.storage.clone();
+        match tokio::task::spawn_blocking(move || read(&storage)).await {
+            Ok(result) => Ok(result?),
+            Err(_) => Err(StorageError::Closed.into()),
+        }
+    }
+}

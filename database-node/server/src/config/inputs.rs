@@ -1,0 +1,114 @@
+//! The settings as someone wrote them: flags, variables and the file have the same ones.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use jiff::SignedDuration;
+use serde::Deserialize;
+
+use super::Quantity;
+
+/// Settings, each of which may be missing.
+///
+/// The doc comments are the text of `pliant-node serve --help`.
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Inputs {
+    /// The data directory; it is created if it is missing [default: pliantdb-data]
+    #[arg(long, env = "PLIANT_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+
+    /// Where to serve HTTP. Off loopback only with a token file [default: 127.0.0.1:6480]
+    #[arg(long, env = "PLIANT_LISTEN", value_name = "IP:PORT")]
+    pub listen: Option<SocketAddr>,
+
+    /// Where to serve /metrics, /healthz and /readyz. Off loopback only with a token file
+    /// [default: 127.0.0.1:6483]
+    #[arg(long, env = "PLIANT_ADMIN_LISTEN", value_name = "IP:PORT")]
+    pub admin_listen: Option<SocketAddr>,
+
+    /// A file with the bearer token that every request must carry. It is read again when it changes
+    /// [default: none, no authentication]
+    #[arg(long, env = "PLIANT_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+
+    /// The largest request body [default: 16Mi]
+    #[arg(long, env = "PLIANT_MAX_BODY_SIZE", value_name = "BYTES")]
+    pub max_body_size: Option<Quantity>,
+
+    /// Refuse writes when less than this is free on the disk [default: 5 % of it, from 64Mi to 1Gi]
+    #[arg(long, env = "PLIANT_MIN_FREE_SPACE", value_name = "BYTES")]
+    pub min_free_space: Option<Quantity>,
+
+    /// How to write the log [default: text]
+    #[arg(long, env = "PLIANT_LOG_FORMAT", value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+
+    /// The least important messages to log [default: info]
+    #[arg(long, env = "PLIANT_LOG_LEVEL", value_name = "LEVEL")]
+    pub log_level: Option<LogLevel>,
+
+    /// How long requests in flight may take to finish on SIGTERM [default: 20s]
+    #[arg(long, env = "PLIANT_SHUTDOWN_TIMEOUT", value_name = "DURATION")]
+    pub shutdown_timeout: Option<SignedDuration>,
+
+    /// How many connections each listener serves at once; more wait [default: 1024]
+    #[arg(long, env = "PLIANT_MAX_CONNECTIONS", value_name = "NUMBER")]
+    pub max_connections: Option<usize>,
+
+    /// How long a client may take to send its headers, or stay idle [default: 30s]
+    #[arg(long, env = "PLIANT_HEADER_TIMEOUT", value_name = "DURATION")]
+    pub header_timeout: Option<SignedDuration>,
+
+    /// How long a client may take to send a body, and a commit to be made [default: 30s]
+    #[arg(long, env = "PLIANT_REQUEST_TIMEOUT", value_name = "DURATION")]
+    pub request_timeout: Option<SignedDuration>,
+}
+
+impl Inputs {
+    /// These settings, and where they are missing those of `other`.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            data: self.data.or(other.data),
+            listen: self.listen.or(other.listen),
+            admin_listen: self.admin_listen.or(other.admin_listen),
+            token_file: self.token_file.or(other.token_file),
+            max_body_size: self.max_body_size.or(other.max_body_size),
+            min_free_space: self.min_free_space.or(other.min_free_space),
+            log_format: self.log_format.or(other.log_format),
+            log_level: self.log_level.or(other.log_level),
+            shutdown_timeout: self.shutdown_timeout.or(other.shutdown_timeout),
+            max_connections: self.max_connections.or(other.max_connections),
+            header_timeout: self.header_timeout.or(other.header_timeout),
+            request_timeout: self.request_timeout.or(other.request_timeout),
+        }
+    }
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Lines for people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// The least important messages that are logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Only what went wrong
+    Error,
+    /// Also what may go wrong
+    Warn,
+    /// Also start, stop and other rare events
+    Info,
+    /// Also every request
+    Debug,
+    /// Everything
+    Trace,
+}

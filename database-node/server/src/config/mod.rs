@@ -1,0 +1,298 @@
+//! The settings, and where they come from.
+
+mod inputs;
+mod quantity;
+
+use std::fs::File;
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+pub use inputs::{Inputs, LogFormat, LogLevel};
+pub use quantity::{InvalidQuantity, Quantity};
+
+/// The largest configuration file that is read, in bytes.
+const MAX_FILE_SIZE: u64 = 1 << 20;
+
+/// Everything that can be set, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The data directory.
+    pub data: PathBuf,
+    /// Where HTTP is served.
+    pub listen: SocketAddr,
+    /// Where metrics and health are served.
+    pub admin_listen: SocketAddr,
+    /// The file with the bearer token; `None` for no authentication.
+    pub token_file: Option<PathBuf>,
+    /// The largest request body, in bytes.
+    pub max_body_size: usize,
+    /// Bytes that must stay free on the disk; `None` for the storage's own rule.
+    pub min_free_space: Option<u64>,
+    /// How the log is written.
+    pub log_format: LogFormat,
+    /// The least important messages that are logged.
+    pub log_level: LogLevel,
+    /// How long requests in flight may take to finish when the server stops.
+    pub shutdown_timeout: Duration,
+    /// How many connections a listener serves at once; more wait to be accepted.
+    pub max_connections: usize,
+    /// How long a client may take to send a request's headers, or stay idle between requests.
+    pub header_timeout: Duration,
+    /// How long a client may take to send a body, and a commit to be made.
+    pub request_timeout: Duration,
+}
+
+/// Why the settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {}: {reason}", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The file's content is wrong.
+    #[error("the configuration file {} is not valid: {reason}", .path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        reason: String,
+    },
+    /// A value is out of its range.
+    #[error("{setting} is {value}, which is not possible; {right}")]
+    OutOfRange {
+        /// The setting's key.
+        setting: &'static str,
+        /// The value.
+        value: String,
+        /// What would be right.
+        right: &'static str,
+    },
+    /// Anyone who reaches the machine could read and write everything.
+    #[error(
+        "{setting} is {address}, which other machines can reach, and no token is set: set tokenFile (--token-file, \
+         PLIANT_TOKEN_FILE) to a file with a token of at least {} characters, or listen on 127.0.0.1",
+        crate::token::MIN_LENGTH
+    )]
+    Unprotected {
+        /// The setting's key.
+        setting: &'static str,
+        /// Its value.
+        address: SocketAddr,
+    },
+}
+
+impl Settings {
+    /// Fills what `given` (flags and variables) leaves open from the configuration file, if there is one,
+    /// and the rest with defaults; then checks everything.
+    ///
+    /// # Errors
+    /// [`ConfigError`], which names the setting.
+    pub fn load(given: Inputs, file: Option<&Path>) -> Result<Self, ConfigError> {
+        let inputs = match file {
+            Some(path) => given.or(read(path)?),
+            None => given,
+        };
+        Self::check(inputs)
+    }
+
+    fn check(inputs: Inputs) -> Result<Self, ConfigError> {
+        let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let settings = Self {
+            data: inputs.data.unwrap_or_else(|| PathBuf::from("pliantdb-data")),
+            listen: inputs.listen.unwrap_or_else(|| loopback(6480)),
+            admin_listen: inputs.admin_listen.unwrap_or_else(|| loopback(6483)),
+            token_file: inputs.token_file,
+            max_body_size: body_size(inputs.max_body_size.unwrap_or(Quantity::from_bytes(16 << 20)))?,
+            min_free_space: inputs.min_free_space.map(Quantity::bytes),
+            log_format: inputs.log_format.unwrap_or(LogFormat::Text),
+            log_level: inputs.log_level.unwrap_or(LogLevel::Info),
+            shutdown_timeout: duration("shutdownTimeout", inputs.shutdown_timeout, 20)?,
+            max_connections: connections(inputs.max_connections.unwrap_or(1024))?,
+            header_timeout: duration("headerTimeout", inputs.header_timeout, 30)?,
+            request_timeout: duration("requestTimeout", inputs.request_timeout, 30)?,
+        };
+        if settings.token_file.is_none() {
+            for (setting, address) in [
+                ("listen", settings.listen),
+                ("adminListen", settings.admin_listen),
+            ] {
+                if !address.ip().is_loopback() {
+                    return Err(ConfigError::Unprotected { setting, address });
+                }
+            }
+        }
+        Ok(settings)
+    }
+}
+
+fn read(path: &Path) -> Result<Inputs, ConfigError> {
+    let unreadable = |reason: String| ConfigError::Unreadable {
+        path: path.to_owned(),
+        reason,
+    };
+    let mut text = String::new();
+    let file = File::open(path).map_err(|error| unreadable(error.to_string()))?;
+    file.take(MAX_FILE_SIZE + 1)
+        .read_to_string(&mut text)
+        .map_err(|error| unreadable(error.to_string()))?;
+    if text.len() as u64 > MAX_FILE_SIZE {
+        return Err(unreadable(format!("it is larger than {MAX_FILE_SIZE} bytes")));
+    }
+    if text
+        .lines()
+        .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
+    {
+        return Ok(Inputs::default());
+    }
+    serde_saphyr::from_str(&text).map_err(|error| ConfigError::Invalid {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+fn body_size(value: Quantity) -> Result<usize, ConfigError> {
+    usize::try_from(value.bytes())
+        .ok()
+        .filter(|bytes| (1..=256 << 20).contains(bytes))
+        .ok_or(ConfigError::OutOfRange {
+            setting: "maxBodySize",
+            value: format!("{} bytes", value.bytes()),
+            right: "choose 1 to 256Mi",
+        })
+}
+
+fn connections(value: usize) -> Result<usize, ConfigError> {
+    if (1..=100_000).contains(&value) {
+        return Ok(value);
+    }
+    let right = "choose 1 to 100000";
+    Err(ConfigError::OutOfRange {
+        setting: "maxConnections",
+        value: value.to_string(),
+        right,
+    })
+}
+
+fn duration(
+    setting: &'static str,
+    value: Option<SignedDuration>,
+    default_s: i64,
+) -> Result<Duration, ConfigError> {
+    let value = value.unwrap_or(SignedDuration::from_secs(default_s));
+    let range = SignedDuration::from_millis(1)..=SignedDuration::from_hours(1);
+    match Duration::try_from(value) {
+        Ok(duration) if range.contains(&value) => Ok(duration),
+        _ => Err(ConfigError::OutOfRange {
+            setting,
+            value: format!("{value:#}"),
+            right: "choose 1ms to 1h",
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(file: &str) -> Result<Settings, String> {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(path.path(), file).unwrap();
+        Settings::load(Inputs::default(), Some(path.path())).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn has_defaults() {
+        let settings = load("# nothing\n").unwrap();
+        assert_eq!(settings, Settings::load(Inputs::default(), None).unwrap());
+        assert_eq!(settings.listen.to_string(), "127.0.0.1:6480");
+        assert_eq!(settings.admin_listen.to_string(), "127.0.0.1:6483");
+        assert_eq!(settings.max_body_size, 16 << 20);
+        assert_eq!(settings.shutdown_timeout, Duration::from_secs(20));
+    }
+
+    #[test]
+    fn reads_every_key() {
+        let file = "
+            data: /d
+            listen: 0.0.0.0:1
+            adminListen: '[::1]:2'
+            tokenFile: /t
+            maxBodySize: 1Mi
+            minFreeSpace: 5000
+            logFormat: json
+            logLevel: debug
+            shutdownTimeout: 1m 30s
+            maxConnections: 7
+            headerTimeout: 500ms
+            requestTimeout: 1h
+        ";
+        assert_eq!(
+            load(file).unwrap(),
+            Settings {
+                data: "/d".into(),
+                listen: "0.0.0.0:1".parse().unwrap(),
+                admin_listen: "[::1]:2".parse().unwrap(),
+                token_file: Some("/t".into()),
+                max_body_size: 1 << 20,
+                min_free_space: Some(5000),
+                log_format: LogFormat::Json,
+                log_level: LogLevel::Debug,
+                shutdown_timeout: Duration::from_secs(90),
+                max_connections: 7,
+                header_timeout: Duration::from_millis(500),
+                request_timeout: Duration::from_secs(3600),
+            }
+        );
+    }
+
+    #[test]
+    fn names_what_is_wrong() {
+        for (file, parts) in [
+            ("lissten: 127.0.0.1:1", &["lissten", "listen"][..]),
+            ("listen: localhost", &["socket address", "line 1"]),
+            ("maxBodySize: 16MB", &["16MB", "16Mi"]),
+            ("maxBodySize: 0", &["maxBodySize", "0 bytes", "256Mi"]),
+            ("maxConnections: 0", &["maxConnections", "0"]),
+            ("shutdownTimeout: 0s", &["shutdownTimeout", "0s", "1h"]),
+            ("headerTimeout: -1s", &["headerTimeout", "1s"]),
+            ("logLevel: loud", &["loud", "debug"]),
+            ("listen: 10.0.0.1:6480", &["listen is 10.0.0.1:6480", "tokenFile"]),
+            (
+                "adminListen: 0.0.0.0:6483",
+                &["adminListen is 0.0.0.0:6483", "PLIANT_TOKEN_FILE"],
+            ),
+            ("- a", &["not valid"]),
+        ] {
+            let error = load(file).unwrap_err();
+            for part in parts {
+                assert!(error.contains(part), "{file}: {error}");
+            }
+        }
+        assert!(load(&"#".repeat(2 << 20)).unwrap_err().contains("larger than"));
+        let missing = Settings::load(Inputs::default(), Some(Path::new("/not/there"))).unwrap_err();
+        assert!(missing.to_string().contains("/not/there"), "{missing}");
+    }
+
+    #[test]
+    fn what_is_given_wins_over_the_file() {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(path.path(), "maxConnections: 7\nlogLevel: warn").unwrap();
+        let given = Inputs {
+            max_connections: Some(8),
+            ..Inputs::default()
+        };
+        let settings = Settings::load(given, Some(path.path())).unwrap();
+        assert_eq!(
+            (settings.max_connections, settings.log_level),
+            (8, LogLevel::Warn)
+        );
+    }
+}

@@ -1,0 +1,144 @@
+//! Reading a document from a request.
+
+use std::time::Duration;
+
+use axum::body::Body as HttpBody;
+use axum::extract::Request;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use axum::http::{HeaderMap, StatusCode};
+use http_body_util::BodyExt;
+use pliantdb_core::{Body, shorten};
+use tokio::sync::SemaphorePermit;
+
+use super::Problem;
+use crate::app::App;
+
+/// How large a body may be for its JSON to be checked on the thread that serves connections.
+const SMALL: usize = 64 * 1024;
+/// How much of a body that is refused is still read, in bytes, and for how long.
+const DISCARD_BYTES: usize = 32 << 20;
+const DISCARD_TIME: Duration = Duration::from_secs(2);
+
+/// Reads and checks the request's body. The permit stands for the memory it takes, and lives until the
+/// commit is made.
+pub(super) async fn document(app: &App, request: Request) -> Result<(Body, SemaphorePermit<'_>), Problem> {
+    check_type(request.headers())?;
+    let limit = app.max_body_size;
+    let announced = announced_length(request.headers());
+    if announced.is_some_and(|length| length > limit as u64) {
+        // Who waits for "100 Continue" has sent nothing yet, and will not if it is not asked to.
+        if !request.headers().contains_key(EXPECT) {
+            discard(request.into_body()).await;
+        }
+        return Err(Problem::too_large(limit));
+    }
+    let length = announced
+        .and_then(|length| usize::try_from(length).ok())
+        .unwrap_or(limit);
+    let permit = app.reserve(length).await?;
+    let receiving = tokio::time::timeout(app.request_timeout, receive(request.into_body(), limit));
+    let bytes = receiving
+        .await
+        .map_err(|_| Problem::slow_body(app.request_timeout))??;
+    let body = if bytes.len() <= SMALL {
+        Body::parse(bytes)
+    } else {
+        tokio::task::spawn_blocking(move || Body::parse(bytes))
+            .await
+            .map_err(|_| Problem::from(pliantdb_storage::StorageError::Closed))?
+    };
+    let body = body.map_err(|error| {
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "invalid-json",
+            "The body is not valid JSON",
+            error.to_string(),
+        )
+        .with("field", "body")
+        .with("line", error.line)
+        .with("column", error.column)
+    })?;
+    Ok((body, permit))
+}
+
+async fn receive(mut body: HttpBody, limit: usize) -> Result<Vec<u8>, Problem> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            let detail = format!(
+                "the request's body cannot be read: {}",
+                shorten(&error.to_string())
+            );
+            Problem::new(
+                StatusCode::BAD_REQUEST,
+                "unreadable-body",
+                "The body cannot be read",
+                detail,
+            )
+        })?;
+        let Ok(data) = frame.into_data() else { continue };
+        if bytes.len() + data.len() > limit {
+            discard(body).await;
+            return Err(Problem::too_large(limit));
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes)
+}
+
+/// Reads a body and forgets it, within limits. If the connection were closed with bytes unread, the client
+/// could fail on sending, or be reset, and never read the answer.
+async fn discard(mut body: HttpBody) {
+    let mut left = DISCARD_BYTES;
+    let discarding = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, |data| data.len());
+            left = left.saturating_sub(length);
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    // Whether it was read to its end makes no difference to the answer.
+    let _ = tokio::time::timeout(DISCARD_TIME, discarding).await;
+}
+
+fn announced_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// JSON, or not said. Nothing is decompressed.
+fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
+    let unsupported = |field: &'static str, value: &str, detail: &str| {
+        let (name, title) = ("unsupported-media-type", "The body is not JSON by its headers");
+        Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, name, title, detail)
+            .with("field", field)
+            .with("value", shorten(value))
+    };
+    if let Some(value) = headers.get(CONTENT_TYPE) {
+        let value = String::from_utf8_lossy(value.as_bytes());
+        let essence = value
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase();
+        let is_json = essence == "application/json"
+            || (essence.starts_with("application/") && essence.ends_with("+json"));
+        if !is_json {
+            let detail = "a document is JSON: send Content-Type: application/json, or leave it out";
+            return Err(unsupported("Content-Type", &value, detail));
+        }
+    }
+    if let Some(value) = headers.get(CONTENT_ENCODING)
+        && !value.as_bytes().eq_ignore_ascii_case(b"identity")
+    {
+        let value = String::from_utf8_lossy(value.as_bytes());
+        return Err(unsupported(
+            "Content-Encoding",
+            &value,
+            "send the body without compression",
+        ));
+    }
+    Ok(())
+}

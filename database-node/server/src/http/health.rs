@@ -1,0 +1,53 @@
+//! Whether the server is alive and ready, and its metrics.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+
+use super::Problem;
+use crate::app::App;
+use crate::metrics;
+
+/// 200 as long as the process answers at all: a restart helps when it does not.
+pub(super) async fn alive() -> &'static str {
+    "ok\n"
+}
+
+/// 200 when writes are taken, else 503 with the reason.
+pub(super) async fn ready(State(app): State<Arc<App>>) -> Result<&'static str, Problem> {
+    let not_ready =
+        |detail: String| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", "Not ready", detail);
+    if app.is_stopping() {
+        return Err(not_ready("the server is shutting down".to_owned()));
+    }
+    match app.read(|storage| Ok(storage.writable())).await? {
+        Ok(()) => Ok("ok\n"),
+        Err(error) => {
+            tracing::debug!(%error, "not ready");
+            Err(not_ready(
+                "the storage takes no writes at the moment; the server's log says why".to_owned(),
+            ))
+        }
+    }
+}
+
+/// The metrics.
+pub(super) async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Problem> {
+    let metrics = Arc::clone(&app.metrics);
+    let failed = || {
+        Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "metrics-failed",
+            "No metrics",
+            "encoding failed",
+        )
+    };
+    let text = app
+        .read(move |_| Ok(metrics.text()))
+        .await?
+        .map_err(|_| failed())?;
+    Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
+}

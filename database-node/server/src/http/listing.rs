@@ -1,0 +1,94 @@
+//! Listing a collection.
+
+use std::sync::Arc;
+
+use axum::extract::{RawQuery, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use pliantdb_storage::{Listing, Page};
+use serde_json::json;
+
+use super::Problem;
+use super::parameters::{self, CollectionPath};
+use crate::app::App;
+
+/// The most documents on a page.
+const MAX_LIMIT: usize = 1000;
+
+/// `GET /v1/{db}/{collection}?prefix=&after=&limit=`
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    CollectionPath { database, collection }: CollectionPath,
+    query: RawQuery,
+) -> Result<Response, Problem> {
+    let listing = parse(query)?;
+    // Twice: the page, and the answer made of it.
+    let _memory = app.reserve(2 * listing.max_bytes).await?;
+    let answer = app
+        .read(move |storage| {
+            let page = storage.database(&database)?.list(&collection, &listing)?;
+            Ok(encode(page))
+        })
+        .await?;
+    Ok(([(CONTENT_TYPE, "application/json")], answer).into_response())
+}
+
+fn parse(query: RawQuery) -> Result<Listing, Problem> {
+    let mut listing = Listing::default();
+    for (name, value) in parameters::query(query, &["prefix", "after", "limit"])? {
+        match name {
+            "prefix" => listing.prefix = value,
+            "after" => listing.after = Some(parameters::parse("after", value)?),
+            _ => {
+                let limit = value.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
+                let right = format!("limit must be a whole number from 1 to {MAX_LIMIT}");
+                listing.limit = limit.ok_or_else(|| Problem::invalid("limit", &value, right))?;
+            }
+        }
+    }
+    Ok(listing)
+}
+
+/// `{"documents":[{"id","revision","body"}…],"next"}`, by hand because bodies are JSON text already.
+fn encode(page: Page) -> Vec<u8> {
+    let mut out = b"{\"documents\":[".to_vec();
+    for (n, document) in page.documents.into_iter().enumerate() {
+        if n > 0 {
+            out.push(b',');
+        }
+        let (id, revision) = (json!(document.id), document.revision);
+        out.extend_from_slice(format!("{{\"id\":{id},\"revision\":\"{revision}\",\"body\":").as_bytes());
+        out.extend_from_slice(document.body.as_str().as_bytes());
+        out.push(b'}');
+    }
+    out.push(b']');
+    if let Some(next) = page.next {
+        out.extend_from_slice(format!(",\"next\":{}", json!(next)).as_bytes());
+    }
+    out.push(b'}');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use pliantdb_core::{Body, Document, Revision, Timestamp};
+    use pliantdb_storage::Page;
+
+    #[test]
+    fn encodes_bodies_as_they_are() {
+        let document = |id: &str, body: &str| Document {
+            id: id.parse().unwrap(),
+            revision: Revision::at(Timestamp::from_bits(1)),
+            body: Body::parse(body.into()).unwrap(),
+        };
+        let page = Page {
+            documents: vec![document("a\"b", " {\"x\":1.50} "), document("é", "null")],
+            next: "é".parse().ok(),
+        };
+        assert_eq!(
+            String::from_utf8(super::encode(page)).unwrap(),
+            r#"{"documents":[{"id":"a\"b","revision":"0000000000000001","body": {"x":1.50} },{"id":"é","revision":"0000000000000001","body":null}],"next":"é"}"#
+        );
+        assert_eq!(super::encode(Page::default()), b"{\"documents\":[]}");
+    }
+}

@@ -1,0 +1,65 @@
+//! HTTP: which route leads where.
+
+mod auth;
+mod body;
+mod conditions;
+mod documents;
+mod health;
+mod listing;
+mod observe;
+mod parameters;
+mod problem;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::get;
+
+use crate::app::App;
+pub(crate) use problem::Problem;
+
+/// What clients use.
+pub(crate) fn api(app: Arc<App>) -> Router {
+    let protected = Router::new()
+        .route(
+            "/v1/{db}/{collection}",
+            get(listing::list).post(documents::insert),
+        )
+        .route(
+            "/v1/{db}/{collection}/{id}",
+            get(documents::read)
+                .put(documents::write)
+                .delete(documents::delete),
+        )
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .fallback(problem::unknown_route)
+        .layer(from_fn_with_state(Arc::clone(&app), auth::require_token));
+    finish(protected.merge(health()), app)
+}
+
+/// What operators use.
+pub(crate) fn admin(app: Arc<App>) -> Router {
+    let metrics = Router::new()
+        .route("/metrics", get(health::metrics))
+        .method_not_allowed_fallback(problem::method_not_allowed);
+    let metrics = match app.protect_admin {
+        true => metrics.layer(from_fn_with_state(Arc::clone(&app), auth::require_token)),
+        false => metrics,
+    };
+    finish(metrics.merge(health()).fallback(problem::unknown_route), app)
+}
+
+fn health() -> Router<Arc<App>> {
+    Router::new()
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .method_not_allowed_fallback(problem::method_not_allowed)
+}
+
+/// What every request passes, whatever its route.
+fn finish(routes: Router<Arc<App>>, app: Arc<App>) -> Router {
+    routes
+        .layer(from_fn_with_state(Arc::clone(&app), observe::observe))
+        .with_state(app)
+}

@@ -1,0 +1,293 @@
+//! Every error a client sees: `application/problem+json` (RFC 9457).
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use axum::http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use pliantdb_core::{Rejection, shorten};
+use pliantdb_storage::StorageError;
+use pliantdb_storage::store::StoreError;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// What the names of problems are appended to.
+const TYPE_BASE: &str = "https://pliantdb.dev/problems/";
+
+/// An answer that says what was wrong and what would be right.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    /// The last part of the type's URI; clients may tell problems apart by it.
+    name: &'static str,
+    title: &'static str,
+    detail: String,
+    members: Vec<(&'static str, Value)>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Problem {
+    pub(crate) fn new(
+        status: StatusCode,
+        name: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self {
+            status,
+            name,
+            title,
+            detail: detail.into(),
+            members: Vec::new(),
+            headers: Vec::new(),
+        }
+    }
+
+    /// A part of the request, called `field`, that has an impossible value.
+    pub(crate) fn invalid(field: &'static str, value: &str, detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "invalid-value",
+            "The request has an invalid value",
+            detail,
+        )
+        .with("field", field)
+        .with("value", shorten(value))
+    }
+
+    /// More work than the server takes on at once.
+    pub(crate) fn busy(detail: &str) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "busy",
+            "The server is busy",
+            detail,
+        )
+        .with_header(RETRY_AFTER, HeaderValue::from_static("1"))
+    }
+
+    /// A commit that nobody waits for any longer.
+    pub(crate) fn unknown_outcome() -> Self {
+        let detail = "the commit took longer than the request timeout, and may or may not still be made: read the \
+                      document before trying again";
+        Self::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "unknown-outcome",
+            "The outcome of the write is unknown",
+            detail,
+        )
+    }
+
+    /// A body that does not arrive.
+    pub(crate) fn slow_body(timeout: Duration) -> Self {
+        let detail = format!("the request's body did not arrive within {timeout:?}");
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "request-timeout",
+            "The request took too long",
+            detail,
+        )
+    }
+
+    /// A larger body than is allowed.
+    pub(crate) fn too_large(limit: usize) -> Self {
+        let detail =
+            format!("the request's body is larger than {limit} bytes, which is the most (maxBodySize)");
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body-too-large",
+            "The body is too large",
+            detail,
+        )
+        .with("limit", limit)
+    }
+
+    /// No token, or a wrong one.
+    pub(crate) fn unauthorized(detail: &str, challenge: &'static str) -> Self {
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "unauthorized",
+            "The request is not authorized",
+            detail,
+        )
+        .with_header(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
+    }
+
+    /// Adds a member of its own to the object.
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<Value>) -> Self {
+        self.members.push((name, value.into()));
+        self
+    }
+
+    /// Adds a header to the answer.
+    pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    fn not_found(name: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, name, title, detail)
+    }
+}
+
+/// The JSON of a problem.
+#[derive(Serialize)]
+struct Object {
+    r#type: String,
+    title: &'static str,
+    status: u16,
+    detail: String,
+    #[serde(flatten)]
+    members: Map<String, Value>,
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let object = Object {
+            r#type: format!("{TYPE_BASE}{}", self.name),
+            title: self.title,
+            status: self.status.as_u16(),
+            detail: self.detail,
+            members: self
+                .members
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
+        };
+        let content_type = [(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"))];
+        // Strings and numbers can always be written.
+        let text = serde_json::to_string(&object).unwrap_or_default();
+        let mut response = (self.status, content_type, text).into_response();
+        response.headers_mut().extend(self.headers);
+        response
+    }
+}
+
+impl From<Rejection> for Problem {
+    fn from(rejection: Rejection) -> Self {
+        let detail = rejection.to_string();
+        match rejection {
+            Rejection::UnknownDatabase { database } => unknown_database(detail, database.as_str()),
+            Rejection::DatabaseExists { database } => Self::new(
+                StatusCode::CONFLICT,
+                "database-exists",
+                "The database exists",
+                detail,
+            )
+            .with("database", database.as_str()),
+            Rejection::UnknownDocument { .. } => Self::unknown_document(detail),
+            Rejection::PreconditionFailed { current, .. } => Self::precondition_failed(detail)
+                .with("currentRevision", current.map(|revision| revision.to_string())),
+        }
+    }
+}
+
+impl Problem {
+    /// A document that is not there.
+    pub(crate) fn unknown_document(detail: String) -> Self {
+        Self::not_found("unknown-document", "There is no such document", detail)
+    }
+
+    /// A condition of the request that does not hold.
+    pub(crate) fn precondition_failed(detail: String) -> Self {
+        Self::new(
+            StatusCode::PRECONDITION_FAILED,
+            "precondition-failed",
+            "The precondition does not hold",
+            detail,
+        )
+    }
+}
+
+fn unknown_database(detail: String, name: &str) -> Problem {
+    Problem::not_found("unknown-database", "There is no such database", detail).with("database", name)
+}
+
+impl From<StorageError> for Problem {
+    fn from(error: StorageError) -> Self {
+        let detail = error.to_string();
+        match error {
+            StorageError::Rejected(rejection) => rejection.into(),
+            StorageError::UnknownDatabase(name) => unknown_database(detail, name.as_str()),
+            StorageError::Busy => Self::busy(&detail),
+            StorageError::Closed => {
+                let detail = "the server is shutting down; use another node, or try again in a moment";
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "shutting-down",
+                    "The server is shutting down",
+                    detail,
+                )
+                .with_header(RETRY_AFTER, HeaderValue::from_static("1"))
+            }
+            // The path of the data directory is for the operator's log, not for clients.
+            StorageError::DiskFull { free, reserve, .. } => {
+                let detail = format!(
+                    "the server's disk is nearly full: {free} bytes are free and {reserve} are kept in reserve. \
+                     Reads and deletes go on; writes do when there is room again"
+                );
+                Self::disk_full(detail)
+            }
+            StorageError::Store(StoreError::NoSpace(_)) => {
+                // The storage logs it once, when it begins.
+                tracing::debug!(error = detail, "the disk is full");
+                Self::disk_full("the server's disk is full; the write was not acknowledged".to_owned())
+            }
+            StorageError::Store(StoreError::Corrupt(_)) => {
+                tracing::error!(error = detail, "stored data is corrupt");
+                let detail = "stored data is damaged; the server's log says where";
+                Self::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "corrupt-data",
+                    "Stored data is damaged",
+                    detail,
+                )
+            }
+            _ => {
+                tracing::error!(error = detail, "the storage failed");
+                let detail = "the storage failed; the server's log says why";
+                Self::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "storage-failed",
+                    "The storage failed",
+                    detail,
+                )
+            }
+        }
+    }
+}
+
+impl Problem {
+    fn disk_full(detail: String) -> Self {
+        Self::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "disk-full",
+            "The disk is full",
+            detail,
+        )
+    }
+}
+
+/// The answer where there is no route.
+pub(crate) async fn unknown_route(uri: Uri) -> Problem {
+    let detail = format!(
+        "nothing is at {:?}; documents are at /v1/{{database}}/{{collection}}/{{id}}, with \"/\" in an id written as %2F",
+        shorten(uri.path())
+    );
+    Problem::not_found("unknown-route", "There is nothing here", detail)
+}
+
+/// The answer where the route has no such method; axum adds the header Allow.
+pub(crate) async fn method_not_allowed(method: Method) -> Problem {
+    let detail = format!(
+        "{:?} is not possible here; the header Allow says what is",
+        shorten(method.as_str())
+    );
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method-not-allowed",
+        "The method is not allowed",
+        Cow::from(detail),
+    )
+}

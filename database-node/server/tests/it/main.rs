@@ -1,0 +1,13 @@
+//! Tests of the real `pliant-node`, each with processes of its own on free ports.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests")]
+
+mod access;
+mod bad_input;
+mod documents;
+mod durability;
+mod listing;
+mod node;
+mod operations;
+mod shutdown;
+mod startup;

@@ -1,0 +1,148 @@
+//! What an operator sees: probes, metrics, the log, a full disk.
+
+use std::path::Path;
+
+use crate::node::Node;
+
+fn value(metrics: &str, series: &str) -> f64 {
+    let line = metrics
+        .lines()
+        .find(|line| line.split(' ').next() == Some(series));
+    let line = line.unwrap_or_else(|| panic!("no {series} in {metrics}"));
+    line.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn metrics_count_what_happened() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::start(data.path());
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let node = &node;
+            scope.spawn(move || {
+                for n in 0..25 {
+                    assert_eq!(node.put(&format!("/v1/default/c/{thread}-{n}"), "1").status, 201);
+                }
+            });
+        }
+    });
+    node.get("/nothing/here");
+    node.send("PATCH", "/v1/default/c/x", &[], "");
+    let answer = node.admin_get("/metrics", &[]);
+    assert!(
+        answer
+            .header("content-type")
+            .starts_with("application/openmetrics-text")
+    );
+    let metrics = answer.body;
+    assert!(metrics.ends_with("# EOF\n"));
+    let document = "route=\"/v1/{db}/{collection}/{id}\"";
+    let of = |series: &str| value(&metrics, series);
+    assert_eq!(
+        of(&format!(
+            "pliantdb_http_requests_total{{{document},method=\"PUT\",status=\"201\"}}"
+        )),
+        200.0
+    );
+    assert_eq!(
+        of(&format!(
+            "pliantdb_http_request_duration_seconds_count{{{document},method=\"PUT\"}}"
+        )),
+        200.0
+    );
+    assert_eq!(
+        of(&format!(
+            "pliantdb_http_requests_total{{{document},method=\"other\",status=\"405\"}}"
+        )),
+        1.0
+    );
+    assert_eq!(
+        of("pliantdb_http_requests_total{route=\"unmatched\",method=\"GET\",status=\"404\"}"),
+        1.0
+    );
+    assert_eq!(of("pliantdb_http_requests_in_flight"), 1.0, "this one");
+    assert_eq!(of("pliantdb_documents_written_total"), 200.0);
+    // 200 writes and the creation of the database `default`, in fewer commits, each with one sync.
+    assert_eq!(of("pliantdb_commit_batch_size_sum"), 201.0);
+    assert!(
+        of("pliantdb_commit_batch_size_count") < 201.0,
+        "nothing was grouped"
+    );
+    assert_eq!(
+        of("pliantdb_store_wal_syncs_total"),
+        of("pliantdb_commit_batch_size_count")
+    );
+    assert_eq!(of("pliantdb_store_writable"), 1.0);
+    assert!(of("pliantdb_process_resident_memory_bytes") > 1e6);
+    assert!(of("pliantdb_uptime_seconds") > 0.0);
+    assert!(metrics.contains("pliantdb_build_info{version="));
+    assert!(node.get("/metrics").status == 404, "not on the clients' port");
+}
+
+#[test]
+fn requests_have_ids() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::start_with(data.path(), &["--log-level", "debug"]);
+    let id = |sent: &str| {
+        let answer = node.send(
+            "GET",
+            "/v1/default/secrets/a?limit=hush",
+            &[("X-Request-Id", sent)],
+            "",
+        );
+        answer.header("x-request-id").to_owned()
+    };
+    assert_eq!(id("my-request.1_2"), "my-request.1_2");
+    let long = "x".repeat(65);
+    for refused in ["", "a b", "a\"b", &long] {
+        assert_eq!(id(refused).len(), 36, "{refused}");
+    }
+    assert_eq!(node.get("/nothing").header("x-request-id").len(), 36);
+    node.put("/v1/default/c/a", "\"the content of a document\"");
+    node.terminate();
+    let mut node = node;
+    node.wait();
+    let log = node.log();
+    assert!(
+        log.lines()
+            .all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()),
+        "{log}"
+    );
+    let answered = log.lines().find(|line| line.contains("my-request.1_2")).unwrap();
+    for part in ["\"status\":", "/v1/{db}/{collection}/{id}"] {
+        assert!(answered.contains(part), "{answered}");
+    }
+    assert!(!log.contains("the content of a document"), "no bodies in the log");
+}
+
+#[test]
+fn a_disk_without_room_refuses_writes_only() {
+    let data = tempfile::tempdir().unwrap();
+    let start = |reserve: &str| Node::start_with(data.path(), &["--min-free-space", reserve]);
+    for id in ["a", "b"] {
+        assert_eq!(start("0").put(&format!("/v1/default/c/{id}"), "1").status, 201);
+    }
+    let free = free_space(data.path());
+    let node = start(&(free * 2).to_string());
+    node.put("/v1/default/c/a", "2").problem(507, "disk-full");
+    node.send("POST", "/v1/default/c", &[], "2")
+        .problem(507, "disk-full");
+    assert_eq!(node.get("/v1/default/c/a").body, "1", "reads go on");
+    assert_eq!(node.get("/v1/default/c").status, 200);
+    assert_eq!(
+        node.send("DELETE", "/v1/default/c/b", &[], "").status,
+        204,
+        "deletes make room"
+    );
+    node.get("/readyz").problem(503, "not-ready");
+    assert_eq!(node.get("/healthz").status, 200);
+    drop(node);
+    let node = start(&(free * 8).to_string());
+    node.send("DELETE", "/v1/default/c/a", &[], "")
+        .problem(507, "disk-full");
+}
+
+fn free_space(path: &Path) -> u64 {
+    let stat = rustix::fs::statvfs(path).unwrap();
+    stat.f_bavail * stat.f_frsize
+}

@@ -1,0 +1,112 @@
+//! Everything that can go wrong with stored data.
+
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+
+use pliantdb_core::{DatabaseName, Rejection, Timestamp};
+
+use crate::store::StoreError;
+
+/// Why the storage could not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StorageError {
+    /// The command was carried out and changed nothing, for this reason.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// No database of that name.
+    #[error("there is no database {0:?}")]
+    UnknownDatabase(DatabaseName),
+    /// Another process, or another `Storage` of this one, has the directory open.
+    #[error("the data directory {} is in use by another process; stop that one or choose another directory", .path.display())]
+    DirectoryInUse {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// The directory holds something, but not a PliantDB database.
+    #[error(
+        "{} is not empty and not a PliantDB data directory (it holds {found:?}); choose an empty or new directory",
+        .path.display()
+    )]
+    ForeignDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// One of the files in it.
+        found: String,
+    },
+    /// A later version of PliantDB wrote the directory.
+    #[error(
+        "the data directory {} has format {found}, and this version knows formats up to {supported}; run the version \
+         that wrote it, or a later one",
+        .path.display()
+    )]
+    NewerFormat {
+        /// The data directory.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The newest format this build reads.
+        supported: u32,
+    },
+    /// The file system holds less than the reserve, so the write was refused. Reads go on, and writes do
+    /// again when there is room.
+    #[error(
+        "the disk under {} is nearly full: {free} bytes are free and {reserve} are kept in reserve; make room or \
+         enlarge the volume",
+        .path.display()
+    )]
+    DiskFull {
+        /// The data directory.
+        path: PathBuf,
+        /// Bytes free.
+        free: u64,
+        /// Bytes that must stay free.
+        reserve: u64,
+    },
+    /// A file or directory could not be used.
+    #[error("cannot {action} {}: {reason}", .path.display())]
+    Io {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the operating system said.
+        reason: String,
+    },
+    /// The store failed, or holds what cannot be.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A command by rules that this build does not know. Nothing of its batch was applied.
+    #[error(
+        "the command has apply version {found}, and this build knows versions up to {supported}; upgrade this node"
+    )]
+    UnknownApplyVersion {
+        /// The command's version.
+        found: u16,
+        /// The newest known.
+        supported: u16,
+    },
+    /// A command that is not later than the last one applied. Nothing of its batch was applied.
+    #[error("the command's timestamp {found:?} is not after {last:?}, the last one applied")]
+    TimestampOrder {
+        /// The command's timestamp.
+        found: Timestamp,
+        /// The last one applied.
+        last: Timestamp,
+    },
+    /// More writes are waiting than the queue holds. Nothing was written; try again.
+    #[error("too many writes are waiting; try again in a moment")]
+    Busy,
+    /// The storage was closed. Nothing was written.
+    #[error("the storage is closed")]
+    Closed,
+}
+
+impl StorageError {
+    pub(crate) fn io(action: &'static str, path: &Path, reason: impl Display) -> Self {
+        Self::Io {
+            action,
+            path: path.to_owned(),
+            reason: reason.to_string(),
+        }
+    }
+}

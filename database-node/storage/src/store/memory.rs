@@ -1,0 +1,141 @@
+//! The store in memory, which loses what was not synced when told to crash.
+
+use std::collections::{BTreeMap, btree_map};
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{Batch, BatchNumber, Change, Cursor, Durability, KeyRange, OrderedStore, Snapshot, StoreError};
+
+type Map = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// An [`OrderedStore`] in memory, for tests and simulation. [`MemoryStore::crash`] does to it what a power
+/// failure does to a disk.
+///
+/// A write while a snapshot is alive copies the whole map.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    current: Arc<Map>,
+    /// What a crash leaves.
+    synced: Map,
+    /// Written since, in order.
+    unsynced: Vec<Batch>,
+    written: BatchNumber,
+    durable: BatchNumber,
+}
+
+impl State {
+    fn sync(&mut self) -> BatchNumber {
+        for batch in self.unsynced.drain(..) {
+            change(&mut self.synced, &batch);
+        }
+        self.durable = self.written;
+        self.durable
+    }
+}
+
+fn change(map: &mut Map, batch: &Batch) {
+    for change in batch.changes() {
+        match change {
+            Change::Put(key, value) => {
+                map.insert(key.clone(), value.clone());
+            }
+            Change::Delete(key) => {
+                map.remove(key);
+            }
+        }
+    }
+}
+
+impl MemoryStore {
+    /// Forgets every batch that was not synced.
+    pub fn crash(&self) {
+        let mut state = self.state();
+        state.unsynced.clear();
+        state.current = Arc::new(state.synced.clone());
+        state.written = state.durable;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl OrderedStore for MemoryStore {
+    type Snapshot<'a> = MemorySnapshot;
+
+    fn get<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, StoreError> {
+        let map = Arc::clone(&self.state().current);
+        Ok(map.get(key).map(|value| read(value)))
+    }
+
+    fn snapshot(&self) -> MemorySnapshot {
+        MemorySnapshot {
+            map: Arc::clone(&self.state().current),
+        }
+    }
+
+    fn write(&self, batch: &Batch, durability: Durability) -> Result<BatchNumber, StoreError> {
+        let mut state = self.state();
+        change(Arc::make_mut(&mut state.current), batch);
+        state.unsynced.push(batch.clone());
+        state.written += 1;
+        if durability == Durability::Synced {
+            state.sync();
+        }
+        Ok(state.written)
+    }
+
+    fn sync(&self) -> Result<BatchNumber, StoreError> {
+        Ok(self.state().sync())
+    }
+
+    fn durable(&self) -> BatchNumber {
+        self.state().durable
+    }
+}
+
+/// A [`MemoryStore`] as it was.
+#[derive(Debug)]
+pub struct MemorySnapshot {
+    map: Arc<Map>,
+}
+
+impl Snapshot for MemorySnapshot {
+    type Cursor<'a> = MemoryCursor<'a>;
+
+    fn scan(&self, range: KeyRange) -> Result<MemoryCursor<'_>, StoreError> {
+        if range.is_empty() {
+            return Ok(MemoryCursor {
+                rest: btree_map::Range::default(),
+                here: None,
+            });
+        }
+        let end = range.end.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut rest = self.map.range((Bound::Included(range.start), end));
+        let here = rest.next();
+        Ok(MemoryCursor { rest, here })
+    }
+}
+
+/// A position in a [`MemorySnapshot`].
+#[derive(Debug)]
+pub struct MemoryCursor<'a> {
+    rest: btree_map::Range<'a, Vec<u8>, Vec<u8>>,
+    here: Option<(&'a Vec<u8>, &'a Vec<u8>)>,
+}
+
+impl Cursor for MemoryCursor<'_> {
+    fn entry(&self) -> Option<(&[u8], &[u8])> {
+        self.here.map(|(key, value)| (key.as_slice(), value.as_slice()))
+    }
+
+    fn advance(&mut self) -> Result<(), StoreError> {
+        self.here = self.rest.next();
+        Ok(())
+    }
+}

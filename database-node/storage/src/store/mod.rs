@@ -1,0 +1,170 @@
+//! The narrow interface that everything persistent stands on: ordered keys, atomic batches, snapshots, and
+//! a clear word about what survives a crash.
+
+mod memory;
+mod rocks;
+
+pub use memory::MemoryStore;
+pub use rocks::{RocksStats, RocksStore};
+
+/// Why a store failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// Stored bytes are not what was written, or not what they can be.
+    #[error("the stored data is corrupt: {0}")]
+    Corrupt(String),
+    /// The disk took no more. The batch is not acknowledged and may or may not be there.
+    #[error("the disk is full: {0}")]
+    NoSpace(String),
+    /// Any other failure of the engine or the disk below it.
+    #[error("the storage engine failed: {0}")]
+    Engine(String),
+}
+
+/// The number of a batch, from 1 in the order of writing since the store was opened. 0: none.
+pub type BatchNumber = u64;
+
+/// Whether a write returns when it is visible or when it is also safe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// Visible at once; a crash may lose it until a later sync.
+    Buffered,
+    /// Visible when it and every batch before it survive a crash.
+    Synced,
+}
+
+/// One change of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Sets the value of a key.
+    Put(Vec<u8>, Vec<u8>),
+    /// Removes a key, which need not exist.
+    Delete(Vec<u8>),
+}
+
+/// Changes that happen together or not at all; a later one of the same key wins.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Batch {
+    changes: Vec<Change>,
+}
+
+impl Batch {
+    /// Sets the value of `key`.
+    pub fn put(&mut self, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
+        self.changes.push(Change::Put(key.into(), value.into()));
+    }
+
+    /// Removes `key`.
+    pub fn delete(&mut self, key: impl Into<Vec<u8>>) {
+        self.changes.push(Change::Delete(key.into()));
+    }
+
+    /// The changes, in order.
+    #[must_use]
+    pub fn changes(&self) -> &[Change] {
+        &self.changes
+    }
+}
+
+/// The keys from `start` up to, not including, `end`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRange {
+    /// The first key, if it exists.
+    pub start: Vec<u8>,
+    /// The first key after the range; `None` for no bound.
+    pub end: Option<Vec<u8>>,
+}
+
+impl KeyRange {
+    /// Every key that begins with `prefix`.
+    #[must_use]
+    pub fn prefixed(prefix: &[u8]) -> Self {
+        // The first key after all of them: the prefix with its last byte below 0xff raised.
+        let end = prefix.iter().rposition(|byte| *byte < 0xff).map(|at| {
+            let mut end = prefix[..=at].to_vec();
+            end[at] += 1;
+            end
+        });
+        Self {
+            start: prefix.to_vec(),
+            end,
+        }
+    }
+
+    /// Whether no key can lie in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| *end <= self.start)
+    }
+}
+
+/// An ordered map of byte strings that survives crashes as far as it says.
+pub trait OrderedStore: Send + Sync + 'static {
+    /// An unchanging view of the store.
+    type Snapshot<'a>: Snapshot
+    where
+        Self: 'a;
+
+    /// Hands the newest value of `key` to `read`, without copying it first; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when a checksum does not match, else [`StoreError::Engine`].
+    fn get<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, StoreError>;
+
+    /// The store as it is now, untouched by later writes.
+    fn snapshot(&self) -> Self::Snapshot<'_>;
+
+    /// Writes a batch and returns its number.
+    ///
+    /// # Errors
+    /// Any [`StoreError`]. The batch is then not visible, but may come back after a crash.
+    fn write(&self, batch: &Batch, durability: Durability) -> Result<BatchNumber, StoreError>;
+
+    /// Makes every batch written so far survive a crash, and returns the number of the last.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
+    fn sync(&self) -> Result<BatchNumber, StoreError>;
+
+    /// The last batch that is known to survive a crash, as are all before it.
+    fn durable(&self) -> BatchNumber;
+}
+
+/// An unchanging view of a store.
+pub trait Snapshot {
+    /// A position in a scan.
+    type Cursor<'a>: Cursor
+    where
+        Self: 'a;
+
+    /// Starts reading `range` from its first key.
+    ///
+    /// # Errors
+    /// As [`OrderedStore::get`].
+    fn scan(&self, range: KeyRange) -> Result<Self::Cursor<'_>, StoreError>;
+}
+
+/// A position in a scan, going forward.
+pub trait Cursor {
+    /// The key and value here, or `None` past the end.
+    fn entry(&self) -> Option<(&[u8], &[u8])>;
+
+    /// Goes to the next key.
+    ///
+    /// # Errors
+    /// As [`OrderedStore::get`].
+    fn advance(&mut self) -> Result<(), StoreError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::KeyRange;
+
+    #[test]
+    fn a_prefix_ends_where_the_next_begins() {
+        assert_eq!(KeyRange::prefixed(b"ab").end, Some(b"ac".to_vec()));
+        assert_eq!(KeyRange::prefixed(b"a\xff\xff").end, Some(b"b".to_vec()));
+        assert_eq!(KeyRange::prefixed(b"\xff").end, None);
+        assert_eq!(KeyRange::prefixed(b"").end, None);
+    }
+}

@@ -1,0 +1,235 @@
+//! The store on RocksDB.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use rocksdb::statistics::{StatsLevel, Ticker};
+use rocksdb::{
+    BlockBasedOptions, Cache, DB, DBCompressionType, DBRawIterator, DBRecoveryMode, ErrorKind, LogLevel,
+    Options, ReadOptions, WriteBatch, WriteBufferManager, WriteOptions, properties,
+};
+
+use super::{Batch, BatchNumber, Change, Cursor, Durability, KeyRange, OrderedStore, Snapshot, StoreError};
+use crate::memory::MemoryPlan;
+
+/// An [`OrderedStore`] in a directory, on RocksDB with its write-ahead log.
+pub struct RocksStore {
+    db: DB,
+    /// Kept for its counters, which live as long as the options.
+    options: Options,
+    cache: Cache,
+    /// The number of the last batch; locked while one is written, so numbers follow the log's order.
+    written: Mutex<BatchNumber>,
+    durable: AtomicU64,
+}
+
+/// Sizes and counters of a [`RocksStore`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RocksStats {
+    /// Bytes in table files.
+    pub table_bytes: u64,
+    /// Bytes in memtables.
+    pub memtable_bytes: u64,
+    /// Bytes in the block cache, memtables included.
+    pub cache_bytes: u64,
+    /// About how many keys there are.
+    pub estimated_keys: u64,
+    /// Times the write-ahead log was synced to disk since the store was opened.
+    pub wal_syncs: u64,
+    /// Bytes written to the write-ahead log since the store was opened.
+    pub wal_bytes: u64,
+    /// Failed flushes and compactions since the store was opened.
+    pub background_errors: u64,
+}
+
+impl RocksStore {
+    /// Opens the store in `path`, or creates it there.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when what is there is damaged, [`StoreError::NoSpace`] on a full disk, and
+    /// [`StoreError::Engine`] for the rest.
+    pub fn open(path: &Path, memory: MemoryPlan) -> Result<Self, StoreError> {
+        let cache = Cache::new_lru_cache(memory.cache);
+        let options = options(&cache, memory);
+        let db = DB::open(&options, path).map_err(store_error)?;
+        Ok(Self {
+            db,
+            options,
+            cache,
+            written: Mutex::new(0),
+            durable: AtomicU64::new(0),
+        })
+    }
+
+    /// Writes what is in memory to table files, so that the next start has no log to replay.
+    ///
+    /// # Errors
+    /// Any [`StoreError`]; nothing is lost, the log still has everything.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        self.db.flush().map_err(store_error)
+    }
+
+    /// Sizes and counters as they are now.
+    #[must_use]
+    pub fn stats(&self) -> RocksStats {
+        let property = |name| self.db.property_int_value(name).ok().flatten().unwrap_or(0);
+        RocksStats {
+            table_bytes: property(properties::TOTAL_SST_FILES_SIZE),
+            memtable_bytes: property(properties::CUR_SIZE_ALL_MEM_TABLES),
+            cache_bytes: u64::try_from(self.cache.get_usage()).unwrap_or(u64::MAX),
+            estimated_keys: property(properties::ESTIMATE_NUM_KEYS),
+            wal_syncs: self.options.get_ticker_count(Ticker::WalFileSynced),
+            wal_bytes: self.options.get_ticker_count(Ticker::WalFileBytes),
+            background_errors: property(properties::BACKGROUND_ERRORS),
+        }
+    }
+}
+
+fn options(cache: &Cache, memory: MemoryPlan) -> Options {
+    let mut blocks = BlockBasedOptions::default();
+    blocks.set_block_cache(cache);
+    blocks.set_block_size(16 * 1024);
+    blocks.set_format_version(6);
+    blocks.set_bloom_filter(10.0, false);
+    blocks.set_optimize_filters_for_memory(true);
+    // Indexes and filters count against the cache, so that it bounds memory.
+    blocks.set_cache_index_and_filter_blocks(true);
+    blocks.set_cache_index_and_filter_blocks_with_high_priority(true);
+    blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
+
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.set_block_based_table_factory(&blocks);
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_bottommost_compression_type(DBCompressionType::Zstd);
+    options.set_level_compaction_dynamic_level_bytes(true);
+    options.set_max_background_jobs(2);
+    options.set_max_open_files(512);
+    options.set_bytes_per_sync(1 << 20);
+
+    options.set_write_buffer_size(memory.write_buffer);
+    options.set_max_write_buffer_number(3);
+    let all_buffers = 2 * memory.write_buffer;
+    options.set_write_buffer_manager(&WriteBufferManager::new_write_buffer_manager_with_cache(
+        all_buffers,
+        false,
+        cache.clone(),
+    ));
+
+    // A torn record at the end of the log is a write that was never acknowledged. Damage anywhere else is
+    // refused: the default mode would silently drop acknowledged writes that follow it.
+    options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+    // Finds a log file that is missing or cut short, which no checksum within it can tell.
+    options.set_track_and_verify_wals_in_manifest(true);
+    options.set_paranoid_checks(true);
+
+    options.enable_statistics();
+    options.set_statistics_level(StatsLevel::ExceptHistogramOrTimers);
+    options.set_stats_dump_period_sec(0);
+    options.set_log_level(LogLevel::Warn);
+    options.set_max_log_file_size(1 << 20);
+    options.set_keep_log_file_num(2);
+    options
+}
+
+/// Sorts RocksDB's errors, which carry their kind in the text only.
+fn store_error(error: rocksdb::Error) -> StoreError {
+    let kind = error.kind();
+    let text = error.into_string();
+    if text.contains("No space left on device") || text.contains("Disk quota exceeded") {
+        StoreError::NoSpace(text)
+    } else if kind == ErrorKind::Corruption {
+        StoreError::Corrupt(text)
+    } else {
+        StoreError::Engine(text)
+    }
+}
+
+impl OrderedStore for RocksStore {
+    type Snapshot<'a> = RocksSnapshot<'a>;
+
+    fn get<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, StoreError> {
+        let value = self.db.get_pinned(key).map_err(store_error)?;
+        Ok(value.map(|value| read(&value)))
+    }
+
+    fn snapshot(&self) -> RocksSnapshot<'_> {
+        RocksSnapshot {
+            snapshot: self.db.snapshot(),
+        }
+    }
+
+    fn write(&self, batch: &Batch, durability: Durability) -> Result<BatchNumber, StoreError> {
+        let mut rocks = WriteBatch::default();
+        for change in batch.changes() {
+            match change {
+                Change::Put(key, value) => rocks.put(key, value),
+                Change::Delete(key) => rocks.delete(key),
+            }
+        }
+        let mut options = WriteOptions::default();
+        // RocksDB syncs the log before it shows a batch to readers, so nobody reads what a crash can undo.
+        options.set_sync(durability == Durability::Synced);
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        self.db.write_opt(rocks, &options).map_err(store_error)?;
+        *written += 1;
+        if durability == Durability::Synced {
+            self.durable.store(*written, Ordering::Release);
+        }
+        Ok(*written)
+    }
+
+    fn sync(&self) -> Result<BatchNumber, StoreError> {
+        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        self.db.flush_wal(true).map_err(store_error)?;
+        self.durable.store(*written, Ordering::Release);
+        Ok(*written)
+    }
+
+    fn durable(&self) -> BatchNumber {
+        self.durable.load(Ordering::Acquire)
+    }
+}
+
+/// A [`RocksStore`] as it was.
+pub struct RocksSnapshot<'a> {
+    snapshot: rocksdb::Snapshot<'a>,
+}
+
+impl Snapshot for RocksSnapshot<'_> {
+    type Cursor<'a>
+        = RocksCursor<'a>
+    where
+        Self: 'a;
+
+    fn scan(&self, range: KeyRange) -> Result<RocksCursor<'_>, StoreError> {
+        // RocksDB gives nothing, not an error, when the upper bound lies below the start.
+        let mut options = ReadOptions::default();
+        if let Some(end) = range.end {
+            options.set_iterate_upper_bound(end);
+        }
+        let mut iterator = self.snapshot.raw_iterator_opt(options);
+        iterator.seek(&range.start);
+        iterator.status().map_err(store_error)?;
+        Ok(RocksCursor { iterator })
+    }
+}
+
+/// A position in a [`RocksSnapshot`].
+pub struct RocksCursor<'a> {
+    iterator: DBRawIterator<'a>,
+}
+
+impl Cursor for RocksCursor<'_> {
+    fn entry(&self) -> Option<(&[u8], &[u8])> {
+        self.iterator.item()
+    }
+
+    fn advance(&mut self) -> Result<(), StoreError> {
+        if self.iterator.valid() {
+            self.iterator.next();
+        }
+        self.iterator.status().map_err(store_error)
+    }
+}

@@ -1,0 +1,245 @@
+//! The one thread that commits: group commit.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use pliantdb_core::{Clock, Command, Operation, Outcome};
+
+use crate::disk_space::DiskSpace;
+use crate::error::StorageError;
+use crate::machine::{CommandResult, StateMachine};
+use crate::store::OrderedStore;
+
+/// How many writes can wait for the writer; the next is refused, or blocks its caller.
+pub const QUEUE_CAPACITY: usize = 4096;
+
+/// The most commands in one batch.
+const BATCH_COMMANDS: usize = 1024;
+/// A batch takes no more commands when it has so many bytes.
+const BATCH_BYTES: usize = 8 << 20;
+/// How often a failed store is tried again.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What the writer tells about a commit.
+#[derive(Debug, Clone, Copy)]
+pub struct Commit {
+    /// The commands in the batch, rejected ones included.
+    pub commands: usize,
+    /// The documents written or deleted.
+    pub changes: usize,
+    /// How long applying and syncing took.
+    pub duration: Duration,
+}
+
+/// Hears of every commit, on the writer's thread.
+pub(crate) type Observer = Box<dyn Fn(Commit) + Send>;
+
+/// Called once with what an operation came to, on the writer's thread: it must not block.
+pub(crate) type Done = Box<dyn FnOnce(Result<Outcome, StorageError>) + Send>;
+
+struct Request {
+    operation: Operation,
+    done: Done,
+}
+
+/// Hands operations to the writer thread.
+pub(crate) struct Writer {
+    /// `None` once closed.
+    queue: RwLock<Option<SyncSender<Request>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    health: Arc<Mutex<Option<StorageError>>>,
+}
+
+impl Writer {
+    /// Starts the thread.
+    pub(crate) fn start<S: OrderedStore>(
+        machine: StateMachine<S>,
+        disk: Arc<DiskSpace>,
+        observer: Observer,
+    ) -> std::io::Result<Self> {
+        let (queue, requests) = sync_channel(QUEUE_CAPACITY);
+        let health = Arc::new(Mutex::new(None));
+        let clock = Clock::after(machine.applied().timestamp);
+        let committer = Committer {
+            machine,
+            disk,
+            clock,
+            health: Arc::clone(&health),
+            observer,
+        };
+        let thread = std::thread::Builder::new()
+            .name("writer".to_owned())
+            .spawn(move || committer.run(&requests))?;
+        Ok(Self {
+            queue: RwLock::new(Some(queue)),
+            thread: Mutex::new(Some(thread)),
+            health,
+        })
+    }
+
+    /// Queues an operation without waiting.
+    pub(crate) fn submit(&self, operation: Operation, done: Done) -> Result<(), StorageError> {
+        let queue = self.queue.read().unwrap_or_else(PoisonError::into_inner);
+        let queue = queue.as_ref().ok_or(StorageError::Closed)?;
+        queue
+            .try_send(Request { operation, done })
+            .map_err(|error| match error {
+                TrySendError::Full(_) => StorageError::Busy,
+                TrySendError::Disconnected(_) => StorageError::Closed,
+            })
+    }
+
+    /// Commits an operation and waits for it.
+    pub(crate) fn execute(&self, operation: Operation) -> Result<Outcome, StorageError> {
+        let (done, outcome) = sync_channel(1);
+        // The queue's lock must not be held while waiting, or closing would wait for it.
+        let queue = self.queue.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let send = Box::new(move |result| {
+            // Fails only if the caller is gone.
+            let _ = done.send(result);
+        });
+        let queue = queue.ok_or(StorageError::Closed)?;
+        queue
+            .send(Request {
+                operation,
+                done: send,
+            })
+            .map_err(|_| StorageError::Closed)?;
+        drop(queue);
+        outcome.recv().map_err(|_| StorageError::Closed)?
+    }
+
+    /// Why writes are refused or fail at the moment.
+    pub(crate) fn failure(&self) -> Option<StorageError> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes no more operations, commits those that wait, and ends the thread.
+    pub(crate) fn close(&self) {
+        *self.queue.write().unwrap_or_else(PoisonError::into_inner) = None;
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // When the last owner goes in a callback, this is the writer thread: it ends by itself.
+        if let Some(thread) = thread
+            && thread.thread().id() != std::thread::current().id()
+            && thread.join().is_err()
+        {
+            tracing::error!("the writer thread panicked");
+        }
+    }
+}
+
+/// What the writer thread owns.
+struct Committer<S> {
+    machine: StateMachine<S>,
+    disk: Arc<DiskSpace>,
+    clock: Clock,
+    health: Arc<Mutex<Option<StorageError>>>,
+    observer: Observer,
+}
+
+impl<S: OrderedStore> Committer<S> {
+    fn run(mut self, requests: &Receiver<Request>) {
+        loop {
+            let first = if self.is_healthy() {
+                requests.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else {
+                requests.recv_timeout(PROBE_INTERVAL)
+            };
+            match first {
+                Ok(first) => self.commit(gather(first, requests)),
+                Err(RecvTimeoutError::Timeout) => self.probe(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// Commits a group of requests with one sync, then answers each.
+    fn commit(&mut self, requests: Vec<Request>) {
+        let (no_room, no_room_at_all) = (self.disk.check(false).err(), self.disk.check(true).err());
+        let (mut commands, mut waiting) = (
+            Vec::with_capacity(requests.len()),
+            Vec::with_capacity(requests.len()),
+        );
+        for Request { operation, done } in requests {
+            let frees = matches!(operation, Operation::Delete { .. });
+            if let Some(full) = if frees { &no_room_at_all } else { &no_room } {
+                done(Err(full.clone()));
+                continue;
+            }
+            commands.push(Command::new(self.clock.next(wall_ms()), operation));
+            waiting.push(done);
+        }
+        if commands.is_empty() {
+            self.set_health(no_room);
+            return;
+        }
+        let start = Instant::now();
+        match self.machine.apply(&commands) {
+            Ok(results) => {
+                // Deletes may go on while writes are refused.
+                self.set_health(no_room);
+                let is_change = |result: &&CommandResult| {
+                    matches!(result, Ok(Outcome::Written { .. } | Outcome::Deleted))
+                };
+                let changes = results.iter().filter(is_change).count();
+                (self.observer)(Commit {
+                    commands: commands.len(),
+                    changes,
+                    duration: start.elapsed(),
+                });
+                for (done, result) in waiting.into_iter().zip(results) {
+                    done(result.map_err(StorageError::from));
+                }
+            }
+            Err(error) => {
+                self.set_health(Some(error.clone()));
+                for done in waiting {
+                    done(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    /// After a failure, without anyone writing: otherwise a node that is taken out of service for it
+    /// would never learn that it is well again.
+    fn probe(&self) {
+        let probed = self.disk.check(false).and_then(|()| self.machine.probe());
+        self.set_health(probed.err());
+    }
+
+    fn is_healthy(&self) -> bool {
+        self.health
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_none()
+    }
+
+    fn set_health(&self, failure: Option<StorageError>) {
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&*health, &failure) {
+            (None, Some(error)) => tracing::error!(%error, "writes are refused"),
+            (Some(_), None) => tracing::info!("writes are taken again"),
+            _ => {}
+        }
+        *health = failure;
+    }
+}
+
+/// The first request and all that already wait behind it, as far as one batch goes.
+fn gather(first: Request, requests: &Receiver<Request>) -> Vec<Request> {
+    let mut bytes = first.operation.size();
+    let mut group = vec![first];
+    while group.len() < BATCH_COMMANDS && bytes < BATCH_BYTES {
+        let Ok(next) = requests.try_recv() else { break };
+        bytes += next.operation.size();
+        group.push(next);
+    }
+    group
+}
+
+fn wall_ms() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
+}

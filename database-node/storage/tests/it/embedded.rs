@@ -1,0 +1,191 @@
+//! The embedded interface.
+
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+
+use pliantdb_core::{
+    Body, CollectionName, DatabaseName, DocumentAddress, DocumentId, Operation, Precondition, Rejection,
+    SlotCount,
+};
+use pliantdb_storage::{Database, Options, Storage, StorageError};
+
+fn body(text: &str) -> Body {
+    Body::parse(text.as_bytes().to_vec()).unwrap()
+}
+
+fn default(storage: &Storage) -> (Database, CollectionName, DocumentId) {
+    let database = storage.database(&DatabaseName::default_database()).unwrap();
+    (database, "users".parse().unwrap(), "ada".parse().unwrap())
+}
+
+#[test]
+fn writes_reads_and_deletes() {
+    let directory = tempfile::tempdir().unwrap();
+    let storage = Storage::open(directory.path()).unwrap();
+    let (database, users, ada) = default(&storage);
+
+    assert_eq!(database.get(&users, &ada), Ok(None));
+    let (first, created) = database
+        .put(&users, &ada, body("1"), Precondition::Absent)
+        .unwrap();
+    assert!(created);
+    let (second, created) = database
+        .put(&users, &ada, body("2"), Precondition::Revision(first))
+        .unwrap();
+    assert!(!created && second > first);
+    let error = database
+        .put(&users, &ada, body("3"), Precondition::Revision(first))
+        .unwrap_err();
+    assert!(
+        matches!(error, StorageError::Rejected(Rejection::PreconditionFailed { current, .. }) if current == Some(second)),
+    );
+    let found = database.get(&users, &ada).unwrap().unwrap();
+    assert_eq!((found.revision, found.body), (second, body("2")));
+
+    database.delete(&users, &ada, Precondition::None).unwrap();
+    let error = database.delete(&users, &ada, Precondition::None).unwrap_err();
+    assert!(
+        matches!(error, StorageError::Rejected(Rejection::UnknownDocument { .. })),
+        "{error}"
+    );
+    let (third, _) = database.put(&users, &ada, body("1"), Precondition::None).unwrap();
+    assert!(third > second, "a revision never comes back");
+
+    let (one, _) = database.push(&users, body("[]")).unwrap();
+    let (other, _) = database.push(&users, body("[]")).unwrap();
+    assert!(one < other && one.as_str().len() == 36);
+}
+
+#[test]
+fn keeps_databases_apart_and_over_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let storage = Storage::open(directory.path()).unwrap();
+    let (database, users, ada) = default(&storage);
+    let other: DatabaseName = "other".parse().unwrap();
+    assert!(matches!(storage.database(&other), Err(StorageError::UnknownDatabase(name)) if name == other));
+    let second = storage
+        .create_database(&other, SlotCount::try_from(4096).unwrap())
+        .unwrap();
+    let error = storage
+        .create_database(&other, SlotCount::default())
+        .map(|_| ())
+        .unwrap_err();
+    assert!(
+        matches!(error, StorageError::Rejected(Rejection::DatabaseExists { .. })),
+        "{error}"
+    );
+    let (revision, _) = database.put(&users, &ada, body("1"), Precondition::None).unwrap();
+    assert_eq!(second.get(&users, &ada), Ok(None));
+    second.put(&users, &ada, body("2"), Precondition::None).unwrap();
+
+    assert!(matches!(
+        Storage::open(directory.path()),
+        Err(StorageError::DirectoryInUse { .. })
+    ));
+    storage.close().unwrap();
+    assert_eq!(
+        database.put(&users, &ada, body("9"), Precondition::None),
+        Err(StorageError::Closed)
+    );
+    assert_eq!(
+        database.get(&users, &ada).unwrap().unwrap().body,
+        body("1"),
+        "reads go on"
+    );
+    drop((storage, database, second));
+
+    let storage = Storage::open(directory.path()).unwrap();
+    assert_eq!(
+        storage.databases(),
+        [DatabaseName::default_database(), other.clone()]
+    );
+    let (database, ..) = default(&storage);
+    assert_eq!(database.get(&users, &ada).unwrap().unwrap().revision, revision);
+    assert_eq!(
+        storage
+            .database(&other)
+            .unwrap()
+            .get(&users, &ada)
+            .unwrap()
+            .unwrap()
+            .body,
+        body("2")
+    );
+    let (next, _) = database.put(&users, &ada, body("1"), Precondition::None).unwrap();
+    assert!(next > revision);
+}
+
+#[test]
+fn groups_waiting_writes_into_one_sync() {
+    let directory = tempfile::tempdir().unwrap();
+    let commits = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&commits);
+    let observer = Box::new(move |commit| seen.lock().unwrap().push(commit));
+    let options = Options {
+        observer: Some(observer),
+        ..Options::default()
+    };
+    let storage = Storage::open_with(directory.path(), options).unwrap();
+    let syncs = storage.stats().unwrap().store.wal_syncs;
+    let (answers, answered) = channel();
+    for n in 0..500 {
+        let address = DocumentAddress {
+            database: DatabaseName::default_database(),
+            collection: "c".parse().unwrap(),
+            id: n.to_string().parse().unwrap(),
+        };
+        let operation = Operation::Put {
+            address,
+            body: body("1"),
+            precondition: Precondition::Absent,
+        };
+        let answers = answers.clone();
+        storage
+            .submit(operation, move |result| answers.send(result.is_ok()).unwrap())
+            .unwrap();
+    }
+    drop(answers);
+    assert_eq!(answered.iter().filter(|ok| *ok).count(), 500);
+    let batches = commits.lock().unwrap()[1..].to_vec();
+    assert_eq!(batches.iter().map(|commit| commit.commands).sum::<usize>(), 500);
+    assert!(batches.len() < 100, "{} batches", batches.len());
+    let synced = storage.stats().unwrap().store.wal_syncs - syncs;
+    assert_eq!(synced, batches.len() as u64, "one sync a batch");
+}
+
+#[test]
+fn refuses_writes_without_room_and_goes_on_reading() {
+    let directory = tempfile::tempdir().unwrap();
+    let (users, ada) = ("users".parse().unwrap(), "ada".parse().unwrap());
+    let open = |min_free_space| {
+        Storage::open_with(
+            directory.path(),
+            Options {
+                min_free_space,
+                ..Options::default()
+            },
+        )
+        .unwrap()
+    };
+    let storage = open(Some(0));
+    let (database, ..) = default(&storage);
+    database.put(&users, &ada, body("1"), Precondition::None).unwrap();
+    let free = storage.stats().unwrap().disk_free;
+    drop((storage, database));
+
+    let storage = open(Some(free * 2));
+    let (database, ..) = default(&storage);
+    let error = database
+        .put(&users, &ada, body("2"), Precondition::None)
+        .unwrap_err();
+    assert!(matches!(error, StorageError::DiskFull { .. }), "{error}");
+    assert!(matches!(storage.writable(), Err(StorageError::DiskFull { .. })));
+    assert_eq!(database.get(&users, &ada).unwrap().unwrap().body, body("1"));
+    database
+        .delete(&users, &ada, Precondition::None)
+        .expect("deletes make room");
+    drop((storage, database));
+
+    let storage = open(None);
+    assert_eq!(storage.writable(), Ok(()));
+}

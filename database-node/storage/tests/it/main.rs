@@ -1,0 +1,10 @@
+//! Tests of the storage from outside, in one binary because linking RocksDB takes long.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests")]
+
+mod crash;
+mod determinism;
+mod embedded;
+mod listing;
+mod model;
+mod store;

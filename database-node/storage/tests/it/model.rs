@@ -1,0 +1,249 @@
+//! The state machine against a model that is too simple to be wrong.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use pliantdb_core::{
+    Body, Command, DatabaseName, DocumentAddress, Operation, Outcome, Precondition, Rejection, Revision,
+    SlotCount, Timestamp,
+};
+use pliantdb_storage::StorageError;
+use pliantdb_storage::machine::{CommandResult, StateMachine};
+use pliantdb_storage::store::{MemoryStore, OrderedStore};
+use proptest::prelude::*;
+
+use crate::store::rocks;
+
+/// A precondition before the revisions are known.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Wanted {
+    Nothing,
+    Absent,
+    Exists,
+    Current,
+    Stale,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Step {
+    Create(usize),
+    Put(usize, usize, usize, Wanted),
+    Delete(usize, usize, usize, Wanted),
+}
+
+pub(crate) fn step() -> impl Strategy<Value = Step> {
+    let wanted = || {
+        prop_oneof![
+            3 => Just(Wanted::Nothing),
+            1 => Just(Wanted::Absent),
+            1 => Just(Wanted::Exists),
+            2 => Just(Wanted::Current),
+            1 => Just(Wanted::Stale),
+        ]
+    };
+    prop_oneof![
+        1 => (0..3usize).prop_map(Step::Create),
+        6 => (0..3usize, 0..2usize, 0..4usize, wanted()).prop_map(|(d, c, i, w)| Step::Put(d, c, i, w)),
+        3 => (0..3usize, 0..2usize, 0..4usize, wanted()).prop_map(|(d, c, i, w)| Step::Delete(d, c, i, w)),
+    ]
+}
+
+type Place = (usize, usize, usize);
+
+/// Which databases exist, and which revision each document has.
+#[derive(Default)]
+struct Model {
+    databases: [bool; 3],
+    documents: BTreeMap<Place, Revision>,
+}
+
+fn name(database: usize) -> DatabaseName {
+    ["a", "b", "c"][database].parse().unwrap()
+}
+
+fn address((database, collection, id): Place) -> DocumentAddress {
+    DocumentAddress {
+        database: name(database),
+        collection: ["x", "x.y"][collection].parse().unwrap(),
+        id: ["1", "1/2", "é", "10"][id].parse().unwrap(),
+    }
+}
+
+/// The commands for the steps, and what the model says that each comes to.
+pub(crate) fn script(steps: &[Step]) -> Vec<(Command, CommandResult)> {
+    let mut model = Model::default();
+    let mut script = Vec::new();
+    for (n, step) in steps.iter().enumerate() {
+        let timestamp = Timestamp::from_bits(1000 + 3 * n as u64);
+        let (operation, result) = model.step(step, Revision::at(timestamp));
+        script.push((Command::new(timestamp, operation), result));
+    }
+    script
+}
+
+impl Model {
+    fn step(&mut self, step: &Step, revision: Revision) -> (Operation, CommandResult) {
+        match *step {
+            Step::Create(database) => {
+                let taken = std::mem::replace(&mut self.databases[database], true);
+                let name = name(database);
+                let result = match taken {
+                    true => Err(Rejection::DatabaseExists {
+                        database: name.clone(),
+                    }),
+                    false => Ok(Outcome::DatabaseCreated),
+                };
+                (
+                    Operation::CreateDatabase {
+                        name,
+                        slots: SlotCount::try_from(3).unwrap(),
+                    },
+                    result,
+                )
+            }
+            Step::Put(database, collection, id, wanted) => {
+                let place = (database, collection, id);
+                let (precondition, holds) = self.check(place, wanted);
+                let result = holds.map(|current| {
+                    self.documents.insert(place, revision);
+                    Outcome::Written {
+                        revision,
+                        created: current.is_none(),
+                    }
+                });
+                let body = Body::parse(revision.timestamp().bits().to_string().into_bytes()).unwrap();
+                (
+                    Operation::Put {
+                        address: address(place),
+                        body,
+                        precondition,
+                    },
+                    result,
+                )
+            }
+            Step::Delete(database, collection, id, wanted) => {
+                let place = (database, collection, id);
+                let (precondition, holds) = self.check(place, wanted);
+                let result = holds.and_then(|_| {
+                    let DocumentAddress { collection, id, .. } = address(place);
+                    self.documents
+                        .remove(&place)
+                        .ok_or(Rejection::UnknownDocument { collection, id })?;
+                    Ok(Outcome::Deleted)
+                });
+                (
+                    Operation::Delete {
+                        address: address(place),
+                        precondition,
+                    },
+                    result,
+                )
+            }
+        }
+    }
+
+    fn check(&self, place: Place, wanted: Wanted) -> (Precondition, Result<Option<Revision>, Rejection>) {
+        let current = self.documents.get(&place).copied();
+        let never = Revision::at(Timestamp::from_bits(1));
+        let (precondition, holds) = match wanted {
+            Wanted::Nothing => (Precondition::None, true),
+            Wanted::Absent => (Precondition::Absent, current.is_none()),
+            Wanted::Exists => (Precondition::Exists, current.is_some()),
+            Wanted::Current => (
+                Precondition::Revision(current.unwrap_or(never)),
+                current.is_some(),
+            ),
+            Wanted::Stale => (Precondition::Revision(never), false),
+        };
+        let result = if !self.databases[place.0] {
+            Err(Rejection::UnknownDatabase {
+                database: name(place.0),
+            })
+        } else if holds {
+            Ok(current)
+        } else {
+            Err(Rejection::PreconditionFailed {
+                id: address(place).id,
+                wanted: precondition,
+                current,
+            })
+        };
+        (precondition, result)
+    }
+}
+
+/// Applies the script in batches of the given sizes, over and over.
+pub(crate) fn run<S: OrderedStore>(store: S, script: &[(Command, CommandResult)], sizes: &[usize]) -> Arc<S> {
+    let store = Arc::new(store);
+    let mut machine = StateMachine::open(Arc::clone(&store)).unwrap();
+    let mut rest = script;
+    for size in sizes.iter().cycle() {
+        let (batch, after) = rest.split_at((*size).min(rest.len()));
+        let commands = batch
+            .iter()
+            .map(|(command, _)| command.clone())
+            .collect::<Vec<_>>();
+        let expected = batch.iter().map(|(_, result)| result.clone()).collect::<Vec<_>>();
+        assert_eq!(machine.apply(&commands).unwrap(), expected);
+        rest = after;
+        if rest.is_empty() {
+            break;
+        }
+        if *size == 1 {
+            // Whatever it knows must be in the store.
+            machine = StateMachine::open(Arc::clone(&store)).unwrap();
+        }
+    }
+    assert_eq!(machine.applied().index, script.len() as u64);
+    store
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+    #[test]
+    fn behaves_like_the_model(
+        steps in prop::collection::vec(step(), 1..80),
+        sizes in prop::collection::vec(1..10usize, 1..4),
+    ) {
+        let script = script(&steps);
+        run(MemoryStore::default(), &script, &sizes);
+        let directory = tempfile::tempdir().unwrap();
+        run(rocks(directory.path()), &script, &sizes);
+    }
+}
+
+#[test]
+fn refuses_commands_it_cannot_apply_and_changes_nothing() {
+    let store = Arc::new(MemoryStore::default());
+    let mut machine = StateMachine::open(Arc::clone(&store)).unwrap();
+    let create = |at, database| {
+        let operation = Operation::CreateDatabase {
+            name: name(database),
+            slots: SlotCount::default(),
+        };
+        Command::new(Timestamp::from_bits(at), operation)
+    };
+    machine.apply(&[create(5, 0)]).unwrap();
+    let before = (crate::store::everything(&*store), machine.applied());
+
+    let unknown = Command {
+        version: 2,
+        ..create(7, 2)
+    };
+    let error = machine.apply(&[create(6, 1), unknown]).unwrap_err();
+    assert_eq!(
+        error,
+        StorageError::UnknownApplyVersion {
+            found: 2,
+            supported: 1
+        }
+    );
+    let error = machine.apply(&[create(6, 1), create(6, 2)]).unwrap_err();
+    assert!(matches!(error, StorageError::TimestampOrder { .. }), "{error}");
+    assert_eq!((crate::store::everything(&*store), machine.applied()), before);
+    assert_eq!(machine.apply(&[]), Ok(vec![]));
+    assert_eq!(
+        machine.apply(&[create(6, 1)]),
+        Ok(vec![Ok(Outcome::DatabaseCreated)])
+    );
+}

@@ -1,0 +1,258 @@
+//! What every store must do, over each of them.
+
+use std::collections::BTreeMap;
+
+use pliantdb_storage::memory::MemoryPlan;
+use pliantdb_storage::store::{
+    Batch, Change, Cursor, Durability, KeyRange, MemoryStore, OrderedStore, RocksStore, Snapshot,
+};
+use proptest::prelude::*;
+
+pub(crate) type Entries = Vec<(Vec<u8>, Vec<u8>)>;
+
+pub(crate) fn rocks(path: &std::path::Path) -> RocksStore {
+    RocksStore::open(path, MemoryPlan::for_limit(16 << 20)).unwrap()
+}
+
+pub(crate) fn entries(snapshot: &impl Snapshot, range: KeyRange) -> Entries {
+    let mut cursor = snapshot.scan(range).unwrap();
+    let mut entries = Vec::new();
+    while let Some((key, value)) = cursor.entry() {
+        entries.push((key.to_vec(), value.to_vec()));
+        cursor.advance().unwrap();
+    }
+    cursor.advance().unwrap();
+    assert_eq!(cursor.entry(), None, "past the end it stays past the end");
+    entries
+}
+
+pub(crate) fn everything(store: &impl OrderedStore) -> Entries {
+    entries(&store.snapshot(), KeyRange::prefixed(b""))
+}
+
+fn put(pairs: &[(&[u8], &[u8])]) -> Batch {
+    let mut batch = Batch::default();
+    for (key, value) in pairs {
+        batch.put(*key, *value);
+    }
+    batch
+}
+
+fn get(store: &impl OrderedStore, key: &[u8]) -> Option<Vec<u8>> {
+    store.get(key, <[u8]>::to_vec).unwrap()
+}
+
+fn conforms(store: &impl OrderedStore) {
+    assert_eq!((get(store, b"a"), everything(store)), (None, vec![]));
+    assert_eq!(store.durable(), 0);
+
+    let first = store.write(
+        &put(&[(b"b", b"2"), (b"a", b"1"), (b"a\0", b""), (b"\xff\xff", b"9")]),
+        Durability::Buffered,
+    );
+    assert_eq!(first, Ok(1));
+    assert_eq!(
+        get(store, b"a"),
+        Some(b"1".to_vec()),
+        "a buffered write is visible"
+    );
+    assert_eq!(store.sync(), Ok(1));
+    assert_eq!(store.durable(), 1);
+
+    let before = store.snapshot();
+    let mut batch = put(&[(b"a", b"x"), (b"c", b"3")]);
+    batch.delete(*b"b");
+    batch.delete(*b"not there");
+    batch.put(*b"a", *b"y");
+    batch.put(*b"d", *b"4");
+    batch.delete(*b"d");
+    assert_eq!(store.write(&batch, Durability::Synced), Ok(2));
+    assert_eq!(store.durable(), 2);
+
+    let keys = |entries: Entries| entries.into_iter().map(|(key, _)| key).collect::<Vec<_>>();
+    assert_eq!(
+        keys(entries(&before, KeyRange::prefixed(b""))),
+        [&b"a"[..], b"a\0", b"b", b"\xff\xff"]
+    );
+    assert_eq!(keys(everything(store)), [&b"a"[..], b"a\0", b"c", b"\xff\xff"]);
+    assert_eq!(get(store, b"a"), Some(b"y".to_vec()), "the last of a batch wins");
+    assert_eq!(get(store, b"d"), None);
+
+    let range = |start: &[u8], end: Option<&[u8]>| KeyRange {
+        start: start.to_vec(),
+        end: end.map(<[u8]>::to_vec),
+    };
+    for (start, end, expected) in [
+        (&b"a"[..], Some(&b"a\0"[..]), &[&b"a"[..]][..]),
+        (b"a\0", Some(b"c"), &[b"a\0"]),
+        (b"b", None, &[b"c", b"\xff\xff"]),
+        (b"c", Some(b"c"), &[]),
+        (b"d", Some(b"a"), &[]),
+        (b"d", Some(b"e"), &[]),
+    ] {
+        assert_eq!(
+            keys(entries(&store.snapshot(), range(start, end))),
+            expected,
+            "{start:?} to {end:?}"
+        );
+    }
+    assert_eq!(
+        keys(entries(&store.snapshot(), KeyRange::prefixed(b"\xff"))),
+        [b"\xff\xff"]
+    );
+
+    let large = vec![7; 3 << 20];
+    store
+        .write(
+            &put(&[(b"large", &large), (b"", b"the empty key")]),
+            Durability::Synced,
+        )
+        .unwrap();
+    assert_eq!(get(store, b"large"), Some(large));
+    assert_eq!(get(store, b""), Some(b"the empty key".to_vec()));
+}
+
+#[test]
+fn memory_conforms() {
+    conforms(&MemoryStore::default());
+}
+
+#[test]
+fn rocks_conforms() {
+    let directory = tempfile::tempdir().unwrap();
+    conforms(&rocks(directory.path()));
+}
+
+#[test]
+fn memory_loses_in_a_crash_what_was_not_synced() {
+    let store = MemoryStore::default();
+    store.write(&put(&[(b"a", b"1")]), Durability::Buffered).unwrap();
+    store.write(&put(&[(b"b", b"1")]), Durability::Synced).unwrap();
+    store
+        .write(&put(&[(b"c", b"1"), (b"a", b"2")]), Durability::Buffered)
+        .unwrap();
+    store.crash();
+    assert_eq!(
+        everything(&store),
+        [(b"a".to_vec(), b"1".to_vec()), (b"b".to_vec(), b"1".to_vec())]
+    );
+    assert_eq!(store.write(&put(&[]), Durability::Buffered), Ok(3));
+}
+
+#[test]
+fn rocks_keeps_what_was_synced() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = rocks(directory.path());
+    store.write(&put(&[(b"a", b"1")]), Durability::Synced).unwrap();
+    let syncs = store.stats().wal_syncs;
+    store.write(&put(&[(b"b", b"1")]), Durability::Synced).unwrap();
+    assert_eq!(store.stats().wal_syncs, syncs + 1, "one sync a batch");
+    drop(store);
+    assert_eq!(everything(&rocks(directory.path())).len(), 2);
+}
+
+#[test]
+fn rocks_names_damage_in_a_table_and_in_the_log() {
+    for (extension, flush) in [("sst", true), ("log", false)] {
+        let directory = tempfile::tempdir().unwrap();
+        let store = rocks(directory.path());
+        for n in 0..200u32 {
+            store
+                .write(&put(&[(&n.to_be_bytes(), &[b'x'; 500])]), Durability::Synced)
+                .unwrap();
+        }
+        if flush {
+            store.flush().unwrap();
+        }
+        drop(store);
+        let files = std::fs::read_dir(directory.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        let largest = files
+            .filter(|path| path.extension().is_some_and(|found| found == extension))
+            .max_by_key(|path| path.metadata().unwrap().len())
+            .unwrap();
+        let mut bytes = std::fs::read(&largest).unwrap();
+        let middle = bytes.len() / 3;
+        bytes[middle] ^= 0x40;
+        std::fs::write(&largest, bytes).unwrap();
+
+        let error = RocksStore::open(directory.path(), MemoryPlan::for_limit(16 << 20))
+            .map(|store| (0..200u32).find_map(|n| store.get(&n.to_be_bytes(), |_| ()).err()));
+        let error = match error {
+            Ok(found) => found.expect("reading a damaged block fails"),
+            Err(error) => error,
+        };
+        assert!(
+            matches!(error, pliantdb_storage::store::StoreError::Corrupt(_)),
+            "{extension}: {error}"
+        );
+    }
+}
+
+fn key() -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(prop_oneof![Just(0u8), Just(1), Just(255)], 0..4)
+}
+
+fn batch() -> impl Strategy<Value = Vec<Change>> {
+    let change = prop_oneof![
+        3 => (key(), prop::collection::vec(any::<u8>(), 0..3)).prop_map(|(key, value)| Change::Put(key, value)),
+        1 => key().prop_map(Change::Delete),
+    ];
+    prop::collection::vec(change, 0..6)
+}
+
+fn behaves_like_a_map(
+    store: &impl OrderedStore,
+    batches: &[Vec<Change>],
+    ranges: &[(Vec<u8>, Option<Vec<u8>>)],
+) {
+    let mut model = BTreeMap::new();
+    for changes in batches {
+        let mut batch = Batch::default();
+        for change in changes {
+            match change.clone() {
+                Change::Put(key, value) => {
+                    batch.put(key.clone(), value.clone());
+                    model.insert(key, value);
+                }
+                Change::Delete(key) => {
+                    batch.delete(key.clone());
+                    model.remove(&key);
+                }
+            }
+        }
+        store.write(&batch, Durability::Buffered).unwrap();
+    }
+    let snapshot = store.snapshot();
+    for (start, end) in ranges {
+        let expected = model
+            .iter()
+            .filter(|(key, _)| *key >= start && end.as_ref().is_none_or(|end| *key < end))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect::<Entries>();
+        assert_eq!(
+            entries(
+                &snapshot,
+                KeyRange {
+                    start: start.clone(),
+                    end: end.clone()
+                }
+            ),
+            expected
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn both_behave_like_a_map(
+        batches in prop::collection::vec(batch(), 0..12),
+        ranges in prop::collection::vec((key(), prop::option::of(key())), 1..6),
+    ) {
+        behaves_like_a_map(&MemoryStore::default(), &batches, &ranges);
+        let directory = tempfile::tempdir().unwrap();
+        behaves_like_a_map(&rocks(directory.path()), &batches, &ranges);
+    }
+}
