@@ -18,7 +18,7 @@ need() { # COMMAND...
     [[ $(id -u) == 0 ]] || fail "building images needs root"
     for tool in "$@"; do
         command -v "$tool" >/dev/null ||
-            fail "$tool is missing: apt-get install buildah mmdebstrap busybox-static jq"
+            fail "$tool is missing: apt-get install buildah mmdebstrap jq"
     done
 }
 

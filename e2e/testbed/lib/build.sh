@@ -9,6 +9,10 @@ program() {
     echo "$BUILDS/$1-${key:0:12}/$2"
 }
 
+version_of() { # DIR MODULE
+    awk -v module="$2" '{ for (i = 1; i < NF; i++) if ($i == module) { print $(i + 1); exit } }' "$HERE/$1/go.mod"
+}
+
 build_program() { # DIR NAME PACKAGE LDFLAGS
     local out part
     out=$(program "$1" "$2")
@@ -32,15 +36,16 @@ lock_builds() {
 }
 
 build_helm() {
-    build_program helm helm helm.sh/helm/v4/cmd/helm "-X helm.sh/helm/v4/internal/version.version=$HELM"
+    build_program helm helm helm.sh/helm/v4/cmd/helm "-X helm.sh/helm/v4/internal/version.version=$(version_of helm helm.sh/helm/v4)"
 }
 
 build_all() {
     lock_builds
-    local version=k8s.io/component-base/version kube name
+    local package=k8s.io/component-base/version kube name version
     kube=$(program kube kube)
-    build_program kube kube . \
-        "-X $version.gitVersion=$KUBERNETES -X $version.gitMajor=1 -X $version.gitMinor=36 -X $version.gitTreeState=clean"
+    version=$(version_of kube k8s.io/kubernetes)
+    build_program kube kube . "-X $package.gitVersion=$version -X $package.gitTreeState=clean \
+        -X $package.gitMajor=1 -X $package.gitMinor=$(cut -d. -f2 <<<"$version")"
     for name in etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl volume-provisioner; do
         ln -sfn kube "$(dirname "$kube")/$name"
     done

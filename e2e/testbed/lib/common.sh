@@ -6,6 +6,8 @@ BUILDS=$CACHE/testbed
 BEDS=$CACHE/testbeds
 MAX_NODES=15 # what a testbed's pod network has room for
 
+export LC_ALL=C # the order of files and the words of tools, the same everywhere
+
 say() { printf '[%3ds] %s\n' "$SECONDS" "$*" >&2; }
 
 fail() {

@@ -16,6 +16,7 @@ identity() {
     INDEX=$(<"$STATE/index")
     LINK=pliant$INDEX
     CGROUP=pliant-testbed-$INDEX
+    MACHINE_NET=198.18.$INDEX.0/24
     HOST_IP=198.18.$INDEX.1
     CONTROL_IP=198.18.$INDEX.2
     SERVICE_NET=198.18.$((64 + 4 * INDEX)).0/22

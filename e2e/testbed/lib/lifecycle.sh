@@ -24,6 +24,7 @@ bed_up() { # [--nodes N]
     if ((NODES > wanted && wanted)); then say "it has $NODES nodes already and keeps them"; fi
     if ((wanted > NODES)); then NODES=$wanted && echo "$NODES" | write_file "$STATE/nodes"; fi
 
+    dead_ends replace
     pki_create
     local archive
     for archive in "${IMAGES[@]}"; do image_remember "$archive"; done
@@ -35,6 +36,7 @@ bed_up() { # [--nodes N]
     for ((n = 1; n <= NODES; n++)); do
         if machine_alive "node$n" && [[ -e $STATE/node$n/online ]]; then
             on_network control ip link set "node$n" up
+            images_import "$n"
         else
             say "starting node$n"
             machine_kill "node$n"
@@ -61,6 +63,7 @@ bed_down() {
     cgroup_remove
     # With the namespace of its other end the cable disappears, and the routes with it.
     ! ip link show "$LINK" >/dev/null 2>&1 || ip link del "$LINK" 2>/dev/null || true
+    dead_ends del 2>/dev/null || true
     # None is expected here: all were made in namespaces that are gone.
     while read -r mount; do
         umount -l "$mount" || fail "cannot unmount $mount"
@@ -76,7 +79,7 @@ bed_status() {
     printf 'kubeconfig  %s\n' "$KUBECONFIG"
     printf 'API server  https://%s:6443, DNS %s, this host %s on %s\n' "$CONTROL_IP" "$CONTROL_IP" "$HOST_IP" "$LINK"
     printf 'pods        %s, reached directly\n' "$POD_NET"
-    printf 'Services    %s, reached %s\n' "$SERVICE_NET" "$(ip route show exact "$SERVICE_NET" | awk '{print $2, $3; f=1} END {if (!f) print "not at all: no living node"}')"
+    printf 'Services    %s, reached %s\n' "$SERVICE_NET" "$(service_route | awk '{print $2, $3; f=1} END {if (!f) print "not at all: no living node"}')"
     printf 'logs        %s/logs\n' "$STATE"
     printf 'audit log   %s/audit.log\n' "$STATE"
     printf '%-11s %s\n' control "$(machine_alive control && echo "running, process $(machine_pid control)" || echo stopped)"

@@ -8,6 +8,7 @@ process_started() { # PID: when, in the kernel's ticks
     stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
     # The second field is the name in brackets and may hold spaces.
     read -ra stat <<<"${stat##*) }"
+    [[ ${stat[0]} != [ZX] ]] || return 1 # dead, only its parent has not looked yet
     echo "${stat[19]}"
 }
 

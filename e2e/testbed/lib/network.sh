@@ -3,6 +3,15 @@
 # has one cable to it (interface pliantI), every node has one. Nothing is
 # forwarded or translated to the outside, and no setting of this host changes.
 
+# What is not there (a machine that is down) must be an error at once, and
+# never be looked for outside: less preferred routes that lead nowhere.
+dead_ends() { # replace|del
+    local net
+    for net in "$MACHINE_NET" "$POD_NET" "$SERVICE_NET"; do
+        ip route "$1" unreachable "$net" metric 9999
+    done
+}
+
 switch_connect() {
     local pid
     pid=$(machine_pid control)
@@ -42,11 +51,13 @@ node_reachable() { # N: runs, and its cable is in
     machine_alive "node$1" && [[ $(on_network control ip link show "node$1" 2>/dev/null) == *[\<,]UP[,\>]* ]]
 }
 
+service_route() { ip route show exact "$SERVICE_NET" type unicast; }
+
 # Service addresses lead to one living node, whose kube-proxy passes them on.
 # Stays with the present node as long as it lives.
 route_services() {
     local n now gateway=
-    now=$(ip route show exact "$SERVICE_NET")
+    now=$(service_route)
     for ((n = NODES; n >= 1; n--)); do
         node_reachable "$n" || continue
         gateway=$(node_ip "$n")
@@ -56,7 +67,7 @@ route_services() {
         ip route replace "$SERVICE_NET" via "$gateway"
         on_network control ip route replace "$SERVICE_NET" via "$gateway"
     elif [[ -n $now ]]; then
-        ip route del "$SERVICE_NET"
+        ip route del "$SERVICE_NET" dev "$LINK"
         on_network control ip route del "$SERVICE_NET"
     fi
 }

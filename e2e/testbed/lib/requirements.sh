@@ -6,7 +6,7 @@ TESTBED_TOOLS=(
     containerd:containerd runc:runc /usr/lib/cni/bridge:containernetworking-plugins
     conntrack:conntrack iptables:iptables ip:iproute2 openssl:openssl jq:jq
     unshare:util-linux sysctl:procps modprobe:kmod
-    buildah:buildah mmdebstrap:mmdebstrap /bin/busybox:busybox-static
+    buildah:buildah mmdebstrap:mmdebstrap
 )
 
 need_root() {
