@@ -99,7 +99,7 @@ impl<'a> Database<'a> {
     pub fn put(&self, id: &str, document: &Value) {
         let document = document.to_string();
         self.curl(
-            &["-X", "PUT", "--data", &document],
+            &["-X", "PUT", "--json", &document],
             &format!("default/things/{id}"),
         )
         .ok();
