@@ -46,10 +46,12 @@ pub struct PodTemplate {
 
     /// Labels that a Kubernetes node must carry to run a pod of this cluster.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
     pub node_selector: BTreeMap<String, String>,
 
     /// Taints of Kubernetes nodes that the pods tolerate.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
     pub tolerations: Vec<Toleration>,
 
     /// Scheduling preferences and requirements of the pods.
@@ -58,6 +60,10 @@ pub struct PodTemplate {
 
     /// How the pods are spread over zones and Kubernetes nodes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 16),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["topologyKey", "whenUnsatisfiable"])
+    )]
     pub topology_spread_constraints: Vec<TopologySpreadConstraint>,
 
     /// The priority class of the pods.
@@ -67,15 +73,19 @@ pub struct PodTemplate {
 
     /// Secrets with which the image is pulled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
     pub image_pull_secrets: Vec<LocalObjectReference>,
 
     /// Environment variables to add to the node's container, such as PLIANT_LOG_LEVEL. Those that would move
     /// the data, the ports, the configuration or the token belong to the operator.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
+    #[schemars(
+        length(max = 64),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
     #[x_kube(
-        validation = Rule::new("self.all(variable, !(variable.name in ['PLIANT_ADMIN_LISTEN', 'PLIANT_CONFIG', 'PLIANT_DATA', 'PLIANT_LISTEN', 'PLIANT_TOKEN_FILE']))")
-            .message("PLIANT_ADMIN_LISTEN, PLIANT_CONFIG, PLIANT_DATA, PLIANT_LISTEN and PLIANT_TOKEN_FILE belong to the operator")
+        validation = Rule::new("self.all(variable, !(variable.name in ['PLIANT_ADMIN_LISTEN', 'PLIANT_CONFIG', 'PLIANT_DATA', 'PLIANT_LISTEN', 'PLIANT_SHUTDOWN_TIMEOUT', 'PLIANT_TOKEN_FILE']))")
+            .message("PLIANT_ADMIN_LISTEN, PLIANT_CONFIG, PLIANT_DATA, PLIANT_LISTEN, PLIANT_SHUTDOWN_TIMEOUT and PLIANT_TOKEN_FILE belong to the operator")
     )]
     pub env: Vec<EnvVar>,
 

@@ -1,38 +1,52 @@
 //! Health, readiness and metrics over HTTP.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
-use axum::{Router, extract::State, http::header, response::IntoResponse, routing::get};
+use axum::{Router, extract::State, http::StatusCode, http::header, response::IntoResponse, routing::get};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 
+/// What the process can tell about itself.
+#[derive(Clone)]
+pub struct Vitals {
+    /// The operator's metrics.
+    pub metrics: Arc<Metrics>,
+    /// Whether the operator does what it is for: it stands by, or it acts and has seen all PliantClusters.
+    pub ready: Arc<AtomicBool>,
+}
+
 /// Serves `/healthz`, `/readyz` and `/metrics` on `listener` until `stop`.
-///
-/// The operator is healthy as long as it answers, and ready as soon as it does: a replica that stands by is
-/// as ready as it can be, so that a rolling update of the operator comes to its end.
 ///
 /// # Errors
 /// When the listener fails.
-pub async fn serve(
-    listener: TcpListener,
-    metrics: Arc<Metrics>,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
+pub async fn serve(listener: TcpListener, vitals: Vitals, stop: CancellationToken) -> anyhow::Result<()> {
     let routes = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(|| async { "ok\n" }))
+        .route("/readyz", get(readiness))
         .route("/metrics", get(text))
-        .with_state(metrics);
+        .with_state(vitals);
     axum::serve(listener, routes)
         .with_graceful_shutdown(stop.cancelled_owned())
         .await
         .context("cannot serve health and metrics")
 }
 
-async fn text(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
+async fn readiness(State(vitals): State<Vitals>) -> (StatusCode, &'static str) {
+    if vitals.ready.load(Ordering::Relaxed) {
+        (StatusCode::OK, "ok\n")
+    } else {
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the lease or the PliantClusters have not been seen yet\n",
+        )
+    }
+}
+
+async fn text(State(vitals): State<Vitals>) -> impl IntoResponse {
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, content_type)], metrics.text())
+    ([(header::CONTENT_TYPE, content_type)], vitals.metrics.text())
 }

@@ -42,7 +42,7 @@ struct WriteLabels {
 /// What was asked of the API server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum Verb {
-    /// An object was created or changed by server-side apply or a patch.
+    /// An object was created or changed by server-side apply, or changed by a patch.
     Patch,
     /// An object was created.
     Create,

@@ -33,8 +33,12 @@ pub struct Settings {
     pub cluster_domain: String,
 
     /// The name of this replica, unique among the operator's replicas; on Kubernetes, the pod's name.
-    #[arg(long, env = "PLIANT_OPERATOR_IDENTITY", default_value = "pliant-operator")]
+    #[arg(long, env = "PLIANT_OPERATOR_IDENTITY", default_value_t = default_identity())]
     pub identity: String,
+
+    /// The name of the Lease that the operator's replicas compete for.
+    #[arg(long, env = "PLIANT_OPERATOR_LEASE", default_value = "pliant-operator")]
+    pub lease: String,
 
     /// How log lines are written.
     #[arg(long, env = "PLIANT_OPERATOR_LOG_FORMAT", default_value = "text")]
@@ -53,6 +57,15 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// Unique as long as no identity is given by hand: the process id tells apart two on one machine.
+fn default_identity() -> String {
+    format!(
+        "pliant-operator-{}-{:08x}",
+        std::process::id(),
+        rand::random::<u32>()
+    )
 }
 
 fn non_empty(text: &str) -> Result<String, String> {

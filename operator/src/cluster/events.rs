@@ -7,7 +7,7 @@ use pliant_crds::{ConditionType, PliantCluster, PliantClusterStatus};
 
 use super::context::Context;
 
-/// What the API server takes as a note.
+/// What the API server takes as a note, in bytes.
 const LONGEST_NOTE: usize = 1_000;
 
 /// Publishes what has changed from the status before to the one now.
@@ -87,7 +87,7 @@ fn event(type_: EventType, reason: &str, action: &str, note: &str) -> Event {
     Event {
         type_,
         reason: reason.into(),
-        note: Some(note.chars().take(LONGEST_NOTE).collect()),
+        note: Some(note[..note.floor_char_boundary(LONGEST_NOTE)].into()),
         action: action.into(),
         secondary: None,
     }

@@ -3,15 +3,19 @@
 //! [`reconcile`](reconcile::reconcile) reads as a sentence: fetch → validate → build → apply → status. What
 //! decides is pure and knows no API server; what talks to it decides nothing.
 
+mod applied;
 mod apply;
 mod build;
 mod context;
 mod error;
 mod events;
+mod failures;
 mod fetch;
+mod fingerprint;
 mod names;
 mod pods;
 mod reconcile;
+mod release;
 mod rollout;
 #[cfg(test)]
 mod samples;
@@ -22,6 +26,8 @@ mod verdict;
 mod volumes;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use futures::StreamExt;
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -40,8 +46,9 @@ use error::Error;
 /// How many clusters are reconciled at the same time.
 const CONCURRENCY: u16 = 16;
 
-/// Runs the controller until `stop`; a reconciliation that has begun comes to its end.
-pub async fn run(context: Arc<Context>, stop: CancellationToken) {
+/// Runs the controller until `stop`; a reconciliation that has begun is finished. `ready` says whether all
+/// PliantClusters have been seen.
+pub async fn run(context: Arc<Context>, ready: Arc<AtomicBool>, stop: CancellationToken) {
     let managed = || watcher::Config::default().labels(&names::managed_selector());
     let controller = Controller::new(context.watched::<PliantCluster>(), watcher::Config::default())
         .owns(context.watched::<StatefulSet>(), managed())
@@ -52,6 +59,14 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
         .watches(context.watched::<Pod>(), managed(), cluster_of)
         .with_config(kube::runtime::controller::Config::default().concurrency(CONCURRENCY))
         .graceful_shutdown_on(stop.cancelled_owned());
+    ready.store(false, Ordering::Relaxed);
+    let store = controller.store();
+    tokio::spawn(async move {
+        // An error means that the controller has ended, and with it what could have been ready.
+        if store.wait_until_ready().await.is_ok() {
+            ready.store(true, Ordering::Relaxed);
+        }
+    });
     controller
         .run(reconcile::reconcile, on_error, context)
         .for_each(|result| async move {
@@ -59,6 +74,8 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
                 Ok((cluster, _)) => tracing::debug!(%cluster, "reconciled"),
                 // A failed reconciliation was logged with its pause.
                 Err(kube::runtime::controller::Error::ReconcilerFailed(..)) => {}
+                // An object of a cluster that is gone has changed.
+                Err(kube::runtime::controller::Error::ObjectNotFound(_)) => {}
                 Err(error) => tracing::warn!("{error}"),
             }
         })
@@ -72,12 +89,17 @@ fn cluster_of(pod: Pod) -> Option<ObjectRef<PliantCluster>> {
 }
 
 fn on_error(cluster: Arc<PliantCluster>, error: &Error, context: Arc<Context>) -> Action {
-    let pause = context.failed(&cluster);
+    let uid = cluster.uid().unwrap_or_default();
+    // The generation of what the watch has brought: a newer spec may be tried at once.
+    let generation = cluster.metadata.generation.unwrap_or_default();
+    let pending = context
+        .failures
+        .note(&uid, generation, error.failure(), Instant::now(), rand::random());
     let name = format!(
         "{}/{}",
         cluster.namespace().unwrap_or_default(),
         cluster.name_any()
     );
-    tracing::warn!(cluster = name, retry_in_seconds = pause.as_secs(), "{error}");
-    Action::requeue(pause)
+    tracing::warn!(cluster = name, failures = pending.count, retry_in = ?pending.again, "{error}");
+    Action::requeue(pending.again)
 }

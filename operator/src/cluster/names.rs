@@ -4,11 +4,6 @@ use std::collections::BTreeMap;
 
 /// The field manager of everything that the operator applies.
 pub const FIELD_MANAGER: &str = "pliant-operator";
-/// Annotation of the StatefulSet: for which cluster, and which generation of its spec, it was built.
-pub const SPEC_ANNOTATION: &str = "pliantdb.dev/spec";
-/// Annotation of the StatefulSet: a fingerprint of what was built.
-pub const BUILD_ANNOTATION: &str = "pliantdb.dev/build";
-
 const NAME_LABEL: &str = "app.kubernetes.io/name";
 /// The label that names the cluster an object belongs to.
 pub const INSTANCE_LABEL: &str = "app.kubernetes.io/instance";
@@ -53,12 +48,68 @@ pub fn nodes_service(cluster: &str) -> String {
     format!("{cluster}-nodes")
 }
 
-/// The ConfigMap with the nodes' configuration.
-pub fn config_map(cluster: &str) -> String {
-    format!("{cluster}-config")
+/// What the names of the ConfigMaps with the nodes' configuration begin with.
+pub fn config_prefix(cluster: &str) -> String {
+    format!("{cluster}-config-")
+}
+
+/// The ConfigMap with a certain configuration.
+pub fn config_map(cluster: &str, fingerprint: &str) -> String {
+    format!(
+        "{}{}",
+        config_prefix(cluster),
+        fingerprint.get(..8).unwrap_or(fingerprint)
+    )
+}
+
+/// The ConfigMap in which the operator records what it last let the nodes run.
+pub fn release(cluster: &str) -> String {
+    format!("{cluster}-release")
+}
+
+/// The pod of a node.
+pub fn pod(cluster: &str, ordinal: &str) -> String {
+    format!("{cluster}-{ordinal}")
+}
+
+/// The claim of a node's volume.
+pub fn claim(cluster: &str, ordinal: &str) -> String {
+    format!("{DATA_VOLUME}-{}", pod(cluster, ordinal))
+}
+
+/// Whether `name` is what `of` makes of the cluster's name and an ordinal.
+pub fn is_numbered(name: &str, cluster: &str, of: impl Fn(&str, &str) -> String) -> bool {
+    let ordinal = name.rsplit('-').next().unwrap_or_default();
+    ordinal
+        .parse::<u16>()
+        .is_ok_and(|number| number.to_string() == ordinal)
+        && of(cluster, ordinal) == name
 }
 
 /// The Secret with the administrator's token.
 pub fn admin_secret(cluster: &str) -> String {
     format!("{cluster}-admin")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbered_names_are_told_from_similar_ones() {
+        assert!(is_numbered("shop-0", "shop", pod));
+        assert!(is_numbered("shop-12", "shop", pod));
+        assert!(is_numbered("data-shop-0", "shop", claim));
+        for other in [
+            "shop-",
+            "shop-x",
+            "shop-00",
+            "shop-1-0",
+            "shop-+1",
+            "workshop-0",
+            "data-shop-0",
+        ] {
+            assert!(!is_numbered(other, "shop", pod), "{other}");
+        }
+    }
 }

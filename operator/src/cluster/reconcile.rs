@@ -4,130 +4,172 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions, PropagationPolicy};
 use kube::runtime::controller::Action;
 use pliant_crds::{PliantCluster, Quantity};
 use serde_json::json;
 
 use super::apply::{apply, check_owner};
-use super::build::{self, Release};
 use super::context::Context;
-use super::error::{Error, is_refusal};
+use super::error::{Error, answer, is_not_found, is_refusal};
 use super::fetch::{Observed, fetch};
 use super::status::status;
 use super::validate::{ValidCluster, validate};
-use super::verdict::Verdict;
+use super::verdict::{Doing, Problem, Verdict};
 use super::volumes::{self, Plan};
-use super::{events, names, rollout, token};
+use super::{build, events, names, release, rollout, token};
 use crate::metrics::{Outcome, Verb};
 
-/// How soon to look again while something is on its way that sends no word of its end.
-const SOON: Duration = Duration::from_secs(2);
+/// How soon to look again while something is on its way that no watch tells of.
+const SOON: Duration = Duration::from_secs(3);
 /// How soon to look again at a cluster at rest, for what no watch tells of: the Secret may be gone.
 const AT_REST: Duration = Duration::from_secs(600);
+/// How long a StatefulSet may take to go while its pods stay.
+const REMOVAL: Duration = Duration::from_secs(10);
 
 /// Brings one cluster closer to its spec.
 ///
 /// # Errors
-/// When a request fails; the controller tries again after a pause.
+/// When the cluster cannot be read, or its status cannot be written; the controller tries again after a pause.
+/// A failure of anything in between is reported in the status, and has its own pause.
 pub async fn reconcile(cluster: Arc<PliantCluster>, context: Arc<Context>) -> Result<Action, Error> {
-    if cluster.metadata.deletion_timestamp.is_some() {
-        // Kubernetes removes what the cluster owns; the StatefulSet's retention policy says what becomes of
-        // the volumes.
-        context.forget(&cluster);
-        return Ok(Action::await_change());
-    }
     let began = Instant::now();
-    let result = turn(&context, &cluster).await;
+    let result = turn(
+        &context,
+        &cluster.namespace().unwrap_or_default(),
+        &cluster.name_any(),
+    )
+    .await;
     let outcome = if result.is_ok() {
         Outcome::Success
     } else {
         Outcome::Error
     };
     context.metrics.reconciled(outcome, began.elapsed());
-    if result.is_ok() {
-        context.succeeded(&cluster);
-    }
     result
 }
 
-async fn turn(context: &Context, cluster: &PliantCluster) -> Result<Action, Error> {
-    let namespace = cluster.namespace().unwrap_or_default();
-    let observed = fetch(context, &namespace, &cluster.name_any()).await?;
-    let verdict = match validate(cluster, &context.settings) {
-        _ if cluster.spec.paused => Verdict::Paused,
-        Err(errors) => Verdict::Invalid(errors),
-        Ok(valid) => drive(context, cluster, &valid, &observed)
-            .await
-            .unwrap_or_else(Verdict::Failed),
+async fn turn(context: &Context, namespace: &str, name: &str) -> Result<Action, Error> {
+    // What the watch has brought may be older than the status that was last written.
+    let clusters = context.api::<PliantCluster>(namespace);
+    let cluster = clusters
+        .get_opt(name)
+        .await
+        .map_err(Error::api(format!("read the PliantCluster {name}")))?;
+    let Some(cluster) = cluster.filter(|cluster| cluster.metadata.deletion_timestamp.is_none()) else {
+        // Kubernetes removes what the cluster owned; the StatefulSet's retention policy says what becomes of
+        // the volumes.
+        context.applied.forget(namespace, name);
+        return Ok(Action::await_change());
     };
-    report(context, cluster, &observed, &verdict).await?;
-    match verdict {
-        Verdict::Failed(Error::Terminating { .. }) | Verdict::Remaking | Verdict::Restarting(_) => {
-            Ok(Action::requeue(SOON))
+    let mut observed = fetch(context, namespace, name).await?;
+    let (verdict, again) = attempt(context, &cluster, &mut observed).await;
+    report(context, &cluster, &observed, &verdict).await?;
+    Ok(Action::requeue(again))
+}
+
+/// Acts, unless the pause after a failure is not over. Gives what came of it and when to look again.
+async fn attempt(context: &Context, cluster: &PliantCluster, observed: &mut Observed) -> (Verdict, Duration) {
+    let uid = cluster.uid().unwrap_or_default();
+    let generation = cluster.metadata.generation.unwrap_or_default();
+    if let Some(pending) = context.failures.pending(&uid, generation, Instant::now()) {
+        return (Verdict::from(&pending), pending.again);
+    }
+    match act(context, cluster, observed).await {
+        Ok(verdict) => {
+            context.failures.forget(&uid);
+            let on_its_way =
+                matches!(verdict.doing, Doing::Restarting(_)) || volumes::growing(&observed.claims).is_some();
+            (verdict, if on_its_way { SOON } else { AT_REST })
         }
-        Verdict::Failed(error) => Err(error),
-        _ => Ok(Action::requeue(AT_REST)),
+        Err(error) => {
+            let chance = rand::random();
+            let pending = context
+                .failures
+                .note(&uid, generation, error.failure(), Instant::now(), chance);
+            let name = format!(
+                "{}/{}",
+                cluster.namespace().unwrap_or_default(),
+                cluster.name_any()
+            );
+            tracing::warn!(cluster = name, failures = pending.count, retry_in = ?pending.again, "{error}");
+            (Verdict::from(&pending), pending.again)
+        }
     }
 }
 
 /// Does what is to be done next, and says what that was.
-async fn drive(
-    context: &Context,
-    cluster: &PliantCluster,
-    valid: &ValidCluster,
-    observed: &Observed,
-) -> Result<Verdict, Error> {
-    let live = observed.stateful_set.as_ref();
-    if let Some(live) = live {
-        check_owner(valid, "StatefulSet", &live.metadata)?;
+async fn act(context: &Context, cluster: &PliantCluster, observed: &mut Observed) -> Result<Verdict, Error> {
+    // What was begun is finished also in a pause: pods without a StatefulSet would not come back.
+    if cluster.spec.paused && !observed.is_being_remade() {
+        return Ok(Verdict::doing(Doing::Pausing));
     }
-    let surroundings = build::surroundings(valid);
-    apply(context, valid, &surroundings.service_account).await?;
+    let valid = match validate(cluster, &context.settings) {
+        Ok(valid) => valid,
+        Err(errors) => return Ok(Verdict::invalid(errors)),
+    };
+    if let Some(live) = &observed.stateful_set {
+        check_owner(&valid, "StatefulSet", &live.metadata)?;
+    }
+    let surroundings = build::surroundings(&valid);
+    apply(context, &valid, &surroundings.service_account).await?;
     for service in &surroundings.services {
-        apply(context, valid, service).await?;
+        apply(context, &valid, service).await?;
     }
-    apply(context, valid, &surroundings.pod_disruption_budget).await?;
-    token::ensure(context, valid).await?;
+    apply(context, &valid, &surroundings.pod_disruption_budget).await?;
+    token::ensure(context, &valid).await?;
 
-    let plan = volumes::plan(&valid.volume_size, live, &observed.claims);
-    let refused = grow(context, cluster, valid, &plan).await?;
-    if let (Some(live), None, true) = (live, &refused, plan.remake_stateful_set) {
-        remake(context, cluster, live, &valid.namespace).await?;
-        return Ok(Verdict::Remaking);
+    let plan = volumes::plan(
+        &valid.volume_size,
+        observed.stateful_set.as_ref(),
+        &observed.claims,
+    );
+    let refused = grow(context, cluster, &valid, &plan, observed).await?;
+    if plan.remake_stateful_set && refused.is_none() {
+        remove_stateful_set(context, cluster, observed).await?;
     }
-    let kept = refused.as_ref().and(live).and_then(volumes::template_size);
-    let release = build::release(valid, kept.as_ref().unwrap_or(&valid.volume_size));
-    let held = is_held(valid, &release, live);
-    if !held {
-        apply(context, valid, &release.config_map).await?;
-        apply(context, valid, &release.stateful_set).await?;
-    }
-    // Also while an update is held: a rollout that an earlier operator began comes to its end.
-    if let Some(live) = live
-        && let Some(pod) = rollout::next_restart(live, &observed.pods)
+    let held = run_nodes(context, &valid, observed, refused.is_some()).await?;
+    let doing = match restart_next(context, cluster, observed).await? {
+        Some(pod) => Doing::Restarting(pod),
+        None if held => Doing::Holding,
+        None => Doing::Nothing,
+    };
+    if !observed
+        .stateful_set
+        .as_ref()
+        .is_some_and(|set| rollout::is_unfinished(set, &observed.pods))
     {
-        restart(context, cluster, pod, &valid.namespace).await?;
-        return Ok(Verdict::Restarting(pod.name_any()));
+        prune_configs(context, &valid, observed).await?;
     }
-    Ok(match refused {
-        Some(reason) => Verdict::ResizeRefused(reason),
-        None if held => Verdict::UpdateHeld,
-        None => Verdict::UpToDate,
+    Ok(Verdict {
+        doing,
+        problem: refused.map(Problem::ResizeRefused),
     })
 }
 
-/// Whether the nodes stay as they are although this operator would build them differently: their spec has not
-/// changed since they were built, so only the operator has, and its own upgrade must not restart a database.
-fn is_held(cluster: &ValidCluster, release: &Release, live: Option<&StatefulSet>) -> bool {
-    let Some(live) = live else { return false };
-    let annotation = |key| live.annotations().get(key);
-    let same_spec = annotation(names::SPEC_ANNOTATION) == Some(&build::spec_mark(cluster));
-    let same_build = annotation(names::BUILD_ANNOTATION) == Some(&release.build);
-    same_spec && !same_build
+/// Applies the nodes and what they run. Tells whether this operator's own idea of it is held back.
+async fn run_nodes(
+    context: &Context,
+    valid: &ValidCluster,
+    observed: &mut Observed,
+    keep_claim_size: bool,
+) -> Result<bool, Error> {
+    let live = observed.stateful_set.as_ref();
+    let kept = live.filter(|_| keep_claim_size).and_then(volumes::template_size);
+    let (record, held) = release::choose(valid, observed.record.take(), build::release(valid));
+    // The record comes first: should the operator stop here, the next one goes on with the same release.
+    apply(context, valid, &build::record(valid, &record)).await?;
+    apply(context, valid, &build::config_map(valid, &record.release)).await?;
+    let claim_size = kept.as_ref().unwrap_or(&valid.volume_size);
+    let stateful_set = build::stateful_set(valid, claim_size, record.release.template.clone());
+    if let Some(applied) = apply(context, valid, &stateful_set).await? {
+        observed.stateful_set = Some(applied);
+    }
+    observed.record = Some(record);
+    Ok(held)
 }
 
 /// Lets the claims ask for more. Gives the reason when the API server does not allow it.
@@ -136,6 +178,7 @@ async fn grow(
     cluster: &PliantCluster,
     valid: &ValidCluster,
     plan: &Plan,
+    observed: &mut Observed,
 ) -> Result<Option<String>, Error> {
     let api = context.api::<PersistentVolumeClaim>(&valid.namespace);
     let Quantity(size) = &valid.volume_size;
@@ -143,14 +186,15 @@ async fn grow(
     for name in &plan.grow {
         context.metrics.wrote(Verb::Patch, "PersistentVolumeClaim");
         match api.patch(name, &PatchParams::default(), &patch).await {
-            Ok(_) => {
+            Ok(grown) => {
+                volumes::replace(&mut observed.claims, grown);
                 let note = format!("the volume {name} is asked to grow to {size}");
                 events::publish_action(context, cluster, "GrowingVolume", note).await;
             }
             Err(error) if is_refusal(&error) => {
                 return Ok(Some(format!(
-                    "the volume {name} cannot grow to {size}: {}; set spec.storage.size back, or let the storage class expand volumes",
-                    reason_of(&error)
+                    "the volume {name} cannot grow to {size}: {}; set spec.storage.size back, or remove what stands in the way",
+                    answer(&error)
                 )));
             }
             Err(error) => return Err(Error::api(format!("grow the volume {name}"))(error)),
@@ -159,49 +203,96 @@ async fn grow(
     Ok(None)
 }
 
-fn reason_of(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => status.message.clone(),
-        other => other.to_string(),
-    }
-}
-
-/// Deletes the StatefulSet but not its pods, so that one with another claim template can take its place.
-async fn remake(
+/// Removes the StatefulSet but not its pods, so that one with another claim template can take its place.
+async fn remove_stateful_set(
     context: &Context,
     cluster: &PliantCluster,
-    live: &StatefulSet,
-    namespace: &str,
+    observed: &mut Observed,
 ) -> Result<(), Error> {
-    let name = live.name_any();
+    let Some(live) = observed.stateful_set.take() else {
+        return Ok(());
+    };
+    let (name, api) = (
+        live.name_any(),
+        context.api::<StatefulSet>(&live.namespace().unwrap_or_default()),
+    );
     let params = DeleteParams {
         propagation_policy: Some(PropagationPolicy::Orphan),
         ..only_this(live.uid(), live.resource_version())
     };
-    context.metrics.wrote(Verb::Delete, "StatefulSet");
-    let deleted = context.api::<StatefulSet>(namespace).delete(&name, &params).await;
-    deleted.map_err(Error::api(format!("remake the StatefulSet {name}")))?;
     let note = format!("the StatefulSet {name} is made anew with the new volume size; its pods go on");
     events::publish_action(context, cluster, "RemakingStatefulSet", note).await;
-    Ok(())
+    context.metrics.wrote(Verb::Delete, "StatefulSet");
+    let deleted = api.delete(&name, &params).await;
+    deleted.map_err(Error::api(format!("remake the StatefulSet {name}")))?;
+    let deadline = Instant::now() + REMOVAL;
+    while Instant::now() < deadline {
+        let left = api.get_metadata_opt(&name).await;
+        if left
+            .map_err(Error::api(format!("read the StatefulSet {name}")))?
+            .is_none()
+        {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    Err(Error::Terminating {
+        kind: "StatefulSet".into(),
+        name,
+    })
 }
 
-/// Stops a node, which the StatefulSet then starts again as the spec says.
-async fn restart(
+/// Stops the next node that must run something else, which the StatefulSet then starts again as the spec says.
+async fn restart_next(
     context: &Context,
     cluster: &PliantCluster,
-    pod: &Pod,
-    namespace: &str,
-) -> Result<(), Error> {
-    let name = pod.name_any();
+    observed: &Observed,
+) -> Result<Option<String>, Error> {
+    let next = observed
+        .stateful_set
+        .as_ref()
+        .and_then(|set| rollout::next_restart(set, &observed.pods));
+    let Some(pod) = next else { return Ok(None) };
+    let (name, namespace) = (pod.name_any(), pod.namespace().unwrap_or_default());
     context.metrics.wrote(Verb::Delete, "Pod");
     let deleted = context
-        .api::<Pod>(namespace)
+        .api::<Pod>(&namespace)
         .delete(&name, &only_this(pod.uid(), None))
         .await;
     deleted.map_err(Error::api(format!("restart the pod {name}")))?;
     let note = format!("{name} restarts to run what the spec says");
     events::publish_action(context, cluster, "RestartingNode", note).await;
+    Ok(Some(name))
+}
+
+/// Removes the configurations that no node runs any more.
+async fn prune_configs(context: &Context, valid: &ValidCluster, observed: &Observed) -> Result<(), Error> {
+    let api = context.api::<ConfigMap>(&valid.namespace);
+    let labelled = ListParams::default().labels(&names::cluster_selector(&valid.name));
+    let all = api
+        .list_metadata(&labelled)
+        .await
+        .map_err(Error::api("list the ConfigMaps"))?;
+    let template = observed.record.as_ref().map(|record| &record.release.template);
+    let specs = template.and_then(|template| template.spec.as_ref()).into_iter();
+    let in_use: Vec<&str> = specs
+        .chain(observed.pods.iter().filter_map(|pod| pod.spec.as_ref()))
+        .flat_map(|spec| spec.volumes.iter().flatten())
+        .filter_map(|volume| Some(volume.config_map.as_ref()?.name.as_str()))
+        .collect();
+    for old in all.items {
+        let name = old.name_any();
+        if !name.starts_with(&names::config_prefix(&valid.name)) || in_use.contains(&name.as_str()) {
+            continue;
+        }
+        check_owner(valid, "ConfigMap", &old.metadata)?;
+        context.metrics.wrote(Verb::Delete, "ConfigMap");
+        match api.delete(&name, &only_this(old.uid(), None)).await {
+            Ok(_) => {}
+            Err(error) if is_not_found(&error) => {}
+            Err(error) => return Err(Error::api(format!("remove the ConfigMap {name}"))(error)),
+        }
+    }
     Ok(())
 }
 
@@ -238,37 +329,14 @@ async fn report(
         "status": now,
     }));
     context.metrics.wrote(Verb::Patch, "PliantCluster");
-    api.patch_status(&name, &PatchParams::apply(names::FIELD_MANAGER).force(), &patch)
+    match api
+        .patch_status(&name, &PatchParams::apply(names::FIELD_MANAGER).force(), &patch)
         .await
-        .map_err(Error::api(format!("report the status of {name}")))?;
-    events::publish_changes(context, cluster, &before, &now).await;
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cluster::samples;
-
-    #[test]
-    fn an_upgrade_of_the_operator_alone_holds_the_nodes_as_they_are() {
-        let mut cluster = samples::valid_cluster();
-        let built = build::release(&cluster, &cluster.volume_size);
-        let live = Some(&built.stateful_set);
-        assert!(
-            !is_held(&cluster, &built, live),
-            "the same operator may correct what others changed"
-        );
-        assert!(!is_held(&cluster, &built, None), "what is missing is created");
-
-        cluster.image = "example.test/newer:2".into();
-        let newer = build::release(&cluster, &cluster.volume_size);
-        assert!(is_held(&cluster, &newer, live), "only the operator has changed");
-
-        cluster.generation += 1;
-        assert!(!is_held(&cluster, &newer, live), "the spec has changed");
-        cluster.generation -= 1;
-        cluster.uid = "another".into();
-        assert!(!is_held(&cluster, &newer, live), "a new cluster took the name");
+    {
+        Ok(_) => events::publish_changes(context, cluster, &before, &now).await,
+        // It has just been deleted.
+        Err(error) if is_not_found(&error) => {}
+        Err(error) => return Err(Error::api(format!("report the status of {name}"))(error)),
     }
+    Ok(())
 }

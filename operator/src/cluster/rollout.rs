@@ -28,12 +28,13 @@ pub fn next_restart<'a>(stateful_set: &StatefulSet, pods: &'a [Pod]) -> Option<&
     outdated.into_iter().next().filter(|_| all_serve)
 }
 
-/// Whether any node still runs something else than the StatefulSet says.
-pub fn is_outdated(stateful_set: &StatefulSet, pods: &[Pod]) -> bool {
-    let revision = stateful_set
-        .status
-        .as_ref()
-        .and_then(|status| status.update_revision.as_deref());
+/// Whether Kubernetes has not yet seen the newest StatefulSet, or a node still runs something else than it says.
+pub fn is_unfinished(stateful_set: &StatefulSet, pods: &[Pod]) -> bool {
+    let status = stateful_set.status.as_ref();
+    if status.and_then(|status| status.observed_generation) != stateful_set.metadata.generation {
+        return true;
+    }
+    let revision = status.and_then(|status| status.update_revision.as_deref());
     revision.is_some_and(|revision| pods.iter().any(|pod| !is_of_revision(pod, revision)))
 }
 

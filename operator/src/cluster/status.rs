@@ -10,7 +10,7 @@ use pliant_crds::{ConditionType, PliantCluster, PliantClusterStatus};
 
 use super::build;
 use super::fetch::Observed;
-use super::verdict::Verdict;
+use super::verdict::{Doing, Problem, Verdict};
 use super::{names, pods, rollout, volumes};
 
 /// A condition before it is dated.
@@ -33,7 +33,7 @@ pub fn status(
     let before = cluster.status.clone().unwrap_or_default();
     let generation = cluster.metadata.generation;
     let findings = [
-        ready(cluster, observed),
+        ready(cluster, observed, verdict),
         progressing(cluster, observed, verdict),
         degraded(observed, verdict),
     ];
@@ -68,7 +68,7 @@ fn ready_nodes(observed: &Observed) -> i32 {
     i32::try_from(ready).unwrap_or(i32::MAX)
 }
 
-fn ready(cluster: &PliantCluster, observed: &Observed) -> Finding {
+fn ready(cluster: &PliantCluster, observed: &Observed, verdict: &Verdict) -> Finding {
     let (wanted, ready) = (cluster.spec.nodes, ready_nodes(observed));
     let type_ = ConditionType::Ready;
     if ready >= wanted {
@@ -80,16 +80,21 @@ fn ready(cluster: &PliantCluster, observed: &Observed) -> Finding {
             message,
         };
     }
-    let trouble: Vec<String> = observed.pods.iter().filter_map(pods::trouble).collect();
-    let (reason, message) = if observed.stateful_set.is_none() && observed.pods.is_empty() {
-        ("Creating", "the nodes are being created".to_string())
-    } else if trouble.is_empty() {
+    let trouble = troubles(observed);
+    let (reason, message) = if let Some(trouble) = trouble {
+        ("NodesFailing", trouble)
+    } else if observed.stateful_set.is_some() || !observed.pods.is_empty() {
         (
             "NodesNotReady",
             format!("{ready} of {wanted} nodes serve requests; the others are starting"),
         )
+    } else if matches!(verdict.doing, Doing::Pausing | Doing::Blocked) {
+        (
+            "NotCreated",
+            "the nodes have not been created; Progressing and Degraded say why".into(),
+        )
     } else {
-        ("NodesFailing", trouble.join("; "))
+        ("Creating", "the nodes are being created".into())
     };
     Finding {
         type_,
@@ -107,46 +112,35 @@ fn progressing(cluster: &PliantCluster, observed: &Observed, verdict: &Verdict) 
         reason,
         message,
     };
-    let resting = |reason, message| Finding {
+    let resting = |reason, message: &str| Finding {
         type_,
         status: false,
         reason,
-        message,
+        message: message.into(),
     };
-    match verdict {
-        Verdict::Paused => {
+    match &verdict.doing {
+        Doing::Pausing => {
             return resting(
                 "Paused",
-                "spec.paused is true: the operator changes nothing of this cluster".into(),
+                "spec.paused is true: the operator changes nothing of this cluster",
             );
         }
-        Verdict::Invalid(_) => return resting("InvalidSpec", "the spec must be corrected first".into()),
-        Verdict::Failed(error) if error.is_refusal() => {
-            return resting(
-                "Blocked",
-                "the operator tries again, but somebody must help".into(),
-            );
-        }
-        Verdict::Failed(error) => return going("Retrying", error.to_string()),
-        Verdict::Restarting(pod) => {
+        Doing::Blocked => return resting("Blocked", "a problem must be solved first; Degraded says which"),
+        Doing::Retrying(message) => return going("Retrying", message.clone()),
+        Doing::Waiting(message) => return going("Waiting", message.clone()),
+        Doing::Restarting(pod) => {
             return going("Restarting", format!("{pod} restarts to run what the spec says"));
         }
-        Verdict::Remaking => {
-            return going(
-                "ResizingVolumes",
-                "the StatefulSet is made anew with the new volume size".into(),
-            );
-        }
-        Verdict::UpToDate | Verdict::UpdateHeld | Verdict::ResizeRefused(_) => {}
+        Doing::Nothing | Doing::Holding => {}
     }
     if let Some(message) = volumes::growing(&observed.claims) {
         return going("ResizingVolumes", message);
     }
-    let outdated = observed
+    if observed
         .stateful_set
         .as_ref()
-        .is_some_and(|set| rollout::is_outdated(set, &observed.pods));
-    if outdated {
+        .is_some_and(|set| rollout::is_unfinished(set, &observed.pods))
+    {
         return going(
             "Restarting",
             "nodes restart one at a time to run what the spec says".into(),
@@ -155,14 +149,11 @@ fn progressing(cluster: &PliantCluster, observed: &Observed, verdict: &Verdict) 
     if ready_nodes(observed) < cluster.spec.nodes {
         return going("WaitingForNodes", "the nodes are not ready yet".into());
     }
-    match verdict {
-        Verdict::UpdateHeld => resting(
-            "UpdateHeld",
-            "this version of the operator would run the nodes differently; it does so with the next change of the spec"
-                .into(),
-        ),
-        _ => resting("UpToDate", "the cluster is as the spec says".into()),
+    if verdict.doing == Doing::Holding {
+        let message = "this version of the operator would run the nodes differently; it does so when spec.version, image, resources or podTemplate next change";
+        return resting("UpdateHeld", message);
     }
+    resting("UpToDate", "the cluster is as the spec says")
 }
 
 fn degraded(observed: &Observed, verdict: &Verdict) -> Finding {
@@ -173,28 +164,31 @@ fn degraded(observed: &Observed, verdict: &Verdict) -> Finding {
         reason,
         message,
     };
-    match verdict {
-        Verdict::Invalid(errors) => {
+    match &verdict.problem {
+        Some(Problem::InvalidSpec(errors)) => {
             let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
             return found("InvalidSpec", errors.join("; "));
         }
-        Verdict::ResizeRefused(message) => return found("ResizeRefused", message.clone()),
-        Verdict::Failed(error @ super::error::Error::NameTaken { .. }) => {
-            return found("NameTaken", error.to_string());
-        }
-        Verdict::Failed(error) if error.is_refusal() => return found("Refused", error.to_string()),
-        _ => {}
+        Some(Problem::ResizeRefused(message)) => return found("ResizeRefused", message.clone()),
+        Some(Problem::NameTaken(message)) => return found("NameTaken", message.clone()),
+        Some(Problem::Refused(message)) => return found("Refused", message.clone()),
+        Some(Problem::Failing(message)) => return found("Failing", message.clone()),
+        None => {}
     }
-    let trouble: Vec<String> = observed.pods.iter().filter_map(pods::trouble).collect();
-    if !trouble.is_empty() {
-        return found("NodesFailing", trouble.join("; "));
+    match troubles(observed) {
+        Some(message) => found("NodesFailing", message),
+        None => Finding {
+            type_,
+            status: false,
+            reason: "AsExpected",
+            message: "no problem is known".into(),
+        },
     }
-    Finding {
-        type_,
-        status: false,
-        reason: "AsExpected",
-        message: "nothing needs a person".into(),
-    }
+}
+
+fn troubles(observed: &Observed) -> Option<String> {
+    let troubles: Vec<String> = observed.pods.iter().filter_map(pods::trouble).collect();
+    (!troubles.is_empty()).then(|| troubles.join("; "))
 }
 
 fn dated(finding: Finding, before: &[Condition], generation: Option<i64>, now: Timestamp) -> Condition {
@@ -235,7 +229,7 @@ mod tests {
                 "status": {"conditions": [{"type": "Ready", "status": ready}]}
             }]))
             .expect("pods"),
-            claims: Vec::new(),
+            ..Observed::default()
         }
     }
 
@@ -265,7 +259,7 @@ mod tests {
     #[test]
     fn a_cluster_at_rest_keeps_its_status_to_the_letter() {
         let mut cluster = samples::cluster();
-        let first = report(&cluster, &observed(true), &Verdict::UpToDate, 1);
+        let first = report(&cluster, &observed(true), &Verdict::doing(Doing::Nothing), 1);
         assert_eq!(reason(&first, ConditionType::Ready), found("True", "NodesReady"));
         assert_eq!(
             reason(&first, ConditionType::Progressing),
@@ -280,14 +274,22 @@ mod tests {
             (1, 1, Some("i:1"))
         );
         cluster.status = Some(first.clone());
-        assert_eq!(report(&cluster, &observed(true), &Verdict::UpToDate, 999), first);
+        assert_eq!(
+            report(&cluster, &observed(true), &Verdict::doing(Doing::Nothing), 999),
+            first
+        );
     }
 
     #[test]
     fn a_condition_is_dated_when_its_status_changes() {
         let mut cluster = samples::cluster();
-        cluster.status = Some(report(&cluster, &observed(true), &Verdict::UpToDate, 1));
-        let second = report(&cluster, &observed(false), &Verdict::UpToDate, 2);
+        cluster.status = Some(report(
+            &cluster,
+            &observed(true),
+            &Verdict::doing(Doing::Nothing),
+            1,
+        ));
+        let second = report(&cluster, &observed(false), &Verdict::doing(Doing::Nothing), 2);
         let ready = &second.conditions[0];
         assert_eq!(
             (ready.status.as_str(), ready.last_transition_time.0.as_second()),
@@ -314,7 +316,7 @@ mod tests {
                 problem: "is too".into(),
             },
         ];
-        let status = report(&cluster, &observed(true), &Verdict::Invalid(errors), 1);
+        let status = report(&cluster, &observed(true), &Verdict::invalid(errors), 1);
         assert_eq!(reason(&status, ConditionType::Ready), found("True", "NodesReady"));
         assert_eq!(
             reason(&status, ConditionType::Degraded),
@@ -324,8 +326,56 @@ mod tests {
     }
 
     #[test]
+    fn a_change_that_kubernetes_has_not_seen_yet_is_progress() {
+        let mut observed = observed(true);
+        if let Some(set) = &mut observed.stateful_set {
+            set.metadata.generation = Some(2);
+        }
+        let status = report(&samples::cluster(), &observed, &Verdict::doing(Doing::Nothing), 1);
+        assert_eq!(
+            reason(&status, ConditionType::Progressing),
+            found("True", "Restarting")
+        );
+    }
+
+    #[test]
+    fn what_was_never_created_is_not_said_to_be_on_its_way() {
+        let none = Observed::default();
+        let status = report(&samples::cluster(), &none, &Verdict::doing(Doing::Pausing), 1);
+        assert_eq!(
+            reason(&status, ConditionType::Ready),
+            found("False", "NotCreated")
+        );
+        let status = report(&samples::cluster(), &none, &Verdict::doing(Doing::Nothing), 1);
+        assert_eq!(reason(&status, ConditionType::Ready), found("False", "Creating"));
+    }
+
+    #[test]
+    fn a_restart_does_not_hide_a_problem() {
+        let problem = Some(Problem::ResizeRefused("the class says no".into()));
+        let verdict = Verdict {
+            doing: Doing::Restarting("shop-0".into()),
+            problem,
+        };
+        let status = report(&samples::cluster(), &observed(true), &verdict, 1);
+        assert_eq!(
+            reason(&status, ConditionType::Progressing),
+            found("True", "Restarting")
+        );
+        assert_eq!(
+            reason(&status, ConditionType::Degraded),
+            found("True", "ResizeRefused")
+        );
+    }
+
+    #[test]
     fn a_held_update_is_said() {
-        let status = report(&samples::cluster(), &observed(true), &Verdict::UpdateHeld, 1);
+        let status = report(
+            &samples::cluster(),
+            &observed(true),
+            &Verdict::doing(Doing::Holding),
+            1,
+        );
         assert_eq!(
             reason(&status, ConditionType::Progressing),
             found("False", "UpdateHeld")

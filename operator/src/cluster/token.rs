@@ -1,21 +1,23 @@
 //! The administrator's token: made once, kept as it is, never shown.
 
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{Patch, PatchParams};
+use kube::api::{Patch, PatchParams, PostParams};
+use serde_json::json;
 
 use super::apply::check_owner;
 use super::build::{TOKEN_KEY, admin_secret};
 use super::context::Context;
-use super::error::Error;
+use super::error::{Error, is_conflict};
 use super::names;
 use super::validate::ValidCluster;
 use crate::metrics::Verb;
 
-/// Makes sure that the Secret with the administrator's token exists. A token that is there, whoever made it,
-/// stays as it is.
+/// Makes sure that the Secret with the administrator's token exists. A token that is there, whoever made it and
+/// whenever, stays as it is.
 ///
 /// # Errors
-/// When the API server does not answer, or the Secret belongs to somebody else and has no token.
+/// When the API server does not answer, the Secret belongs to somebody else and has no token, or it was changed
+/// in the meantime.
 pub async fn ensure(context: &Context, cluster: &ValidCluster) -> Result<(), Error> {
     let name = names::admin_secret(&cluster.name);
     let api = context.api::<Secret>(&cluster.namespace);
@@ -23,26 +25,35 @@ pub async fn ensure(context: &Context, cluster: &ValidCluster) -> Result<(), Err
         .get_opt(&name)
         .await
         .map_err(Error::api(format!("read the Secret {name}")))?;
-    if let Some(live) = &live {
-        if live
-            .data
-            .as_ref()
-            .and_then(|data| data.get(TOKEN_KEY))
-            .is_some_and(|token| !token.0.is_empty())
+    let Some(live) = live else {
+        context.metrics.wrote(Verb::Create, "Secret");
+        return match api
+            .create(&PostParams::default(), &admin_secret(cluster, random_token()))
+            .await
         {
-            return Ok(());
-        }
-        check_owner(cluster, "Secret", &live.metadata)?;
+            Ok(_) => Ok(()),
+            // Somebody was faster, and with a token of their own, which counts.
+            Err(error) if is_conflict(&error) => Ok(()),
+            Err(error) => Err(Error::api(format!("create the Secret {name}"))(error)),
+        };
+    };
+    if live
+        .data
+        .as_ref()
+        .and_then(|data| data.get(TOKEN_KEY))
+        .is_some_and(|token| !token.0.is_empty())
+    {
+        return Ok(());
     }
-    let secret = admin_secret(cluster, random_token());
+    check_owner(cluster, "Secret", &live.metadata)?;
     context.metrics.wrote(Verb::Patch, "Secret");
-    api.patch(
-        &name,
-        &PatchParams::apply(names::FIELD_MANAGER).force(),
-        &Patch::Apply(&secret),
-    )
-    .await
-    .map_err(Error::api(format!("apply the Secret {name}")))?;
+    let patch = Patch::Merge(json!({
+        "metadata": {"resourceVersion": live.metadata.resource_version},
+        "stringData": {TOKEN_KEY: random_token()},
+    }));
+    api.patch(&name, &PatchParams::default(), &patch)
+        .await
+        .map_err(Error::api(format!("put a token into the Secret {name}")))?;
     Ok(())
 }
 

@@ -14,12 +14,15 @@ use pliant_crds::{
     RESERVED_VARIABLES, Retention,
 };
 
+use super::fingerprint::fingerprint;
 use crate::settings::Settings;
 
 /// Seconds that a node has to finish the requests it took, when the spec does not say.
 const DEFAULT_TERMINATION_GRACE_PERIOD_SECONDS: i64 = 30;
 /// The smallest memory limit of a node, in bytes.
 const SMALLEST_MEMORY_LIMIT: u128 = 128 << 20;
+/// The smallest volume, in bytes.
+const SMALLEST_VOLUME: u128 = 16 << 20;
 
 /// A cluster of which every part is known to be right.
 #[derive(Clone, Debug)]
@@ -30,8 +33,6 @@ pub struct ValidCluster {
     pub namespace: String,
     /// The cluster's identity: another cluster of the same name has another.
     pub uid: String,
-    /// The generation of the spec.
-    pub generation: i64,
     /// What makes the cluster the owner of its objects.
     pub owner: OwnerReference,
     /// How many nodes there are to be.
@@ -52,6 +53,8 @@ pub struct ValidCluster {
     pub pod_template: PodTemplate,
     /// Seconds that a node has to finish the requests it took.
     pub termination_grace_period_seconds: i64,
+    /// A mark of what the owner asks the nodes to run: another one is asked for, and only then, when it differs.
+    pub request: String,
 }
 
 /// One thing that is wrong with a resource.
@@ -94,8 +97,8 @@ pub fn validate(cluster: &PliantCluster, settings: &Settings) -> Result<ValidClu
         || "set version or image, not both: an image already names its version".into(),
     );
     match spec.storage.size.milli() {
-        Ok(milli) => errors.check("spec.storage.size", milli > 0, || {
-            "must be greater than 0, such as 10Gi".into()
+        Ok(milli) => errors.check("spec.storage.size", milli >= SMALLEST_VOLUME * 1_000, || {
+            format!("{} must be at least 16Mi", spec.storage.size)
         }),
         Err(error) => errors.add("spec.storage.size", error.to_string()),
     }
@@ -132,9 +135,7 @@ pub fn validate(cluster: &PliantCluster, settings: &Settings) -> Result<ValidClu
     };
     Ok(ValidCluster {
         namespace: cluster.metadata.namespace.clone().unwrap_or_default(),
-        generation: cluster.metadata.generation.unwrap_or_default(),
         name,
-        uid,
         owner,
         nodes: spec.nodes,
         image,
@@ -147,6 +148,14 @@ pub fn validate(cluster: &PliantCluster, settings: &Settings) -> Result<ValidClu
             .termination_grace_period_seconds
             .unwrap_or(DEFAULT_TERMINATION_GRACE_PERIOD_SECONDS),
         pod_template,
+        request: fingerprint(&(
+            &uid,
+            &spec.version,
+            &spec.image,
+            &spec.resources,
+            &spec.pod_template,
+        )),
+        uid,
     })
 }
 

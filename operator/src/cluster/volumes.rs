@@ -30,6 +30,7 @@ pub fn plan(
     };
     let grow = claims
         .iter()
+        .filter(|claim| is_bound(claim))
         .filter(|claim| {
             requested(claim)
                 .and_then(milli)
@@ -56,18 +57,32 @@ pub fn template_size(stateful_set: &StatefulSet) -> Option<Quantity> {
 }
 
 /// The size that every volume has at least been asked for, but never more than `desired`: a volume that was
-/// kept from an earlier cluster may be larger, and nothing is wrong with that.
+/// kept from an earlier cluster may be larger, and nothing is wrong with that. A claim without a volume does
+/// not count: its size can still be chosen freely.
 pub fn asked_for(desired: &Quantity, claims: &[PersistentVolumeClaim]) -> Option<Quantity> {
-    let smallest = claims
+    let sizes = claims
         .iter()
-        .filter_map(requested)
-        .min_by_key(|size| milli(size))?;
-    let larger = milli(smallest) >= desired.milli().ok();
+        .filter(|claim| is_bound(claim))
+        .filter_map(requested);
+    let (smallest, size) = sizes
+        .filter_map(|size| Some((milli(size)?, size)))
+        .min_by_key(|(milli, _)| *milli)?;
+    let larger = Some(smallest) >= desired.milli().ok();
     Some(if larger {
         desired.clone()
     } else {
-        Quantity(smallest.0.clone())
+        Quantity(size.0.clone())
     })
+}
+
+/// Puts a claim that has changed in the place of what was known of it.
+pub fn replace(claims: &mut [PersistentVolumeClaim], changed: PersistentVolumeClaim) {
+    if let Some(place) = claims
+        .iter_mut()
+        .find(|claim| claim.metadata.name == changed.metadata.name)
+    {
+        *place = changed;
+    }
 }
 
 /// The volumes that have not yet grown to what their claims ask for, in words.
@@ -79,6 +94,10 @@ pub fn growing(claims: &[PersistentVolumeClaim]) -> Option<String> {
         (milli(has)? < milli(requested)?)
             .then(|| format!("the volume {name} grows from {} to {}", has.0, requested.0))
     })
+}
+
+fn is_bound(claim: &PersistentVolumeClaim) -> bool {
+    claim.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Bound")
 }
 
 fn requested(claim: &PersistentVolumeClaim) -> Option<&resource::Quantity> {
@@ -105,7 +124,7 @@ mod tests {
         serde_json::from_value(json!({
             "metadata": {"name": name},
             "spec": {"resources": {"requests": {"storage": requested}}},
-            "status": {"capacity": {"storage": has}}
+            "status": {"phase": "Bound", "capacity": {"storage": has}}
         }))
         .expect("a claim")
     }
@@ -161,6 +180,22 @@ mod tests {
             Plan::default()
         );
         assert_eq!(asked_for(&size("1Gi"), &claims), Some(size("1Gi")));
+    }
+
+    #[test]
+    fn a_claim_without_a_volume_does_not_grow_and_binds_nobody() {
+        let mut waiting = claim("data-shop-0", "100Ti", "0");
+        waiting.status = None;
+        let claims = [waiting];
+        assert_eq!(plan(&size("200Ti"), None, &claims), Plan::default());
+        assert_eq!(asked_for(&size("1Gi"), &claims), None);
+    }
+
+    #[test]
+    fn sizes_in_a_notation_that_is_not_ours_are_left_alone() {
+        let claims = [claim("data-shop-0", "1e9", "1e9")];
+        assert_eq!(plan(&size("2Gi"), None, &claims), Plan::default());
+        assert_eq!(asked_for(&size("1Gi"), &claims), None);
     }
 
     #[test]

@@ -1,13 +1,22 @@
-//! The nodes' configuration file.
+//! The nodes' configuration file, and the record of what they run.
+//!
+//! A ConfigMap with a configuration never changes: its name says what is in it, so that another configuration
+//! is another ConfigMap and a node that runs keeps its own. A node refuses a key that it does not know, so a
+//! new key may be written only for versions that know it.
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde::Serialize;
 
+use super::super::fingerprint::fingerprint;
+use super::super::release::{Record, Release};
 use super::pod::{DATA_FOLDER, TOKEN_FILE};
 use super::{ADMIN_PORT, HTTP_PORT, ValidCluster, metadata, names};
 
 /// The key of the configuration file.
 pub(super) const FILE: &str = "config.yaml";
+
+/// The key of the record.
+pub const RECORD_KEY: &str = "release.json";
 
 /// Seconds between the end of a node's own patience and the kubelet's: time to close the store.
 const CLOSING_SECONDS: i64 = 4;
@@ -23,7 +32,8 @@ struct NodeConfig {
     shutdown_timeout: String,
 }
 
-pub(super) fn build(cluster: &ValidCluster) -> ConfigMap {
+/// The text of the configuration file.
+pub(super) fn text(cluster: &ValidCluster) -> String {
     let config = NodeConfig {
         data: DATA_FOLDER.into(),
         listen: format!("0.0.0.0:{HTTP_PORT}"),
@@ -32,16 +42,34 @@ pub(super) fn build(cluster: &ValidCluster) -> ConfigMap {
         log_format: "json",
         shutdown_timeout: format!("{}s", cluster.termination_grace_period_seconds - CLOSING_SECONDS),
     };
+    // Strings under fixed keys can always be written.
+    serde_saphyr::to_string(&config).unwrap_or_default()
+}
+
+/// The name of the ConfigMap with a certain text.
+pub(super) fn name(cluster: &str, text: &str) -> String {
+    names::config_map(cluster, &fingerprint(&text))
+}
+
+/// The ConfigMap with the configuration of a release.
+pub fn config_map(cluster: &ValidCluster, release: &Release) -> ConfigMap {
     ConfigMap {
-        metadata: metadata(cluster, names::config_map(&cluster.name)),
-        data: Some([(FILE.to_string(), yaml(&config))].into()),
+        metadata: metadata(cluster, name(&cluster.name, &release.config)),
+        data: Some([(FILE.to_string(), release.config.clone())].into()),
+        immutable: Some(true),
         ..ConfigMap::default()
     }
 }
 
-fn yaml(config: &NodeConfig) -> String {
-    // Strings under fixed keys can always be written.
-    serde_saphyr::to_string(config).unwrap_or_default()
+/// The ConfigMap with the record of what the nodes run.
+pub fn record(cluster: &ValidCluster, record: &Record) -> ConfigMap {
+    // A record is made of parts that came from JSON or go there.
+    let text = serde_json::to_string(record).unwrap_or_default();
+    ConfigMap {
+        metadata: metadata(cluster, names::release(&cluster.name)),
+        data: Some([(RECORD_KEY.to_string(), text)].into()),
+        ..ConfigMap::default()
+    }
 }
 
 #[cfg(test)]
@@ -51,8 +79,8 @@ mod tests {
 
     #[test]
     fn the_configuration_names_files_ports_and_patience() {
-        let data = build(&samples::valid_cluster()).data.expect("data");
-        let config: serde_json::Value = serde_saphyr::from_str(&data[FILE]).expect("YAML");
+        let text = text(&samples::valid_cluster());
+        let config: serde_json::Value = serde_saphyr::from_str(&text).expect("YAML");
         assert_eq!(
             config,
             serde_json::json!({

@@ -9,15 +9,17 @@ mod services;
 mod stateful_set;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
-use pliant_crds::Quantity;
 
+pub use config_map::{RECORD_KEY, config_map, record};
 pub use secret::{TOKEN_KEY, admin_secret};
 pub use services::endpoint;
+pub use stateful_set::stateful_set;
 
 use super::names;
+use super::release::Release;
 use super::validate::ValidCluster;
 
 /// The port of documents over HTTP.
@@ -35,16 +37,6 @@ pub struct Surroundings {
     pub pod_disruption_budget: PodDisruptionBudget,
 }
 
-/// The objects that decide what a node runs. They are applied together or not at all.
-pub struct Release {
-    /// The nodes' configuration.
-    pub config_map: ConfigMap,
-    /// The nodes.
-    pub stateful_set: StatefulSet,
-    /// A fingerprint of both.
-    pub build: String,
-}
-
 /// Builds what surrounds the nodes.
 pub fn surroundings(cluster: &ValidCluster) -> Surroundings {
     Surroundings {
@@ -54,30 +46,11 @@ pub fn surroundings(cluster: &ValidCluster) -> Surroundings {
     }
 }
 
-/// Builds the nodes and their configuration. `claim_size` is the size in the StatefulSet's claim template,
-/// which is the cluster's unless the storage class refuses to grow to it.
-pub fn release(cluster: &ValidCluster, claim_size: &Quantity) -> Release {
-    let config_map = config_map::build(cluster);
-    let mut stateful_set = stateful_set::build(cluster, claim_size);
-    let build = fingerprint(&(&config_map.data, &stateful_set.spec));
-    stateful_set.metadata.annotations = Some(
-        [
-            (names::SPEC_ANNOTATION, spec_mark(cluster)),
-            (names::BUILD_ANNOTATION, build.clone()),
-        ]
-        .map(|(key, value)| (key.to_string(), value))
-        .into(),
-    );
-    Release {
-        config_map,
-        stateful_set,
-        build,
-    }
-}
-
-/// For which cluster, and which generation of its spec, a StatefulSet was built.
-pub fn spec_mark(cluster: &ValidCluster) -> String {
-    format!("{}/{}", cluster.uid, cluster.generation)
+/// Builds what the nodes run.
+pub fn release(cluster: &ValidCluster) -> Release {
+    let config = config_map::text(cluster);
+    let template = pod::template(cluster, &config_map::name(&cluster.name, &config));
+    Release { config, template }
 }
 
 /// The image of the node in a StatefulSet.
@@ -88,17 +61,6 @@ pub fn node_image(stateful_set: &StatefulSet) -> Option<&str> {
         .find(|container| container.name == pod::CONTAINER)?
         .image
         .as_deref()
-}
-
-/// A short fingerprint of anything that can be written as JSON. It is compared between versions of the
-/// operator, so it must not depend on how Rust hashes.
-pub fn fingerprint(value: &impl serde::Serialize) -> String {
-    // FNV-1a with 64 bits: http://www.isthe.com/chongo/tech/comp/fnv/. It tells edits apart, not attackers.
-    let text = serde_json::to_string(value).unwrap_or_default();
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("{hash:016x}")
 }
 
 /// Metadata of an object of a cluster: it goes when the cluster goes.
@@ -126,25 +88,8 @@ mod tests {
     use crate::cluster::samples;
 
     #[test]
-    fn the_fingerprint_tells_what_a_node_runs() {
-        let cluster = samples::valid_cluster();
-        let build = |cluster: &ValidCluster| release(cluster, &cluster.volume_size).build;
-        let mut other = cluster.clone();
-        other.generation += 1;
-        assert_eq!(
-            build(&cluster),
-            build(&other),
-            "a generation alone changes nothing in a node"
-        );
-        other.image = "example.test/other:1".into();
-        assert_ne!(build(&cluster), build(&other));
-    }
-
-    #[test]
     fn pods_meet_the_restricted_pod_security_level() {
-        let release = release(&samples::valid_cluster(), &Quantity("1Gi".into()));
-        let template = release.stateful_set.spec.expect("a spec").template;
-        let pod = template.spec.expect("a pod");
+        let pod = release(&samples::valid_cluster()).template.spec.expect("a pod");
         let security = pod.security_context.expect("a pod security context");
         assert_eq!(security.run_as_non_root, Some(true));
         assert_eq!(

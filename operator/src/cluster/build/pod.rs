@@ -25,7 +25,8 @@ pub(super) const TOKEN_FILE: &str = "/etc/pliantdb/admin/token";
 /// The user and group of the image.
 const USER: i64 = 65_532;
 
-pub(super) fn template(cluster: &ValidCluster) -> PodTemplateSpec {
+/// The pods of a cluster, with the configuration in the ConfigMap `config`.
+pub(super) fn template(cluster: &ValidCluster, config: &str) -> PodTemplateSpec {
     let additions = &cluster.pod_template;
     let mut labels = names::labels(&cluster.name);
     labels.extend(
@@ -48,7 +49,7 @@ pub(super) fn template(cluster: &ValidCluster) -> PodTemplateSpec {
             security_context: Some(pod_security()),
             termination_grace_period_seconds: Some(cluster.termination_grace_period_seconds),
             containers: vec![container(cluster)],
-            volumes: Some(volumes(cluster)),
+            volumes: Some(volumes(cluster, config)),
             node_selector: some_unless_empty(&additions.node_selector),
             tolerations: some_unless_empty(&additions.tolerations),
             affinity: additions.affinity.clone(),
@@ -89,12 +90,12 @@ fn container(cluster: &ValidCluster) -> Container {
     }
 }
 
-fn volumes(cluster: &ValidCluster) -> Vec<Volume> {
+fn volumes(cluster: &ValidCluster, config: &str) -> Vec<Volume> {
     vec![
         Volume {
             name: CONFIG_VOLUME.into(),
             config_map: Some(ConfigMapVolumeSource {
-                name: names::config_map(&cluster.name),
+                name: config.into(),
                 ..ConfigMapVolumeSource::default()
             }),
             ..Volume::default()

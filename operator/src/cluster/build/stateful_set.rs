@@ -4,14 +4,16 @@ use k8s_openapi::api::apps::v1::{
     StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec, StatefulSetUpdateStrategy,
 };
 use k8s_openapi::api::core::v1::{
-    PersistentVolumeClaim, PersistentVolumeClaimSpec, VolumeResourceRequirements,
+    PersistentVolumeClaim, PersistentVolumeClaimSpec, PodTemplateSpec, VolumeResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use pliant_crds::{Quantity, Retention};
 
-use super::{ValidCluster, metadata, names, pod, selector};
+use super::{ValidCluster, metadata, names, selector};
 
-pub(super) fn build(cluster: &ValidCluster, claim_size: &Quantity) -> StatefulSet {
+/// Builds the nodes. `claim_size` is the size in the claim template, which is the cluster's unless the storage
+/// class refuses to grow to it; `template` is what they run.
+pub fn stateful_set(cluster: &ValidCluster, claim_size: &Quantity, template: PodTemplateSpec) -> StatefulSet {
     StatefulSet {
         metadata: metadata(cluster, names::main(&cluster.name)),
         spec: Some(StatefulSetSpec {
@@ -25,7 +27,7 @@ pub(super) fn build(cluster: &ValidCluster, claim_size: &Quantity) -> StatefulSe
                 type_: Some("OnDelete".into()),
                 rolling_update: None,
             }),
-            template: pod::template(cluster),
+            template,
             volume_claim_templates: Some(vec![claim_template(cluster, claim_size)]),
             persistent_volume_claim_retention_policy: Some(StatefulSetPersistentVolumeClaimRetentionPolicy {
                 when_deleted: Some(
