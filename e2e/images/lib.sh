@@ -23,7 +23,10 @@ need() { # COMMAND...
 }
 
 image_tool() {
-    buildah --root "$CACHE/store" --runroot "$CACHE/run" --storage-driver vfs "$@"
+    # Or it makes a folder for networks, which no image here needs, in /etc.
+    [[ -f $CACHE/containers.conf ]] ||
+        printf '[network]\nnetwork_config_dir = "%s/networks"\n' "$CACHE" >"$CACHE/containers.conf"
+    CONTAINERS_CONF=$CACHE/containers.conf buildah --root "$CACHE/store" --runroot "$CACHE/run" --storage-driver vfs "$@"
 }
 
 # One build at a time: the store is shared by all testbeds.

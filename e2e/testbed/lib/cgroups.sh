@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # Each machine has a cgroup: the kubelet's root, and a leaf `system` for the
-# machine's own processes. cgroup v1 (one tree per controller) and v2.
+# machine's own processes. cgroup v1 (one tree per controller, perhaps an empty
+# v2 tree beside them) and v2 alone.
 
 cgroup_v2() { [[ $(stat -fc %T /sys/fs/cgroup) == cgroup2fs ]]; }
 
@@ -8,17 +9,20 @@ cgroup_trees() {
     if cgroup_v2; then
         echo /sys/fs/cgroup
     else
-        awk '$3 == "cgroup" { print $2 }' /proc/mounts
+        awk '$2 ~ "^/sys/fs/cgroup/" && $3 ~ /^cgroup2?$/ { print $2 }' /proc/mounts
     fi
 }
 
 cgroup_create() { # MACHINE
-    local tree path part
+    local tree path part controller
     for tree in $(cgroup_trees); do
         path=$tree
         for part in "$CGROUP" "$1" system; do
             # v2: children get a controller only when their parent hands it on.
-            ! cgroup_v2 || sed 's/\</+/g' "$path/cgroup.controllers" >"$path/cgroup.subtree_control"
+            # Not every one can be (the kubelet names what it misses).
+            for controller in $(cat "$path/cgroup.controllers" 2>/dev/null); do
+                { echo "+$controller" >"$path/cgroup.subtree_control"; } 2>/dev/null || true
+            done
             mkdir -p "$path/$part"
             # v1: a new cpuset is empty, and nothing may run in an empty one.
             if [[ -e $path/cpuset.cpus && -e $path/cpuset.mems ]] && ! cgroup_v2; then

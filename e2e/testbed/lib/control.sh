@@ -49,12 +49,12 @@ EOT
         --service-cluster-ip-range "$SERVICE_NET" --authorization-mode Node,RBAC --allow-privileged \
         --enable-admission-plugins NodeRestriction \
         --audit-policy-file "$conf/audit-policy.yaml" --audit-log-path "$STATE/audit.log" --audit-log-maxsize 1000
-    # A node that is silent for 12 s is NotReady.
+    # A node that is silent for 12 s is NotReady. (The folder: it would make one in /usr.)
     service control kube-controller-manager "$kube/kube-controller-manager" \
         --kubeconfig "$conf/controllers.kubeconfig" --leader-elect=false --use-service-account-credentials \
         --service-account-private-key-file "$pki/service-accounts.key" --root-ca-file "$pki/ca.crt" \
         --cluster-signing-cert-file "$pki/ca.crt" --cluster-signing-key-file "$pki/ca.key" \
-        --node-monitor-period 2s --node-monitor-grace-period 12s
+        --flex-volume-plugin-dir "$conf/volume-plugins" --node-monitor-period 2s --node-monitor-grace-period 12s
     service control kube-scheduler "$kube/kube-scheduler" --kubeconfig "$conf/scheduler.kubeconfig" --leader-elect=false
     service control volume-provisioner "$kube/volume-provisioner" --kubeconfig "$KUBECONFIG" \
         --host-directory "$STATE/{node}/disk/lib/volumes" --node-directory /var/lib/volumes

@@ -1,21 +1,21 @@
 # shellcheck shell=bash
 # OCI archives that every node holds; there is no registry.
 
-# Keeps a copy of an archive under the reference that it carries.
+# Keeps a copy of an archive under the reference that it carries, and beside it
+# the image's digest: the archives of one image differ in time stamps only.
 image_remember() { # ARCHIVE
-    local archive=$1 reference file sum
-    reference=$(tar -xOf "$archive" index.json 2>/dev/null |
-        jq -re '.manifests[0].annotations["org.opencontainers.image.ref.name"]' 2>/dev/null) ||
-        fail "$archive is no OCI archive with an image name in it (buildah push IMAGE oci-archive:FILE:IMAGE makes one)"
+    local archive=$1 reference digest file
+    read -r reference digest < <(tar -xOf "$archive" index.json 2>/dev/null | jq -r '.manifests[0] |
+        .annotations["org.opencontainers.image.ref.name"] + " " + .digest' 2>/dev/null) || true
     [[ $reference == */*:* ]] ||
-        fail "$archive names its image '$reference': a full name is needed, like docker.io/pliantdb/pliant-node:dev"
+        fail "$archive is no OCI archive with a full image name in it, like docker.io/pliantdb/pliant-node:dev" \
+            "(buildah push IMAGE oci-archive:FILE:IMAGE makes one); the name found is '$reference'"
     file=$STATE/images/${reference//[^A-Za-z0-9._-]/_}.tar
-    sum=$(sha256sum <"$archive")
-    [[ "$(cat "$file.sha256" 2>/dev/null)" != "$sum" ]] || return 0
+    [[ "$(cat "$file.digest" 2>/dev/null)" != "$digest" ]] || return 0
     mkdir -p "$STATE/images"
     cp "$archive" "$file.new"
     mv "$file.new" "$file"
-    echo "$sum" | write_file "$file.sha256"
+    echo "$digest" | write_file "$file.digest"
 }
 
 images_import() { # N

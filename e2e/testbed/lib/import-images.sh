@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs on a node: imports those image archives that its containerd lacks.
 #   import-images.sh ARCHIVES MARKS
-# ARCHIVES holds NAME.tar and NAME.tar.sha256; MARKS, on the node's disk,
-# remembers which content of NAME was imported.
+# ARCHIVES holds NAME.tar and NAME.tar.digest; MARKS, on the node's disk,
+# remembers which image NAME was when imported.
 set -euo pipefail
 archives=$1 marks=$2
 mkdir -p "$marks"
@@ -14,8 +14,8 @@ for _ in {1..150}; do
 done
 for archive in "$archives"/*.tar; do
     [[ -f $archive ]] || continue
-    mark=$marks/$(basename "$archive").sha256
-    cmp -s "$archive.sha256" "$mark" && continue
+    mark=$marks/$(basename "$archive").digest
+    cmp -s "$archive.digest" "$mark" && continue
     ctr --namespace k8s.io images import "$archive" >/dev/null 9>&-
-    cp "$archive.sha256" "$mark"
+    cp "$archive.digest" "$mark"
 done

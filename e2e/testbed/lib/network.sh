@@ -12,10 +12,15 @@ dead_ends() { # replace|del
     done
 }
 
+# Hardware addresses stay the same, as those of real machines do: the others
+# would go on sending to the old one for half a minute. (A bridge without one
+# of its own has that of a port, and another when the port goes.)
+hardware() { printf '02:00:c6:12:%02x:%02x' "$INDEX" "$1"; } # LAST_BYTE
+
 switch_connect() {
     local pid
     pid=$(machine_pid control)
-    on_network control ip link add br0 type bridge
+    on_network control ip link add br0 address "$(hardware 2)" type bridge
     on_network control ip addr add "$CONTROL_IP/24" dev br0
     on_network control ip link set br0 up
     # What crosses the switch is not the control plane's to filter.
@@ -32,7 +37,7 @@ node_connected() { on_network control ip link show "node$1"; } >/dev/null 2>&1 #
 node_connect() { # N
     local n=$1 other pid
     pid=$(machine_pid "node$n")
-    on_network control ip link add "node$n" type veth peer name eth0 netns "$pid"
+    on_network control ip link add "node$n" type veth peer name eth0 address "$(hardware $((10 + n)))" netns "$pid"
     on_network control ip link set "node$n" master br0 up
     on_network "node$n" ip addr add "$(node_ip "$n")/24" dev eth0
     on_network "node$n" ip link set eth0 up

@@ -133,7 +133,7 @@ node_command() { # stop|start|cut|heal N, or: exec N COMMAND...
         route_services
         say "node$n is connected again"
         ;;
-    exec) on_machine "node$n" "${@:3}" ;;
+    exec) on_machine "node$n" "${@:3}" || exit ;;
     *) fail "node: stop, start, cut, heal or exec, not '$what'" ;;
     esac
 }
