@@ -7,6 +7,11 @@
 {{- end -}}
 {{- end -}}
 
+{{/* The name of objects outside any namespace: two releases of one name in two namespaces must not share them. */}}
+{{- define "pliant-operator.clusterName" -}}
+{{- printf "%s-%s" (include "pliant-operator.name" .) .Release.Namespace -}}
+{{- end -}}
+
 {{- define "pliant-operator.selector" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
