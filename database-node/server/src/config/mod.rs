@@ -110,7 +110,7 @@ impl Settings {
             listen: inputs.listen.unwrap_or_else(|| loopback(6480)),
             admin_listen: inputs.admin_listen.unwrap_or_else(|| loopback(6483)),
             token_file: inputs.token_file,
-            max_body_size: body_size(inputs.max_body_size.unwrap_or(Quantity::from_bytes(16 << 20)))?,
+            max_body_size: body_size(inputs.max_body_size.unwrap_or_else(default_body_size))?,
             min_free_space: inputs.min_free_space.map(Quantity::bytes),
             log_format: inputs.log_format.unwrap_or(LogFormat::Text),
             log_level: inputs.log_level.unwrap_or(LogLevel::Info),
@@ -156,6 +156,12 @@ fn read(path: &Path) -> Result<Inputs, ConfigError> {
         path: path.to_owned(),
         reason: error.to_string(),
     })
+}
+
+/// 16 MiB, or a sixteenth of the memory if that is less: a body is in memory several times while it is
+/// committed, and in a container of 128 MiB one of 16 MiB is too much.
+fn default_body_size() -> Quantity {
+    Quantity::from_bytes((pliantdb_storage::memory::limit() / 16).min(16 << 20))
 }
 
 fn body_size(value: Quantity) -> Result<usize, ConfigError> {

@@ -8,20 +8,20 @@ use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT}
 use axum::http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
 use pliantdb_core::{Body, shorten};
-use tokio::sync::SemaphorePermit;
 
 use super::Problem;
 use crate::app::App;
+use crate::request_memory::{Reserved, SMALL};
 
-/// How large a body may be for its JSON to be checked on the thread that serves connections.
-const SMALL: usize = 64 * 1024;
+/// How often a body is in memory while it is committed: as received, as a value, in the engine's batch and
+/// in its memtable.
+const COPIES: usize = 4;
 /// How much of a body that is refused is still read, in bytes, and for how long.
 const DISCARD_BYTES: usize = 32 << 20;
 const DISCARD_TIME: Duration = Duration::from_secs(2);
 
-/// Reads and checks the request's body. The permit stands for the memory it takes, and lives until the
-/// commit is made.
-pub(super) async fn document(app: &App, request: Request) -> Result<(Body, SemaphorePermit<'_>), Problem> {
+/// Reads and checks the request's body. The memory that it takes is reserved before it is read.
+pub(super) async fn document(app: &App, request: Request) -> Result<(Body, Reserved), Problem> {
     check_type(request.headers())?;
     let limit = app.max_body_size;
     let announced = announced_length(request.headers());
@@ -35,11 +35,12 @@ pub(super) async fn document(app: &App, request: Request) -> Result<(Body, Semap
     let length = announced
         .and_then(|length| usize::try_from(length).ok())
         .unwrap_or(limit);
-    let permit = app.reserve(length).await?;
-    let receiving = tokio::time::timeout(app.request_timeout, receive(request.into_body(), limit));
+    let reserved = app.reserve(length, COPIES).await?;
+    let receiving = tokio::time::timeout(app.request_timeout, receive(request.into_body(), length, limit));
     let bytes = receiving
         .await
         .map_err(|_| Problem::slow_body(app.request_timeout))??;
+    // Checking a large body takes longer than a thread that serves connections should be held.
     let body = if bytes.len() <= SMALL {
         Body::parse(bytes)
     } else {
@@ -58,11 +59,12 @@ pub(super) async fn document(app: &App, request: Request) -> Result<(Body, Semap
         .with("line", error.line)
         .with("column", error.column)
     })?;
-    Ok((body, permit))
+    Ok((body, reserved))
 }
 
-async fn receive(mut body: HttpBody, limit: usize) -> Result<Vec<u8>, Problem> {
-    let mut bytes = Vec::new();
+async fn receive(mut body: HttpBody, length: usize, limit: usize) -> Result<Vec<u8>, Problem> {
+    // Only the pages that are written to are really taken.
+    let mut bytes = Vec::with_capacity(length);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
             let detail = format!(
