@@ -15,7 +15,7 @@ const UNIT: usize = 1024;
 /// A part of the memory, given back when this is dropped.
 pub(crate) type Reserved = OwnedSemaphorePermit;
 
-/// Memory for bodies and answers: a quarter of the process's limit for large ones and a sixteenth for
+/// Memory for bodies and answers: an eighth of the process's limit for large ones and a sixteenth for
 /// small ones. Who finds too little left waits in line.
 #[derive(Debug)]
 pub(crate) struct RequestMemory {
@@ -35,7 +35,7 @@ impl RequestMemory {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         Self {
             small: Pool::new(limit / 16),
-            large: Pool::new(limit / 4),
+            large: Pool::new(limit / 8),
         }
     }
 
@@ -86,7 +86,7 @@ mod tests {
 
     #[tokio::test]
     async fn gives_out_no_more_than_there_is() {
-        let memory = RequestMemory::new(16 << 20);
+        let memory = RequestMemory::new(32 << 20);
         let waits = |bytes| tokio::time::timeout(Duration::from_millis(10), memory.reserve(bytes, 1));
         let first = memory.reserve(3 << 20, 1).await.unwrap();
         assert!(waits(2 << 20).await.is_err(), "4 MiB are not enough for both");

@@ -31,7 +31,7 @@ pub struct Inputs {
     #[arg(long, env = "PLIANT_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 
-    /// The largest request body [default: 16Mi, or a sixteenth of the memory if that is less]
+    /// The largest request body [default: 16Mi, or 1/32 of the memory if that is less]
     #[arg(long, env = "PLIANT_MAX_BODY_SIZE", value_name = "BYTES")]
     pub max_body_size: Option<Quantity>,
 

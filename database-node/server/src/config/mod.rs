@@ -160,10 +160,10 @@ fn read(path: &Path) -> Result<Inputs, ConfigError> {
     })
 }
 
-/// 16 MiB, or a sixteenth of the memory if that is less: a body is in memory several times while it is
+/// 16 MiB, or 1/32 of the memory if that is less: a body is in memory several times while it is
 /// committed, and in a container of 128 MiB one of 16 MiB is too much.
 fn default_body_size() -> Quantity {
-    Quantity::from_bytes((pliantdb_storage::memory::limit() / 16).min(16 << 20))
+    Quantity::from_bytes((pliantdb_storage::memory::limit() / 32).min(16 << 20))
 }
 
 fn body_size(value: Quantity) -> Result<usize, ConfigError> {
