@@ -6,15 +6,13 @@ use std::time::Duration;
 
 use pliantdb_core::{Operation, Outcome};
 use pliantdb_storage::{QUEUE_CAPACITY, Storage, StorageError};
-use tokio::sync::{AcquireError, Semaphore, SemaphorePermit, oneshot};
+use tokio::sync::{AcquireError, Semaphore, oneshot};
 
 use crate::config::Settings;
 use crate::http::Problem;
 use crate::metrics::Metrics;
+use crate::request_memory::{RequestMemory, Reserved};
 use crate::token::TokenFile;
-
-/// The unit in which request memory is counted, in bytes.
-const MEMORY_UNIT: usize = 1024;
 
 /// The state behind every route.
 pub(crate) struct App {
@@ -27,9 +25,8 @@ pub(crate) struct App {
     pub(crate) protect_admin: bool,
     stopping: AtomicBool,
     /// Keeps the storage's queue from overflowing: who cannot enter waits here, in order.
-    writes: Semaphore,
-    memory: Semaphore,
-    memory_units: usize,
+    writes: Arc<Semaphore>,
+    memory: RequestMemory,
 }
 
 impl App {
@@ -39,10 +36,6 @@ impl App {
         token: Option<TokenFile>,
         settings: &Settings,
     ) -> Self {
-        // A quarter of the memory limit, but always enough for one body.
-        let limit = usize::try_from(pliantdb_storage::memory::limit()).unwrap_or(usize::MAX);
-        let bytes = (limit / 4).max(settings.max_body_size).min(u32::MAX as usize);
-        let memory_units = bytes.div_ceil(MEMORY_UNIT);
         Self {
             storage,
             metrics,
@@ -51,9 +44,8 @@ impl App {
             request_timeout: settings.request_timeout,
             protect_admin: !settings.admin_listen.ip().is_loopback(),
             stopping: AtomicBool::new(false),
-            writes: Semaphore::new(QUEUE_CAPACITY),
-            memory: Semaphore::new(memory_units),
-            memory_units,
+            writes: Arc::new(Semaphore::new(QUEUE_CAPACITY)),
+            memory: RequestMemory::new(pliantdb_storage::memory::limit()),
         }
     }
 
@@ -66,29 +58,29 @@ impl App {
         self.stopping.load(Ordering::Acquire)
     }
 
-    /// Reserves memory for a body or an answer of `bytes`, for as long as the permit lives. Waits its turn
-    /// when requests take all they may.
-    pub(crate) async fn reserve(&self, bytes: usize) -> Result<SemaphorePermit<'_>, Problem> {
-        let units = bytes.div_ceil(MEMORY_UNIT).min(self.memory_units);
-        let units = u32::try_from(units).unwrap_or(u32::MAX);
-        match tokio::time::timeout(self.request_timeout, self.memory.acquire_many(units)).await {
-            Ok(permit) => permit.map_err(|AcquireError { .. }| StorageError::Closed.into()),
+    /// Reserves memory for `copies` of a body or an answer. Waits in line when requests take all they may.
+    pub(crate) async fn reserve(&self, bytes: usize, copies: usize) -> Result<Reserved, Problem> {
+        match tokio::time::timeout(self.request_timeout, self.memory.reserve(bytes, copies)).await {
+            Ok(reserved) => reserved.map_err(|AcquireError { .. }| StorageError::Closed.into()),
             Err(_) => Err(Problem::busy(
                 "requests in flight take all the memory they may; try again in a moment",
             )),
         }
     }
 
-    /// Commits an operation, and waits until it is on disk.
-    pub(crate) async fn commit(&self, operation: Operation) -> Result<Outcome, Problem> {
+    /// Commits an operation, and waits until it is on disk. Its memory is given back when it is done,
+    /// even if the client is gone before.
+    pub(crate) async fn commit(
+        &self,
+        operation: Operation,
+        memory: Option<Reserved>,
+    ) -> Result<Outcome, Problem> {
         let commit = async {
-            let _place = self
-                .writes
-                .acquire()
-                .await
-                .map_err(|AcquireError { .. }| StorageError::Closed)?;
+            let place = Arc::clone(&self.writes).acquire_owned().await;
+            let place = place.map_err(|AcquireError { .. }| StorageError::Closed)?;
             let (done, outcome) = oneshot::channel();
             self.storage.submit(operation, move |result| {
+                drop((place, memory));
                 // Fails only if the client is gone.
                 let _ = done.send(result);
             })?;

@@ -8,6 +8,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
@@ -22,6 +23,8 @@ pub(crate) const ADMIN_GRACE: Duration = Duration::from_secs(1);
 pub(crate) struct Limits {
     pub(crate) connections: usize,
     pub(crate) header_timeout: Duration,
+    /// How long an answer may wait for a client that does not read it, or is gone.
+    pub(crate) send_timeout: Duration,
 }
 
 /// Serves connections until `stop` turns true; then accepts no more, lets each connection finish the
@@ -60,6 +63,9 @@ pub(crate) async fn serve(
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot turn off Nagle's algorithm");
         }
+        if let Err(error) = set_tcp_user_timeout(&stream, milliseconds(limits.send_timeout)) {
+            tracing::debug!(%error, "cannot limit the time that answers wait for a client");
+        }
         let service = TowerToHyperService::new(router.clone());
         let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
@@ -71,4 +77,8 @@ pub(crate) async fn serve(
     }
     drop(listener);
     graceful.shutdown().await;
+}
+
+fn milliseconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }

@@ -17,6 +17,7 @@ mod connections;
 mod http;
 pub mod logging;
 mod metrics;
+mod request_memory;
 mod server;
 mod token;
 

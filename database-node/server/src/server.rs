@@ -89,6 +89,7 @@ impl Server {
         let limits = Limits {
             connections: settings.max_connections,
             header_timeout: settings.header_timeout,
+            send_timeout: settings.request_timeout,
         };
         let admin_limits = Limits {
             connections: ADMIN_CONNECTIONS,

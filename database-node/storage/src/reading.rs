@@ -61,6 +61,18 @@ pub(crate) fn get(
     }))
 }
 
+/// How many bytes the body of a document has, without reading it into memory twice.
+pub(crate) fn body_size(
+    store: &impl OrderedStore,
+    database: DatabaseEntry,
+    collection: &CollectionName,
+    id: &DocumentId,
+) -> Result<Option<usize>, StorageError> {
+    let key = keys::document(database, collection, id);
+    let size = |value: &[u8]| records::split_document(value).map(|(_, body)| body.len());
+    Ok(store.get(&key, size)?.transpose()?)
+}
+
 /// Reads one page.
 ///
 /// Each slot is ordered, so the next document is always at the front of one of the slots: a k-way merge

@@ -235,6 +235,19 @@ impl Database {
         reading::get(self.storage.inner.store.as_ref(), self.entry, collection, id)
     }
 
+    /// The size of a document's body in bytes; `None` when there is no such document. Cheaper than
+    /// [`Database::get`], for who must know before.
+    ///
+    /// # Errors
+    /// [`StorageError::Store`].
+    pub fn body_size(
+        &self,
+        collection: &CollectionName,
+        id: &DocumentId,
+    ) -> Result<Option<usize>, StorageError> {
+        reading::body_size(self.storage.inner.store.as_ref(), self.entry, collection, id)
+    }
+
     /// Reads one page of a collection, in the order of ids.
     ///
     /// # Errors

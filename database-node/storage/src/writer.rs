@@ -10,7 +10,7 @@ use pliantdb_core::{Clock, Command, Operation, Outcome};
 use crate::disk_space::DiskSpace;
 use crate::error::StorageError;
 use crate::machine::{CommandResult, StateMachine};
-use crate::store::OrderedStore;
+use crate::store::{OrderedStore, StoreError};
 
 /// How many writes can wait for the writer; the next is refused, or blocks its caller.
 pub const QUEUE_CAPACITY: usize = 4096;
@@ -68,6 +68,7 @@ impl Writer {
             clock,
             health: Arc::clone(&health),
             observer,
+            no_room: None,
         };
         let thread = std::thread::Builder::new()
             .name("writer".to_owned())
@@ -137,6 +138,8 @@ struct Committer<S> {
     clock: Clock,
     health: Arc<Mutex<Option<StorageError>>>,
     observer: Observer,
+    /// Why the last group's writes were refused before they were tried.
+    no_room: Option<StorageError>,
 }
 
 impl<S: OrderedStore> Committer<S> {
@@ -171,15 +174,21 @@ impl<S: OrderedStore> Committer<S> {
             commands.push(Command::new(self.clock.next(wall_ms()), operation));
             waiting.push(done);
         }
+        self.no_room = no_room;
         if commands.is_empty() {
-            self.set_health(no_room);
-            return;
+            self.set_health(self.no_room.clone());
+        } else {
+            self.apply(&commands, waiting);
         }
+    }
+
+    /// Applies commands as one batch, and answers each.
+    fn apply(&mut self, commands: &[Command], waiting: Vec<Done>) {
         let start = Instant::now();
-        match self.machine.apply(&commands) {
+        match self.machine.apply(commands) {
             Ok(results) => {
                 // Deletes may go on while writes are refused.
-                self.set_health(no_room);
+                self.set_health(self.no_room.clone());
                 let is_change = |result: &&CommandResult| {
                     matches!(result, Ok(Outcome::Written { .. } | Outcome::Deleted))
                 };
@@ -193,8 +202,18 @@ impl<S: OrderedStore> Committer<S> {
                     done(result.map_err(StorageError::from));
                 }
             }
+            // One document that cannot be read must not fail the writes of others that happen to come along.
+            Err(StorageError::Store(StoreError::Corrupt(_))) if commands.len() > 1 => {
+                for (command, done) in commands.iter().zip(waiting) {
+                    self.apply(std::slice::from_ref(command), vec![done]);
+                }
+            }
             Err(error) => {
-                self.set_health(Some(error.clone()));
+                match error {
+                    // It may be that document only.
+                    StorageError::Store(StoreError::Corrupt(_)) => self.probe(),
+                    _ => self.set_health(Some(error.clone())),
+                }
                 for done in waiting {
                     done(Err(error.clone()));
                 }
@@ -242,4 +261,80 @@ fn gather(first: Request, requests: &Receiver<Request>) -> Vec<Request> {
 fn wall_ms() -> u64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use pliantdb_core::{Body, DatabaseName, DocumentAddress, Precondition, SlotCount};
+
+    use super::*;
+    use crate::store::{Batch, BatchNumber, Durability, MemoryStore};
+
+    /// A store in which the document `damaged` cannot be read.
+    #[derive(Default)]
+    struct Damaged(MemoryStore);
+
+    impl OrderedStore for Damaged {
+        type Snapshot<'a> = <MemoryStore as OrderedStore>::Snapshot<'a>;
+
+        fn get<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, StoreError> {
+            if key.ends_with(b"damaged") {
+                return Err(StoreError::Corrupt("a test says so".to_owned()));
+            }
+            self.0.get(key, read)
+        }
+
+        fn snapshot(&self) -> Self::Snapshot<'_> {
+            self.0.snapshot()
+        }
+
+        fn write(&self, batch: &Batch, durability: Durability) -> Result<BatchNumber, StoreError> {
+            self.0.write(batch, durability)
+        }
+
+        fn sync(&self) -> Result<BatchNumber, StoreError> {
+            self.0.sync()
+        }
+
+        fn durable(&self) -> BatchNumber {
+            self.0.durable()
+        }
+    }
+
+    #[test]
+    fn a_damaged_document_fails_its_own_writes_only() {
+        let machine = StateMachine::open(Arc::new(Damaged::default())).unwrap();
+        let disk = Arc::new(DiskSpace::of(std::env::temp_dir(), Some(0)));
+        let writer = Writer::start(machine, disk, Box::new(|_| {})).unwrap();
+        let database = DatabaseName::default_database();
+        let create = Operation::CreateDatabase {
+            name: database.clone(),
+            slots: SlotCount::default(),
+        };
+        writer.execute(create).unwrap();
+        let (answers, answered) = channel();
+        let ids = ["a", "damaged", "b", "c", "damaged", "d"];
+        for id in ids {
+            let answers = answers.clone();
+            let (collection, id) = ("c".parse().unwrap(), id.parse().unwrap());
+            let put = Operation::Put {
+                address: DocumentAddress {
+                    database: database.clone(),
+                    collection,
+                    id,
+                },
+                body: Body::parse(b"1".to_vec()).unwrap(),
+                precondition: Precondition::None,
+            };
+            writer
+                .submit(put, Box::new(move |result| answers.send(result.is_ok()).unwrap()))
+                .unwrap();
+        }
+        drop(answers);
+        assert_eq!(answered.iter().collect::<Vec<_>>(), ids.map(|id| id != "damaged"));
+        assert_eq!(writer.failure(), None, "the node goes on");
+        writer.close();
+    }
 }

@@ -1,10 +1,8 @@
 //! The settings as someone wrote them: flags, variables and the file have the same ones.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use jiff::SignedDuration;
 use serde::Deserialize;
 
 use super::Quantity;
@@ -21,19 +19,19 @@ pub struct Inputs {
 
     /// Where to serve HTTP. Off loopback only with a token file [default: 127.0.0.1:6480]
     #[arg(long, env = "PLIANT_LISTEN", value_name = "IP:PORT")]
-    pub listen: Option<SocketAddr>,
+    pub listen: Option<String>,
 
     /// Where to serve /metrics, /healthz and /readyz. Off loopback only with a token file
     /// [default: 127.0.0.1:6483]
     #[arg(long, env = "PLIANT_ADMIN_LISTEN", value_name = "IP:PORT")]
-    pub admin_listen: Option<SocketAddr>,
+    pub admin_listen: Option<String>,
 
     /// A file with the bearer token that every request must carry. It is read again when it changes
     /// [default: none, no authentication]
     #[arg(long, env = "PLIANT_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 
-    /// The largest request body [default: 16Mi]
+    /// The largest request body [default: 16Mi, or 1/32 of the memory if that is less]
     #[arg(long, env = "PLIANT_MAX_BODY_SIZE", value_name = "BYTES")]
     pub max_body_size: Option<Quantity>,
 
@@ -51,7 +49,7 @@ pub struct Inputs {
 
     /// How long requests in flight may take to finish on SIGTERM [default: 20s]
     #[arg(long, env = "PLIANT_SHUTDOWN_TIMEOUT", value_name = "DURATION")]
-    pub shutdown_timeout: Option<SignedDuration>,
+    pub shutdown_timeout: Option<String>,
 
     /// How many connections each listener serves at once; more wait [default: 1024]
     #[arg(long, env = "PLIANT_MAX_CONNECTIONS", value_name = "NUMBER")]
@@ -59,11 +57,11 @@ pub struct Inputs {
 
     /// How long a client may take to send its headers, or stay idle [default: 30s]
     #[arg(long, env = "PLIANT_HEADER_TIMEOUT", value_name = "DURATION")]
-    pub header_timeout: Option<SignedDuration>,
+    pub header_timeout: Option<String>,
 
     /// How long a client may take to send a body, and a commit to be made [default: 30s]
     #[arg(long, env = "PLIANT_REQUEST_TIMEOUT", value_name = "DURATION")]
-    pub request_timeout: Option<SignedDuration>,
+    pub request_timeout: Option<String>,
 }
 
 impl Inputs {

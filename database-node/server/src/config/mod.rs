@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use pliantdb_core::shorten;
 
 pub use inputs::{Inputs, LogFormat, LogLevel};
 pub use quantity::{InvalidQuantity, Quantity};
@@ -65,9 +66,9 @@ pub enum ConfigError {
         /// What is wrong, and where.
         reason: String,
     },
-    /// A value is out of its range.
+    /// A value that a setting cannot have.
     #[error("{setting} is {value}, which is not possible; {right}")]
-    OutOfRange {
+    Impossible {
         /// The setting's key.
         setting: &'static str,
         /// The value.
@@ -104,13 +105,12 @@ impl Settings {
     }
 
     fn check(inputs: Inputs) -> Result<Self, ConfigError> {
-        let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let settings = Self {
             data: inputs.data.unwrap_or_else(|| PathBuf::from("pliantdb-data")),
-            listen: inputs.listen.unwrap_or_else(|| loopback(6480)),
-            admin_listen: inputs.admin_listen.unwrap_or_else(|| loopback(6483)),
+            listen: address("listen", inputs.listen, 6480)?,
+            admin_listen: address("adminListen", inputs.admin_listen, 6483)?,
             token_file: inputs.token_file,
-            max_body_size: body_size(inputs.max_body_size.unwrap_or(Quantity::from_bytes(16 << 20)))?,
+            max_body_size: body_size(inputs.max_body_size.unwrap_or_else(default_body_size))?,
             min_free_space: inputs.min_free_space.map(Quantity::bytes),
             log_format: inputs.log_format.unwrap_or(LogFormat::Text),
             log_level: inputs.log_level.unwrap_or(LogLevel::Info),
@@ -152,17 +152,25 @@ fn read(path: &Path) -> Result<Inputs, ConfigError> {
     {
         return Ok(Inputs::default());
     }
-    serde_saphyr::from_str(&text).map_err(|error| ConfigError::Invalid {
+    // Without a picture of the line: an error is one line, in a log too.
+    let options = serde_saphyr::options! { with_snippet: false };
+    serde_saphyr::from_str_with_options(&text, options).map_err(|error| ConfigError::Invalid {
         path: path.to_owned(),
         reason: error.to_string(),
     })
+}
+
+/// 16 MiB, or 1/32 of the memory if that is less: a body is in memory several times while it is
+/// committed, and in a container of 128 MiB one of 16 MiB is too much.
+fn default_body_size() -> Quantity {
+    Quantity::from_bytes((pliantdb_storage::memory::limit() / 32).min(16 << 20))
 }
 
 fn body_size(value: Quantity) -> Result<usize, ConfigError> {
     usize::try_from(value.bytes())
         .ok()
         .filter(|bytes| (1..=256 << 20).contains(bytes))
-        .ok_or(ConfigError::OutOfRange {
+        .ok_or(ConfigError::Impossible {
             setting: "maxBodySize",
             value: format!("{} bytes", value.bytes()),
             right: "choose 1 to 256Mi",
@@ -174,27 +182,41 @@ fn connections(value: usize) -> Result<usize, ConfigError> {
         return Ok(value);
     }
     let right = "choose 1 to 100000";
-    Err(ConfigError::OutOfRange {
+    Err(ConfigError::Impossible {
         setting: "maxConnections",
         value: value.to_string(),
         right,
     })
 }
 
-fn duration(
-    setting: &'static str,
-    value: Option<SignedDuration>,
-    default_s: i64,
-) -> Result<Duration, ConfigError> {
-    let value = value.unwrap_or(SignedDuration::from_secs(default_s));
-    let range = SignedDuration::from_millis(1)..=SignedDuration::from_hours(1);
-    match Duration::try_from(value) {
-        Ok(duration) if range.contains(&value) => Ok(duration),
-        _ => Err(ConfigError::OutOfRange {
-            setting,
-            value: format!("{value:#}"),
-            right: "choose 1ms to 1h",
-        }),
+fn address(setting: &'static str, value: Option<String>, default: u16) -> Result<SocketAddr, ConfigError> {
+    let Some(value) = value else {
+        return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, default)));
+    };
+    let right = "write an IP address and a port, as in 127.0.0.1:6480 or [::]:6480";
+    value.parse().map_err(|_| impossible(setting, &value, right))
+}
+
+fn duration(setting: &'static str, value: Option<String>, default_s: u64) -> Result<Duration, ConfigError> {
+    let Some(value) = value else {
+        return Ok(Duration::from_secs(default_s));
+    };
+    let range = Duration::from_millis(1)..=Duration::from_secs(3600);
+    let parsed = value
+        .parse::<SignedDuration>()
+        .ok()
+        .and_then(|duration| Duration::try_from(duration).ok());
+    let right = "write a duration from 1ms to 1h, as in 500ms, 20s or 1m 30s";
+    parsed
+        .filter(|duration| range.contains(duration))
+        .ok_or_else(|| impossible(setting, &value, right))
+}
+
+fn impossible(setting: &'static str, value: &str, right: &'static str) -> ConfigError {
+    ConfigError::Impossible {
+        setting,
+        value: shorten(value).into_owned(),
+        right,
     }
 }
 
@@ -257,7 +279,9 @@ mod tests {
     fn names_what_is_wrong() {
         for (file, parts) in [
             ("lissten: 127.0.0.1:1", &["lissten", "listen"][..]),
-            ("listen: localhost", &["socket address", "line 1"]),
+            ("listen: localhost", &["listen is localhost", "127.0.0.1:6480"]),
+            ("adminListen: 6483", &["adminListen is 6483", "a port"]),
+            ("requestTimeout: 20", &["requestTimeout is 20", "20s"]),
             ("maxBodySize: 16MB", &["16MB", "16Mi"]),
             ("maxBodySize: 0", &["maxBodySize", "0 bytes", "256Mi"]),
             ("maxConnections: 0", &["maxConnections", "0"]),
@@ -275,6 +299,7 @@ mod tests {
             for part in parts {
                 assert!(error.contains(part), "{file}: {error}");
             }
+            assert_eq!(error.lines().count(), 1, "{error}");
         }
         assert!(load(&"#".repeat(2 << 20)).unwrap_err().contains("larger than"));
         let missing = Settings::load(Inputs::default(), Some(Path::new("/not/there"))).unwrap_err();

@@ -1,45 +1,37 @@
 //! Reading a document from a request.
 
-use std::time::Duration;
-
 use axum::body::Body as HttpBody;
 use axum::extract::Request;
-use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
 use pliantdb_core::{Body, shorten};
-use tokio::sync::SemaphorePermit;
 
 use super::Problem;
 use crate::app::App;
+use crate::request_memory::{Reserved, SMALL};
 
-/// How large a body may be for its JSON to be checked on the thread that serves connections.
-const SMALL: usize = 64 * 1024;
-/// How much of a body that is refused is still read, in bytes, and for how long.
-const DISCARD_BYTES: usize = 32 << 20;
-const DISCARD_TIME: Duration = Duration::from_secs(2);
+/// How often a body is in memory while it is committed: as received, as a value, in the engine's batch and
+/// in its memtable.
+const COPIES: usize = 4;
 
-/// Reads and checks the request's body. The permit stands for the memory it takes, and lives until the
-/// commit is made.
-pub(super) async fn document(app: &App, request: Request) -> Result<(Body, SemaphorePermit<'_>), Problem> {
+/// Reads and checks the request's body. The memory that it takes is reserved before it is read.
+pub(super) async fn document(app: &App, request: Request) -> Result<(Body, Reserved), Problem> {
     check_type(request.headers())?;
     let limit = app.max_body_size;
     let announced = announced_length(request.headers());
     if announced.is_some_and(|length| length > limit as u64) {
-        // Who waits for "100 Continue" has sent nothing yet, and will not if it is not asked to.
-        if !request.headers().contains_key(EXPECT) {
-            discard(request.into_body()).await;
-        }
         return Err(Problem::too_large(limit));
     }
     let length = announced
         .and_then(|length| usize::try_from(length).ok())
         .unwrap_or(limit);
-    let permit = app.reserve(length).await?;
-    let receiving = tokio::time::timeout(app.request_timeout, receive(request.into_body(), limit));
+    let reserved = app.reserve(length, COPIES).await?;
+    let receiving = tokio::time::timeout(app.request_timeout, receive(request.into_body(), length, limit));
     let bytes = receiving
         .await
         .map_err(|_| Problem::slow_body(app.request_timeout))??;
+    // Checking a large body takes longer than a thread that serves connections should be held.
     let body = if bytes.len() <= SMALL {
         Body::parse(bytes)
     } else {
@@ -58,11 +50,12 @@ pub(super) async fn document(app: &App, request: Request) -> Result<(Body, Semap
         .with("line", error.line)
         .with("column", error.column)
     })?;
-    Ok((body, permit))
+    Ok((body, reserved))
 }
 
-async fn receive(mut body: HttpBody, limit: usize) -> Result<Vec<u8>, Problem> {
-    let mut bytes = Vec::new();
+async fn receive(mut body: HttpBody, length: usize, limit: usize) -> Result<Vec<u8>, Problem> {
+    // Only the pages that are written to are really taken.
+    let mut bytes = Vec::with_capacity(length);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
             let detail = format!(
@@ -78,29 +71,11 @@ async fn receive(mut body: HttpBody, limit: usize) -> Result<Vec<u8>, Problem> {
         })?;
         let Ok(data) = frame.into_data() else { continue };
         if bytes.len() + data.len() > limit {
-            discard(body).await;
             return Err(Problem::too_large(limit));
         }
         bytes.extend_from_slice(&data);
     }
     Ok(bytes)
-}
-
-/// Reads a body and forgets it, within limits. If the connection were closed with bytes unread, the client
-/// could fail on sending, or be reset, and never read the answer.
-async fn discard(mut body: HttpBody) {
-    let mut left = DISCARD_BYTES;
-    let discarding = async {
-        while let Some(Ok(frame)) = body.frame().await {
-            let length = frame.data_ref().map_or(0, |data| data.len());
-            left = left.saturating_sub(length);
-            if left == 0 {
-                return;
-            }
-        }
-    };
-    // Whether it was read to its end makes no difference to the answer.
-    let _ = tokio::time::timeout(DISCARD_TIME, discarding).await;
 }
 
 fn announced_length(headers: &HeaderMap) -> Option<u64> {

@@ -8,7 +8,7 @@ use axum::http::header::{CONTENT_TYPE, ETAG, LOCATION};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use pliantdb_core::{DocumentAddress, DocumentId, Operation, Outcome, Precondition};
+use pliantdb_core::{Document, DocumentAddress, DocumentId, Operation, Outcome, Precondition};
 use pliantdb_storage::generate_document_id;
 use serde::Serialize;
 
@@ -16,6 +16,7 @@ use super::Problem;
 use super::conditions::{self, ReadCondition, etag};
 use super::parameters::{CollectionPath, DocumentPath};
 use crate::app::App;
+use crate::request_memory::{Reserved, SMALL, held};
 
 /// What must be encoded in a path segment: all but RFC 3986's unreserved characters.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
@@ -23,6 +24,9 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
+
+/// How often a document is in memory while it is read: in the engine's block and as the answer.
+const READ_COPIES: usize = 2;
 
 /// What a write answers.
 #[derive(Serialize)]
@@ -37,16 +41,14 @@ pub(super) async fn read(
     DocumentPath(address): DocumentPath,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let DocumentAddress {
-        database,
-        collection,
-        id,
-    } = address;
-    let missing = format!("there is no document {id:?} in the collection {collection:?}");
-    let found = app
-        .read(move |storage| storage.database(&database)?.get(&collection, &id))
-        .await?;
-    let document = found.ok_or_else(|| Problem::unknown_document(missing))?;
+    let DocumentAddress { collection, id, .. } = &address;
+    let missing = || {
+        Problem::unknown_document(format!(
+            "there is no document {id:?} in the collection {collection:?}"
+        ))
+    };
+    let (document, reserved) = look_up(&app, &address).await?;
+    let document = document.ok_or_else(missing)?;
     let tag = (ETAG, etag(document.revision));
     match conditions::of_read(&headers, document.revision)? {
         ReadCondition::NotModified => Ok((StatusCode::NOT_MODIFIED, [tag]).into_response()),
@@ -59,7 +61,51 @@ pub(super) async fn read(
         }
         ReadCondition::Answer => {
             let headers = [tag, (CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-            Ok((headers, document.body.into_bytes()).into_response())
+            let bytes = document.body.into_bytes();
+            let bytes = match reserved {
+                Some(reserved) => held(bytes, reserved),
+                None => bytes.into(),
+            };
+            Ok((headers, bytes).into_response())
+        }
+    }
+}
+
+/// Reads a document, after reserving memory for it if it is large.
+async fn look_up(
+    app: &App,
+    address: &DocumentAddress,
+) -> Result<(Option<Document>, Option<Reserved>), Problem> {
+    enum LookedUp {
+        Small(Option<Document>),
+        Large(usize),
+    }
+
+    let DocumentAddress {
+        database,
+        collection,
+        id,
+    } = address.clone();
+    let looked_up = app.read(move |storage| {
+        let database = storage.database(&database)?;
+        match database.body_size(&collection, &id)? {
+            Some(size) if size > SMALL => Ok(LookedUp::Large(size)),
+            _ => Ok(LookedUp::Small(database.get(&collection, &id)?)),
+        }
+    });
+    match looked_up.await? {
+        LookedUp::Small(found) => Ok((found, None)),
+        LookedUp::Large(size) => {
+            let reserved = app.reserve(size, READ_COPIES).await?;
+            let DocumentAddress {
+                database,
+                collection,
+                id,
+            } = address.clone();
+            let found = app
+                .read(move |storage| storage.database(&database)?.get(&collection, &id))
+                .await?;
+            Ok((found, Some(reserved)))
         }
     }
 }
@@ -103,10 +149,13 @@ pub(super) async fn delete(
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
     let precondition = conditions::of_write(&headers)?;
-    app.commit(Operation::Delete {
-        address,
-        precondition,
-    })
+    app.commit(
+        Operation::Delete {
+            address,
+            precondition,
+        },
+        None,
+    )
     .await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -117,14 +166,17 @@ async fn put(
     precondition: Precondition,
     request: Request,
 ) -> Result<(StatusCode, impl IntoResponse), Problem> {
-    let (body, _memory) = super::body::document(app, request).await?;
+    let (body, memory) = super::body::document(app, request).await?;
     let id = address.id.clone();
     match app
-        .commit(Operation::Put {
-            address,
-            body,
-            precondition,
-        })
+        .commit(
+            Operation::Put {
+                address,
+                body,
+                precondition,
+            },
+            Some(memory),
+        )
         .await?
     {
         Outcome::Written { revision, created } => {

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::Problem;
 use super::parameters::{self, CollectionPath};
 use crate::app::App;
+use crate::request_memory::held;
 
 /// The most documents on a page.
 const MAX_LIMIT: usize = 1000;
@@ -23,14 +24,14 @@ pub(super) async fn list(
 ) -> Result<Response, Problem> {
     let listing = parse(query)?;
     // Twice: the page, and the answer made of it.
-    let _memory = app.reserve(2 * listing.max_bytes).await?;
+    let reserved = app.reserve(listing.max_bytes, 2).await?;
     let answer = app
         .read(move |storage| {
             let page = storage.database(&database)?.list(&collection, &listing)?;
             Ok(encode(page))
         })
         .await?;
-    Ok(([(CONTENT_TYPE, "application/json")], answer).into_response())
+    Ok(([(CONTENT_TYPE, "application/json")], held(answer, reserved)).into_response())
 }
 
 fn parse(query: RawQuery) -> Result<Listing, Problem> {

@@ -9,11 +9,12 @@ mod listing;
 mod observe;
 mod parameters;
 mod problem;
+mod unread;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 
 use crate::app::App;
@@ -60,6 +61,7 @@ fn health() -> Router<Arc<App>> {
 /// What every request passes, whatever its route.
 fn finish(routes: Router<Arc<App>>, app: Arc<App>) -> Router {
     routes
+        .layer(from_fn(unread::discard_unread))
         .layer(from_fn_with_state(Arc::clone(&app), observe::observe))
         .with_state(app)
 }

@@ -128,6 +128,63 @@ fn limits_the_size_of_bodies() {
 }
 
 #[test]
+fn a_refused_body_does_not_end_the_connection() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::start(data.path());
+    let body = "x".repeat(300_000);
+    for (path, status) in [
+        ("/nothing", "404"),
+        ("/v1/_/c/a", "400"),
+        ("/v1/default/c/a", "400"),
+    ] {
+        let refused = format!(
+            "PUT {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let next = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        let answers = node.raw(format!("{refused}{next}").as_bytes());
+        assert!(answers.starts_with(&format!("HTTP/1.1 {status}")), "{answers}");
+        assert!(answers.contains("HTTP/1.1 200"), "{path}: {answers}");
+    }
+    // Who waits to be asked for the body is not asked, and told that the connection ends.
+    let head = "PUT /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n";
+    let answer = node.raw(head.as_bytes());
+    assert!(
+        answer.starts_with("HTTP/1.1 404") && answer.contains("connection: close"),
+        "{answer}"
+    );
+}
+
+#[test]
+fn a_client_that_does_not_read_is_cut_off() {
+    let data = tempfile::tempdir().unwrap();
+    let limits = [
+        "--max-connections",
+        "1",
+        "--request-timeout",
+        "1s",
+        "--header-timeout",
+        "300ms",
+    ];
+    let node = Node::start_with(data.path(), &limits);
+    let large = format!("\"{}\"", "x".repeat(15 << 20));
+    assert_eq!(node.put("/v1/default/c/large", &large).status, 201);
+    let mut stream = TcpStream::connect(node.address).unwrap();
+    stream
+        .write_all(b"GET /v1/default/c/large HTTP/1.1\r\nHost: x\r\n\r\n")
+        .unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.read_exact(&mut [0; 12]).unwrap();
+    let start = Instant::now();
+    assert_eq!(node.get("/healthz").status, 200, "it gets the only place");
+    assert!(
+        start.elapsed() > Duration::from_millis(500),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[test]
 fn answers_nonsense_or_hangs_up() {
     let data = tempfile::tempdir().unwrap();
     let node = Node::start(data.path());

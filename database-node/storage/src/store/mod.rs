@@ -42,6 +42,16 @@ pub enum Change {
     Delete(Vec<u8>),
 }
 
+impl Change {
+    /// The bytes of its key and value.
+    fn size(&self) -> usize {
+        match self {
+            Self::Put(key, value) => key.len() + value.len(),
+            Self::Delete(key) => key.len(),
+        }
+    }
+}
+
 /// Changes that happen together or not at all; a later one of the same key wins.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {

@@ -109,7 +109,8 @@ fn options(cache: &Cache, memory: MemoryPlan) -> Options {
     options.set_bytes_per_sync(1 << 20);
 
     options.set_write_buffer_size(memory.write_buffer);
-    options.set_max_write_buffer_number(3);
+    // One is filled while the other is flushed; then writes wait, so that memory stays within the plan.
+    options.set_max_write_buffer_number(2);
     let all_buffers = 2 * memory.write_buffer;
     options.set_write_buffer_manager(&WriteBufferManager::new_write_buffer_manager_with_cache(
         all_buffers,
@@ -161,7 +162,9 @@ impl OrderedStore for RocksStore {
     }
 
     fn write(&self, batch: &Batch, durability: Durability) -> Result<BatchNumber, StoreError> {
-        let mut rocks = WriteBatch::default();
+        // With the room it needs, for it would grow by doubling; 32 bytes are ample for the rest of a change.
+        let size = batch.changes().iter().map(|change| change.size() + 32).sum();
+        let mut rocks = WriteBatch::with_capacity_bytes(size);
         for change in batch.changes() {
             match change {
                 Change::Put(key, value) => rocks.put(key, value),

@@ -165,13 +165,7 @@ fn rocks_names_damage_in_a_table_and_in_the_log() {
             store.flush().unwrap();
         }
         drop(store);
-        let files = std::fs::read_dir(directory.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().path());
-        let largest = files
-            .filter(|path| path.extension().is_some_and(|found| found == extension))
-            .max_by_key(|path| path.metadata().unwrap().len())
-            .unwrap();
+        let largest = largest(directory.path(), extension);
         let mut bytes = std::fs::read(&largest).unwrap();
         let middle = bytes.len() / 3;
         bytes[middle] ^= 0x40;
@@ -188,6 +182,36 @@ fn rocks_names_damage_in_a_table_and_in_the_log() {
             "{extension}: {error}"
         );
     }
+}
+
+/// What a power failure leaves of a log: a record cut short, or room that was never written.
+#[test]
+fn rocks_opens_after_a_torn_write() {
+    let zeroes = |log: &mut Vec<u8>| log.extend([0; 5000]);
+    let cut = |log: &mut Vec<u8>| log.truncate(log.len() - 300);
+    for (damage, left) in [(&zeroes as &dyn Fn(&mut Vec<u8>), 200), (&cut, 199)] {
+        let directory = tempfile::tempdir().unwrap();
+        let store = rocks(directory.path());
+        for n in 0..200u32 {
+            store
+                .write(&put(&[(&n.to_be_bytes(), &[b'x'; 500])]), Durability::Synced)
+                .unwrap();
+        }
+        drop(store);
+        let path = largest(directory.path(), "log");
+        let mut log = std::fs::read(&path).unwrap();
+        damage(&mut log);
+        std::fs::write(&path, log).unwrap();
+        assert_eq!(everything(&rocks(directory.path())).len(), left);
+    }
+}
+
+fn largest(directory: &std::path::Path, extension: &str) -> std::path::PathBuf {
+    let files = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let files = files.filter(|path| path.extension().is_some_and(|found| found == extension));
+    files.max_by_key(|path| path.metadata().unwrap().len()).unwrap()
 }
 
 fn key() -> impl Strategy<Value = Vec<u8>> {
