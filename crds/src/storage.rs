@@ -18,7 +18,7 @@ pub struct Storage {
     /// The size of each node's volume, such as 10Gi. It can grow later where the storage class allows
     /// expansion (allowVolumeExpansion); it cannot become smaller than the volumes already are.
     #[x_kube(
-        validation = Rule::new("!quantity(self).isLessThan(quantity('16Mi'))").message("size must be at least 16Mi, such as 10Gi")
+        validation = Rule::new("!quantity(self).isLessThan(quantity('256Mi'))").message("size must be at least 256Mi: the node keeps 64Mi and more of it free")
     )]
     pub size: Quantity,
 

@@ -21,7 +21,7 @@ impl<'a> Database<'a> {
     /// The manifest of a small database with a `spec` of its own on top.
     pub fn manifest(name: &str, spec: &Value) -> Value {
         let mut whole = json!({
-            "storage": {"size": "64Mi"},
+            "storage": {"size": "256Mi"},
             "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}}
         });
         if let (Some(whole), Some(spec)) = (whole.as_object_mut(), spec.as_object()) {
@@ -41,13 +41,23 @@ impl<'a> Database<'a> {
         database
     }
 
-    /// Waits until the database is Ready and at rest.
+    /// Waits until the database is Ready and at rest, and the Service leads to it: the machines' routes follow
+    /// the readiness of a pod a moment later.
+    ///
+    /// # Panics
+    /// When that does not come about in two minutes.
     #[track_caller]
     pub fn await_ready(&self) {
         self.namespace
             .await_condition(self.name, "Ready", "True", "NodesReady");
         self.namespace
             .await_condition(self.name, "Progressing", "False", "UpToDate");
+        wait_for(
+            "an answer through the Service",
+            Duration::from_secs(30),
+            || self.curl(&[], "default/things"),
+            |answer| answer.success,
+        );
     }
 
     /// The name of its first pod.

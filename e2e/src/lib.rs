@@ -9,7 +9,7 @@ mod command;
 mod database;
 mod namespace;
 
-pub use bed::{Bed, CALM, Machine};
+pub use bed::{Bed, CALM, OperatorRestored};
 pub use command::{Output, run, run_with_input, wait_for};
 pub use database::Database;
 pub use namespace::Namespace;

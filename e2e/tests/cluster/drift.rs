@@ -14,10 +14,16 @@ fn what_is_deleted_is_made_again() {
     let database = Database::create(&namespace, "db", &json!({}));
     let document = json!({"kept": true});
     database.put("one", &document);
+    let config_maps = namespace.names("configmaps");
+    let config = config_maps
+        .iter()
+        .find(|name| name.starts_with("db-config-"))
+        .expect("a configuration");
     let objects = [
         ("service", "db"),
         ("service", "db-nodes"),
-        ("configmap", "db-config"),
+        ("configmap", config),
+        ("configmap", "db-release"),
         ("serviceaccount", "db"),
         ("poddisruptionbudget", "db"),
         ("statefulset", "db"),
@@ -65,4 +71,33 @@ fn what_is_changed_is_changed_back() {
         |label| *label == "db",
     );
     database.await_ready();
+}
+
+#[test]
+fn pods_of_others_are_neither_counted_nor_touched() {
+    let _calm = CALM.read();
+    let namespace = Namespace::new("strays");
+    let database = Database::create(&namespace, "db", &json!({}));
+    let labels = namespace.get("pod", "db-0")["metadata"]["labels"].clone();
+    let stray = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "stray", "labels": labels},
+        "spec": {
+            "securityContext": {"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [{
+                "name": "node", "image": "docker.io/pliantdb/no-such-image:1",
+                "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}
+            }]
+        }
+    });
+    namespace.apply(&stray).ok();
+    let before = namespace.get("pod", "stray")["metadata"]["uid"].clone();
+    namespace
+        .patch(
+            "db",
+            &json!({"spec": {"resources": {"limits": {"memory": "300Mi"}}}}),
+        )
+        .ok();
+    database.await_ready();
+    assert_eq!(namespace.get("pod", "stray")["metadata"]["uid"], before);
+    assert_eq!(namespace.get("pliantcluster", "db")["status"]["readyNodes"], 1);
 }

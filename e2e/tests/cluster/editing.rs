@@ -76,7 +76,23 @@ fn additions_to_the_pod_arrive() {
     assert_eq!(pod["metadata"]["annotations"]["note"], "kept");
     assert_eq!(pod["spec"]["containers"][0]["env"][0]["name"], "PLIANT_LOG_LEVEL");
     assert_eq!(pod["spec"]["terminationGracePeriodSeconds"], 12);
-    let config = namespace.get("configmap", "db-config")["data"]["config.yaml"].to_string();
+    let volumes = pod["spec"]["volumes"].as_array().cloned().unwrap_or_default();
+    let config = volumes
+        .iter()
+        .find_map(|volume| volume["configMap"]["name"].as_str())
+        .expect("a ConfigMap");
+    wait_for(
+        "the end of the configuration that no node runs any more",
+        Duration::from_secs(30),
+        || namespace.names("configmaps"),
+        |names| {
+            names
+                .iter()
+                .filter(|name| name.starts_with("db-config-"))
+                .eq([config])
+        },
+    );
+    let config = namespace.get("configmap", config)["data"]["config.yaml"].to_string();
     assert!(config.contains("shutdownTimeout: 8s"), "{config}");
 }
 

@@ -32,8 +32,8 @@ fn every_rule_refuses_with_its_message() {
         ),
         (
             "a size of nothing",
-            json!({"storage": {"size": "0Gi"}}),
-            "size must be greater than 0",
+            json!({"storage": {"size": "200Mi"}}),
+            "size must be at least 256Mi",
         ),
         (
             "a size in words",

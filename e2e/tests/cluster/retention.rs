@@ -43,7 +43,7 @@ fn data_that_is_not_to_be_retained_goes() {
     Database::create(
         &namespace,
         "db",
-        &json!({"storage": {"size": "64Mi", "retention": "Delete"}}),
+        &json!({"storage": {"size": "256Mi", "retention": "Delete"}}),
     );
     assert_eq!(namespace.names("pvc"), ["data-db-0"]);
     delete(&namespace);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{CALM, Database, Namespace, wait_for};
+use e2e::{Bed, CALM, Database, Namespace, OperatorRestored, wait_for};
 use serde_json::{Value, json};
 
 fn size(size: &str) -> Value {
@@ -13,29 +13,93 @@ fn size(size: &str) -> Value {
 fn a_volume_grows_without_a_restart() {
     let _calm = CALM.read();
     let namespace = Namespace::new("growing");
-    let storage = json!({"storage": {"size": "64Mi", "storageClassName": "expandable"}});
+    // With Delete, the volume hangs on the StatefulSet, which is made anew here.
+    let storage =
+        json!({"storage": {"size": "256Mi", "storageClassName": "expandable", "retention": "Delete"}});
     let database = Database::create(&namespace, "db", &storage);
     let document = json!({"kept": true});
     database.put("one", &document);
     let before = database.pod_uid();
-    namespace.patch("db", &size("128Mi")).ok();
+    namespace.patch("db", &size("512Mi")).ok();
     wait_for(
         "a larger volume",
         Duration::from_secs(90),
         || namespace.get("pvc", "data-db-0")["status"]["capacity"]["storage"].clone(),
-        |capacity| *capacity == "128Mi",
+        |capacity| *capacity == "512Mi",
     );
     database.await_ready();
     let set = namespace.get("statefulset", "db");
     let claim = &set["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"];
-    assert_eq!(*claim, "128Mi", "later nodes get the new size");
+    assert_eq!(*claim, "512Mi", "later nodes get the new size");
     assert_eq!(database.pod_uid(), before, "the node was not restarted");
     database.await_document("one", &document);
 
-    let refused = namespace.patch("db", &size("64Mi")).refused();
+    let refused = namespace.patch("db", &size("256Mi")).refused();
     assert!(
         refused.contains("spec.storage.size cannot be smaller than the volumes already are"),
         "{refused}"
+    );
+}
+
+#[test]
+fn a_stateful_set_that_was_not_made_anew_is_even_in_a_pause() {
+    let _alone = CALM.write();
+    let namespace = Namespace::new("half-way");
+    let database = Database::create(
+        &namespace,
+        "db",
+        &json!({"storage": {"size": "256Mi", "retention": "Delete"}}),
+    );
+    let document = json!({"kept": true});
+    database.put("one", &document);
+    let before = database.pod_uid();
+    {
+        let _restored = OperatorRestored;
+        Bed::scale_operator("0");
+        Bed::await_no_operator();
+        // As if the operator had been killed right after it removed the StatefulSet.
+        namespace
+            .kubectl(&["delete", "statefulset", "db", "--cascade=orphan"])
+            .ok();
+        namespace.patch("db", &json!({"spec": {"paused": true}})).ok();
+    }
+    wait_for(
+        "the StatefulSet",
+        Duration::from_secs(60),
+        || namespace.get("statefulset", "db"),
+        |set| !set.is_null(),
+    );
+    namespace.patch("db", &json!({"spec": {"paused": false}})).ok();
+    database.await_ready();
+    assert_eq!(
+        database.pod_uid(),
+        before,
+        "the pod went on, and is part of the new StatefulSet"
+    );
+    database.await_document("one", &document);
+}
+
+#[test]
+fn a_volume_that_was_restored_by_hand_is_used_and_grows() {
+    let _calm = CALM.read();
+    let namespace = Namespace::new("restored");
+    let claim = json!({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data-db-0"},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"], "storageClassName": "expandable",
+            "resources": {"requests": {"storage": "256Mi"}}
+        }
+    });
+    namespace.apply(&claim).ok();
+    let storage = json!({"storage": {"size": "256Mi", "storageClassName": "expandable"}});
+    Database::create(&namespace, "db", &storage);
+    assert_eq!(namespace.names("pvc"), ["data-db-0"]);
+    namespace.patch("db", &size("300Mi")).ok();
+    wait_for(
+        "a larger volume",
+        Duration::from_secs(90),
+        || namespace.get("pvc", "data-db-0")["status"]["capacity"]["storage"].clone(),
+        |capacity| *capacity == "300Mi",
     );
 }
 
@@ -62,7 +126,7 @@ fn a_class_that_cannot_expand_is_told_and_the_size_can_be_set_back() {
         || namespace.get("pod", "db-0")["spec"]["containers"][0]["resources"]["limits"]["memory"].clone(),
         |limit| *limit == "300Mi",
     );
-    namespace.patch("db", &size("64Mi")).ok();
+    namespace.patch("db", &size("256Mi")).ok();
     namespace.await_condition("db", "Degraded", "False", "AsExpected");
     database.await_ready();
     assert_ne!(database.pod_uid(), before);

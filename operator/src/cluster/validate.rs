@@ -22,7 +22,7 @@ const DEFAULT_TERMINATION_GRACE_PERIOD_SECONDS: i64 = 30;
 /// The smallest memory limit of a node, in bytes.
 const SMALLEST_MEMORY_LIMIT: u128 = 128 << 20;
 /// The smallest volume, in bytes.
-const SMALLEST_VOLUME: u128 = 16 << 20;
+const SMALLEST_VOLUME: u128 = 256 << 20;
 
 /// A cluster of which every part is known to be right.
 #[derive(Clone, Debug)]
@@ -98,7 +98,10 @@ pub fn validate(cluster: &PliantCluster, settings: &Settings) -> Result<ValidClu
     );
     match spec.storage.size.milli() {
         Ok(milli) => errors.check("spec.storage.size", milli >= SMALLEST_VOLUME * 1_000, || {
-            format!("{} must be at least 16Mi", spec.storage.size)
+            format!(
+                "{} must be at least 256Mi: the node keeps 64Mi and more of it free",
+                spec.storage.size
+            )
         }),
         Err(error) => errors.add("spec.storage.size", error.to_string()),
     }

@@ -7,6 +7,8 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 
+use pliantdb_storage::StorageError;
+
 use super::Problem;
 use crate::app::App;
 use crate::metrics;
@@ -16,7 +18,8 @@ pub(super) async fn alive() -> &'static str {
     "ok\n"
 }
 
-/// 200 when writes are taken, else 503 with the reason.
+/// 200 when requests are served, else 503 with the reason. A full disk refuses writes but serves reads and
+/// deletes, which make room: taking the node out of service would take those away too.
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Result<&'static str, Problem> {
     let not_ready =
         |detail: String| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", "Not ready", detail);
@@ -25,6 +28,7 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Result<&'static str, P
     }
     match app.read(|storage| Ok(storage.writable())).await? {
         Ok(()) => Ok("ok\n"),
+        Err(StorageError::DiskFull { .. }) => Ok("ok, but the disk is full: writes are refused\n"),
         Err(error) => {
             tracing::debug!(%error, "not ready");
             Err(not_ready(

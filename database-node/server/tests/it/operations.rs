@@ -134,7 +134,9 @@ fn a_disk_without_room_refuses_writes_only() {
         204,
         "deletes make room"
     );
-    node.get("/readyz").problem(503, "not-ready");
+    let ready = node.get("/readyz");
+    assert_eq!(ready.status, 200, "reads and deletes are still wanted");
+    assert!(ready.body.contains("writes are refused"), "{}", ready.body);
     assert_eq!(node.get("/healthz").status, 200);
     drop(node);
     let node = start(&(free * 8).to_string());
