@@ -27,13 +27,14 @@ mod volumes;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
+use kube::api::ListParams;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, watcher};
@@ -41,10 +42,12 @@ use pliant_crds::PliantCluster;
 use tokio_util::sync::CancellationToken;
 
 pub use context::Context;
-use error::Error;
+use error::{Error, answer};
 
 /// How many clusters are reconciled at the same time.
 const CONCURRENCY: u16 = 16;
+/// How soon to see again whether PliantClusters can be read.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// Runs the controller until `stop`; a reconciliation that has begun is finished. `ready` says whether all
 /// PliantClusters have been seen.
@@ -60,13 +63,7 @@ pub async fn run(context: Arc<Context>, ready: Arc<AtomicBool>, stop: Cancellati
         .with_config(kube::runtime::controller::Config::default().concurrency(CONCURRENCY))
         .graceful_shutdown_on(stop.cancelled_owned());
     ready.store(false, Ordering::Relaxed);
-    let store = controller.store();
-    tokio::spawn(async move {
-        // An error means that the controller has ended, and with it what could have been ready.
-        if store.wait_until_ready().await.is_ok() {
-            ready.store(true, Ordering::Relaxed);
-        }
-    });
+    tokio::spawn(watch_readiness(Arc::clone(&context), ready));
     controller
         .run(reconcile::reconcile, on_error, context)
         .for_each(|result| async move {
@@ -80,6 +77,18 @@ pub async fn run(context: Arc<Context>, ready: Arc<AtomicBool>, stop: Cancellati
             }
         })
         .await;
+}
+
+/// Says that the operator is ready once PliantClusters can be read, which takes the definition to be there and
+/// the rights to be given. The controller's own store cannot be asked: it wakes only one who waits for it
+/// (kube-runtime 5.0), and that is the controller.
+async fn watch_readiness(context: Arc<Context>, ready: Arc<AtomicBool>) {
+    let clusters = context.watched::<PliantCluster>();
+    while let Err(error) = clusters.list_metadata(&ListParams::default().limit(1)).await {
+        tracing::warn!("PliantClusters cannot be read: {}", answer(&error));
+        tokio::time::sleep(RETRY).await;
+    }
+    ready.store(true, Ordering::Relaxed);
 }
 
 /// The cluster that a pod belongs to. Its owner is the StatefulSet; its labels name the cluster.
