@@ -2,16 +2,14 @@
 # Shared by the image builders: buildah without a daemon, with a store of its
 # own, so that nobody else's containers or images are touched.
 
+# shellcheck source=../lib/speak.sh
+source "$HERE/../lib/speak.sh"
+
 CACHE=${PLIANT_CACHE:-$HOME/.cache/pliantdb}/images
 SOURCE_URL=https://github.com/pliantdb/pliantdb
 # One time stamp in all files makes the same content the same image.
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$HERE" log -1 --format=%ct 2>/dev/null || echo 0)}
 export SOURCE_DATE_EPOCH BUILDAH_ISOLATION=chroot
-
-fail() {
-    printf '%s: %s\n' "${0##*/}" "$*" >&2
-    exit 1
-}
 
 need() { # COMMAND...
     local tool

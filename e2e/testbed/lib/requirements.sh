@@ -13,27 +13,6 @@ need_root() {
     [[ $(id -u) == 0 ]] || fail "'$1' makes namespaces and cgroups: run it as root"
 }
 
-# need_packages COMMAND:PACKAGE...: installs the packages whose command is missing.
-need_packages() {
-    local pair missing=()
-    for pair in "$@"; do
-        command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
-    done
-    ((${#missing[@]})) || return 0
-    command -v apt-get >/dev/null ||
-        fail "missing, and this is no Debian to install them on: ${missing[*]}"
-    need_root "installing ${missing[*]}"
-    say "installing Debian packages: ${missing[*]}"
-    local log
-    log=$(mktemp)
-    if ! { apt-get update && DEBIAN_FRONTEND=noninteractive \
-        apt-get install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
-        tail -n 15 "$log" >&2
-        fail "could not install: ${missing[*]} (the end of $log is above)"
-    fi
-    rm -f "$log"
-}
-
 need_go() {
     command -v go >/dev/null || fail "Go is missing: install Go 1.26 or newer and put it in PATH"
     local have

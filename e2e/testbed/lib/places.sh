@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What every part needs: where things live, how to speak, how to wait.
+# Where things live, and how to wait for them.
 
 CACHE=${PLIANT_CACHE:-$HOME/.cache/pliantdb}
 BUILDS=$CACHE/testbed
@@ -7,13 +7,6 @@ BEDS=$CACHE/testbeds
 MAX_NODES=15 # what a testbed's pod network has room for
 
 export LC_ALL=C # the order of files and the words of tools, the same everywhere
-
-say() { printf '[%3ds] %s\n' "$SECONDS" "$*" >&2; }
-
-fail() {
-    printf 'testbed: %s\n' "$*" >&2
-    exit 1
-}
 
 # wait_for SECONDS WHAT LOG COMMAND...: until COMMAND succeeds. When it never
 # does, the end of LOG and WHAT stand on the screen and the script ends.
