@@ -6,6 +6,7 @@ mod drift;
 mod editing;
 mod explain;
 mod failing;
+mod leadership;
 mod quickstart;
 mod refusals;
 mod rest;
