@@ -63,4 +63,10 @@ impl Context {
     {
         Api::namespaced(self.client.clone(), namespace)
     }
+
+    /// Forgets a cluster that is gone.
+    pub fn forget(&self, namespace: &str, name: &str) {
+        self.applied.forget(namespace, name);
+        self.failures.forget(namespace, name);
+    }
 }

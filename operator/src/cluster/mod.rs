@@ -27,7 +27,7 @@ mod volumes;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -65,16 +65,19 @@ pub async fn run(context: Arc<Context>, ready: Arc<AtomicBool>, stop: Cancellati
     ready.store(false, Ordering::Relaxed);
     tokio::spawn(watch_readiness(Arc::clone(&context), ready));
     controller
-        .run(reconcile::reconcile, on_error, context)
-        .for_each(|result| async move {
+        .run(reconcile::reconcile, on_error, Arc::clone(&context))
+        .for_each(|result| {
             match result {
                 Ok((cluster, _)) => tracing::debug!(%cluster, "reconciled"),
                 // A failed reconciliation was logged with its pause.
                 Err(kube::runtime::controller::Error::ReconcilerFailed(..)) => {}
-                // An object of a cluster that is gone has changed.
-                Err(kube::runtime::controller::Error::ObjectNotFound(_)) => {}
+                // The cluster is gone, or one of its objects has changed after it was.
+                Err(kube::runtime::controller::Error::ObjectNotFound(gone)) => {
+                    context.forget(gone.namespace.as_deref().unwrap_or_default(), &gone.name);
+                }
                 Err(error) => tracing::warn!("{error}"),
             }
+            std::future::ready(())
         })
         .await;
 }
@@ -98,17 +101,5 @@ fn cluster_of(pod: Pod) -> Option<ObjectRef<PliantCluster>> {
 }
 
 fn on_error(cluster: Arc<PliantCluster>, error: &Error, context: Arc<Context>) -> Action {
-    let uid = cluster.uid().unwrap_or_default();
-    // The generation of what the watch has brought: a newer spec may be tried at once.
-    let generation = cluster.metadata.generation.unwrap_or_default();
-    let pending = context
-        .failures
-        .note(&uid, generation, error.failure(), Instant::now(), rand::random());
-    let name = format!(
-        "{}/{}",
-        cluster.namespace().unwrap_or_default(),
-        cluster.name_any()
-    );
-    tracing::warn!(cluster = name, failures = pending.count, retry_in = ?pending.again, "{error}");
-    Action::requeue(pending.again)
+    Action::requeue(reconcile::note_failure(&context, &cluster, error).again)
 }

@@ -15,6 +15,7 @@ use serde_json::json;
 use super::apply::{apply, check_owner};
 use super::context::Context;
 use super::error::{Error, answer, is_not_found, is_refusal};
+use super::failures::{Pending, Subject};
 use super::fetch::{Observed, fetch};
 use super::status::status;
 use super::validate::{ValidCluster, validate};
@@ -62,7 +63,7 @@ async fn turn(context: &Context, namespace: &str, name: &str) -> Result<Action, 
     let Some(cluster) = cluster.filter(|cluster| cluster.metadata.deletion_timestamp.is_none()) else {
         // Kubernetes removes what the cluster owned; the StatefulSet's retention policy says what becomes of
         // the volumes.
-        context.applied.forget(namespace, name);
+        context.forget(namespace, name);
         return Ok(Action::await_change());
     };
     let mut observed = fetch(context, namespace, name).await?;
@@ -73,32 +74,39 @@ async fn turn(context: &Context, namespace: &str, name: &str) -> Result<Action, 
 
 /// Acts, unless the pause after a failure is not over. Gives what came of it and when to look again.
 async fn attempt(context: &Context, cluster: &PliantCluster, observed: &mut Observed) -> (Verdict, Duration) {
-    let uid = cluster.uid().unwrap_or_default();
-    let generation = cluster.metadata.generation.unwrap_or_default();
-    if let Some(pending) = context.failures.pending(&uid, generation, Instant::now()) {
+    let subject = Subject::of(cluster);
+    if let Some(pending) = context.failures.pending(&subject, Instant::now()) {
         return (Verdict::from(&pending), pending.again);
     }
     match act(context, cluster, observed).await {
         Ok(verdict) => {
-            context.failures.forget(&uid);
+            context
+                .failures
+                .forget(&cluster.namespace().unwrap_or_default(), &cluster.name_any());
             let on_its_way =
                 matches!(verdict.doing, Doing::Restarting(_)) || volumes::growing(&observed.claims).is_some();
             (verdict, if on_its_way { SOON } else { AT_REST })
         }
         Err(error) => {
-            let chance = rand::random();
-            let pending = context
-                .failures
-                .note(&uid, generation, error.failure(), Instant::now(), chance);
-            let name = format!(
-                "{}/{}",
-                cluster.namespace().unwrap_or_default(),
-                cluster.name_any()
-            );
-            tracing::warn!(cluster = name, failures = pending.count, retry_in = ?pending.again, "{error}");
+            let pending = note_failure(context, cluster, &error);
             (Verdict::from(&pending), pending.again)
         }
     }
+}
+
+/// Remembers and logs a failure; gives what is remembered, with the pause before the next try.
+pub fn note_failure(context: &Context, cluster: &PliantCluster, error: &Error) -> Pending {
+    let now = Instant::now();
+    let pending = context
+        .failures
+        .note(Subject::of(cluster), error.failure(), now, rand::random());
+    let name = format!(
+        "{}/{}",
+        cluster.namespace().unwrap_or_default(),
+        cluster.name_any()
+    );
+    tracing::warn!(cluster = name, failures = pending.count, retry_in = ?pending.again, "{error}");
+    pending
 }
 
 /// Does what is to be done next, and says what that was.
