@@ -47,6 +47,18 @@ pub enum StorageError {
         /// The newest format this build reads.
         supported: u32,
     },
+    /// A part of a directory that was once whole is gone. Nothing was touched.
+    #[error(
+        "the data directory {} is incomplete: {} is missing or empty; nothing in it was touched: put the file back, \
+         or restore the whole directory from a backup",
+        .path.display(), .missing.display()
+    )]
+    Incomplete {
+        /// The data directory.
+        path: PathBuf,
+        /// What is missing.
+        missing: PathBuf,
+    },
     /// The file system holds less than the reserve, so the write was refused. Reads go on, and writes do
     /// again when there is room.
     #[error(

@@ -44,7 +44,7 @@ struct Inner {
     catalog: Arc<RwLock<Catalog>>,
     disk: Arc<DiskSpace>,
     /// Last, so that the lock outlives the store.
-    _directory: DataDirectory,
+    directory: DataDirectory,
 }
 
 impl Drop for Inner {
@@ -81,7 +81,11 @@ impl Storage {
     pub fn open_with(path: impl AsRef<Path>, options: Options) -> Result<Self, StorageError> {
         let directory = DataDirectory::open(path.as_ref())?;
         let memory = MemoryPlan::for_limit(options.memory_limit.unwrap_or_else(memory::limit));
-        let store = Arc::new(RocksStore::open(&directory.state(), memory)?);
+        let store = match directory.is_new() {
+            true => RocksStore::create(&directory.state(), memory)?,
+            false => RocksStore::open(&directory.state(), memory)?,
+        };
+        let store = Arc::new(store);
         let machine = StateMachine::open(Arc::clone(&store))?;
         let catalog = machine.catalog();
         let disk = Arc::new(DiskSpace::of(directory.path().to_owned(), options.min_free_space));
@@ -94,12 +98,12 @@ impl Storage {
                 store,
                 catalog,
                 disk,
-                _directory: directory,
+                directory,
             }),
         };
-        let default = DatabaseName::default_database();
-        if storage.entry(&default).is_none() {
-            storage.create_database(&default, SlotCount::default())?;
+        if storage.inner.directory.is_new() {
+            storage.create_database(&DatabaseName::default_database(), SlotCount::default())?;
+            storage.inner.directory.finish()?;
         }
         Ok(storage)
     }

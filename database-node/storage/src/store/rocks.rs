@@ -44,14 +44,31 @@ pub struct RocksStats {
 }
 
 impl RocksStore {
-    /// Opens the store in `path`, or creates it there.
+    /// Creates a store in `path`.
+    ///
+    /// # Errors
+    /// As [`RocksStore::open`], and [`StoreError::Engine`] when there is a store.
+    pub fn create(path: &Path, memory: MemoryPlan) -> Result<Self, StoreError> {
+        Self::open_with(path, memory, |options| {
+            options.create_if_missing(true);
+            options.set_error_if_exists(true);
+        })
+    }
+
+    /// Opens the store in `path`. It must be there: a store made in place of one that lost a file would be empty,
+    /// and would delete what is left of the other.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`] when what is there is damaged, [`StoreError::NoSpace`] on a full disk, and
     /// [`StoreError::Engine`] for the rest.
     pub fn open(path: &Path, memory: MemoryPlan) -> Result<Self, StoreError> {
+        Self::open_with(path, memory, |options| options.create_if_missing(false))
+    }
+
+    fn open_with(path: &Path, memory: MemoryPlan, how: impl Fn(&mut Options)) -> Result<Self, StoreError> {
         let cache = Cache::new_lru_cache(memory.cache);
-        let options = options(&cache, memory);
+        let mut options = options(&cache, memory);
+        how(&mut options);
         let db = DB::open(&options, path).map_err(store_error)?;
         Ok(Self {
             db,
@@ -99,7 +116,6 @@ fn options(cache: &Cache, memory: MemoryPlan) -> Options {
     blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
 
     let mut options = Options::default();
-    options.create_if_missing(true);
     options.set_block_based_table_factory(&blocks);
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_bottommost_compression_type(DBCompressionType::Zstd);

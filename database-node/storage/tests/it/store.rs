@@ -11,7 +11,11 @@ use proptest::prelude::*;
 pub(crate) type Entries = Vec<(Vec<u8>, Vec<u8>)>;
 
 pub(crate) fn rocks(path: &std::path::Path) -> RocksStore {
-    RocksStore::open(path, MemoryPlan::for_limit(16 << 20)).unwrap()
+    let plan = MemoryPlan::for_limit(16 << 20);
+    match path.join("CURRENT").exists() {
+        true => RocksStore::open(path, plan).unwrap(),
+        false => RocksStore::create(path, plan).unwrap(),
+    }
 }
 
 pub(crate) fn entries(snapshot: &impl Snapshot, range: KeyRange) -> Entries {
