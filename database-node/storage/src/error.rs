@@ -87,6 +87,14 @@ pub enum StorageError {
     /// The store failed, or holds what cannot be.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A commit failed while it was written: it is not visible, but after a restart it may turn out to have been
+    /// made. Read before trying again.
+    #[error("the commit failed, and may or may not have been made: {0}")]
+    Commit(StoreError),
+    /// An earlier commit failed such that only recovery can tell what is stored: the storage takes no more writes
+    /// until it is opened again. Nothing was written.
+    #[error("the storage failed and takes no more writes until it is opened again: {0}")]
+    Failed(StoreError),
     /// A command by rules that this build does not know. Nothing of its batch was applied.
     #[error(
         "the command has apply version {found}, and this build knows versions up to {supported}; upgrade this node"

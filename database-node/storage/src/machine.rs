@@ -76,8 +76,9 @@ impl<S: OrderedStore> StateMachine<S> {
     ///
     /// # Errors
     /// [`StorageError::UnknownApplyVersion`] and [`StorageError::TimestampOrder`] before anything is
-    /// applied, [`StorageError::Store`] when the store fails. No command was applied then, as far as
-    /// readers and later commands can tell; after a crash the batch may turn out to be there, whole.
+    /// applied, [`StorageError::Store`] when the store cannot be read, and [`StorageError::Commit`] when it cannot be
+    /// written. No command was applied then, as far as readers and later commands can tell; after a failed commit
+    /// and a restart the batch may turn out to be there, whole.
     pub fn apply(&mut self, commands: &[Command]) -> Result<Vec<CommandResult>, StorageError> {
         if commands.is_empty() {
             return Ok(Vec::new());
@@ -94,7 +95,9 @@ impl<S: OrderedStore> StateMachine<S> {
             ..
         } = pending;
         batch.put(keys::APPLIED, records::encode_applied(&applied)?);
-        self.store.write(&batch, Durability::Synced)?;
+        self.store
+            .write(&batch, Durability::Synced)
+            .map_err(StorageError::Commit)?;
         self.applied = applied;
         if let Some(changed) = catalog {
             *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = changed;
@@ -105,12 +108,12 @@ impl<S: OrderedStore> StateMachine<S> {
     /// Writes the applied record again as it is, to see whether the store takes writes.
     ///
     /// # Errors
-    /// [`StorageError::Store`] when it does not.
+    /// [`StorageError::Commit`] when it does not.
     pub fn probe(&self) -> Result<(), StorageError> {
         let mut batch = Batch::default();
         batch.put(keys::APPLIED, records::encode_applied(&self.applied)?);
-        self.store.write(&batch, Durability::Synced)?;
-        Ok(())
+        let probed = self.store.write(&batch, Durability::Synced);
+        probed.map(|_| ()).map_err(StorageError::Commit)
     }
 }
 

@@ -30,6 +30,9 @@ pub struct Options {
     pub memory_limit: Option<u64>,
     /// Hears of every commit, on the writer's thread: it must not block.
     pub observer: Option<Box<dyn Fn(Commit) + Send>>,
+    /// Hears, once, when a commit failed such that no write is taken any more until the directory is opened again
+    /// ([`StorageError::Failed`]), on the writer's thread: it must not block.
+    pub on_failure: Option<Box<dyn FnOnce(StorageError) + Send>>,
 }
 
 /// An open data directory with its databases. Clones share it; the last one to be dropped closes it.
@@ -90,7 +93,8 @@ impl Storage {
         let catalog = machine.catalog();
         let disk = Arc::new(DiskSpace::of(directory.path().to_owned(), options.min_free_space));
         let observer = options.observer.unwrap_or_else(|| Box::new(|_| {}));
-        let writer = Writer::start(machine, Arc::clone(&disk), observer)
+        let on_failure = options.on_failure.unwrap_or_else(|| Box::new(|_| {}));
+        let writer = Writer::start(machine, Arc::clone(&disk), observer, on_failure)
             .map_err(|error| StorageError::io("start the writer for", directory.path(), error))?;
         let storage = Self {
             inner: Arc::new(Inner {
@@ -151,8 +155,9 @@ impl Storage {
     ///
     /// # Errors
     /// [`StorageError::Rejected`] when it was carried out and changed nothing; [`StorageError::DiskFull`]
-    /// and [`StorageError::Closed`] when it was not carried out; [`StorageError::Store`] when the commit
-    /// failed: it is not visible then, but after a crash it may turn out to have been made.
+    /// and [`StorageError::Closed`] when it was not carried out; [`StorageError::Commit`] when the commit failed: it is
+    /// not visible then, but when the directory is opened again it may turn out to have been made. After that, unless
+    /// it was only for want of room, every write is answered with [`StorageError::Failed`].
     pub fn execute(&self, operation: Operation) -> Result<Outcome, StorageError> {
         self.inner.writer.execute(operation)
     }
@@ -174,10 +179,13 @@ impl Storage {
     /// Whether writes are taken at the moment.
     ///
     /// # Errors
-    /// Why not: [`StorageError::DiskFull`], or the failure of the last commit.
+    /// Why not: [`StorageError::Failed`], [`StorageError::DiskFull`], or the failure of the last commit.
     pub fn writable(&self) -> Result<(), StorageError> {
-        self.inner.disk.check(false)?;
-        self.inner.writer.failure().map_or(Ok(()), Err)
+        let failure = self.inner.writer.failure();
+        if !matches!(failure, Some(StorageError::Failed(_))) {
+            self.inner.disk.check(false)?;
+        }
+        failure.map_or(Ok(()), Err)
     }
 
     /// Sizes and counters as they are now.
@@ -197,9 +205,13 @@ impl Storage {
     /// start is quick. Reads go on; the directory is free when the last clone is dropped.
     ///
     /// # Errors
-    /// [`StorageError::Store`] when the tables could not be written. Nothing is lost then.
+    /// [`StorageError::Store`] when the tables could not be written. Nothing is lost then. [`StorageError::Failed`]
+    /// when the storage failed before; nothing is flushed then, for the log is what counts.
     pub fn close(&self) -> Result<(), StorageError> {
         self.inner.writer.close();
+        if let Some(failed @ StorageError::Failed(_)) = self.inner.writer.failure() {
+            return Err(failed);
+        }
         Ok(self.inner.store.flush()?)
     }
 
