@@ -59,11 +59,10 @@ pub enum StorageError {
         /// What is missing.
         missing: PathBuf,
     },
-    /// The file system holds less than the reserve, so the write was refused. Reads go on, and writes do
-    /// again when there is room.
+    /// There is too little room for the write, so it was refused. Reads go on, and writes do again when there is room.
     #[error(
-        "the disk under {} is nearly full: {free} bytes are free and {reserve} are kept in reserve; make room or \
-         enlarge the volume",
+        "the disk under {} is nearly full: {free} bytes are free, and {needed} must be (the reserve, what is yet to \
+         be written to tables, and the write twice); make room or enlarge the volume",
         .path.display()
     )]
     DiskFull {
@@ -71,8 +70,8 @@ pub enum StorageError {
         path: PathBuf,
         /// Bytes free.
         free: u64,
-        /// Bytes that must stay free.
-        reserve: u64,
+        /// Bytes that must be free for it.
+        needed: u64,
     },
     /// A file or directory could not be used.
     #[error("cannot {action} {}: {reason}", .path.display())]

@@ -105,6 +105,11 @@ impl<S: OrderedStore> StateMachine<S> {
         Ok(results)
     }
 
+    /// The store.
+    pub(crate) fn store(&self) -> &S {
+        &self.store
+    }
+
     /// Writes the applied record again as it is, to see whether the store takes writes.
     ///
     /// # Errors

@@ -23,7 +23,8 @@ use crate::writer::Writer;
 #[derive(Default)]
 pub struct Options {
     /// How many bytes must stay free on the disk for writes to be taken; by default 5 % of the file
-    /// system, at least 64 MiB and at most 1 GiB. Deletes may use three quarters of it.
+    /// system, at least 64 MiB and at most 1 GiB, but never less than four write buffers. On top comes what is yet to
+    /// be written to tables. Deletes may use three quarters of it.
     pub min_free_space: Option<u64>,
     /// How many bytes of memory the process may use, by default what [`memory::limit`] finds.
     /// [`MemoryPlan`] says what the storage takes of it.
@@ -84,6 +85,7 @@ impl Storage {
     pub fn open_with(path: impl AsRef<Path>, options: Options) -> Result<Self, StorageError> {
         let directory = DataDirectory::open(path.as_ref())?;
         let memory = MemoryPlan::for_limit(options.memory_limit.unwrap_or_else(memory::limit));
+        let memory = memory.on_disk(DiskSpace::total(directory.path())?);
         let store = match directory.is_new() {
             true => RocksStore::create(&directory.state(), memory)?,
             false => RocksStore::open(&directory.state(), memory)?,
@@ -91,7 +93,11 @@ impl Storage {
         let store = Arc::new(store);
         let machine = StateMachine::open(Arc::clone(&store))?;
         let catalog = machine.catalog();
-        let disk = Arc::new(DiskSpace::of(directory.path().to_owned(), options.min_free_space));
+        let disk = Arc::new(DiskSpace::of(
+            directory.path().to_owned(),
+            options.min_free_space,
+            memory,
+        ));
         let observer = options.observer.unwrap_or_else(|| Box::new(|_| {}));
         let on_failure = options.on_failure.unwrap_or_else(|| Box::new(|_| {}));
         let writer = Writer::start(machine, Arc::clone(&disk), observer, on_failure)
@@ -183,7 +189,7 @@ impl Storage {
     pub fn writable(&self) -> Result<(), StorageError> {
         let failure = self.inner.writer.failure();
         if !matches!(failure, Some(StorageError::Failed(_))) {
-            self.inner.disk.check(false)?;
+            self.inner.disk.check(self.inner.store.unflushed())?;
         }
         failure.map_or(Ok(()), Err)
     }

@@ -19,6 +19,8 @@ pub const QUEUE_CAPACITY: usize = 4096;
 const BATCH_COMMANDS: usize = 1024;
 /// A batch takes no more commands when it has so many bytes.
 const BATCH_BYTES: usize = 8 << 20;
+/// More than a command adds to its bytes in the log and in a table.
+const COMMAND_OVERHEAD: usize = 128;
 /// How often it is tried whether writes can be taken again.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -73,6 +75,9 @@ impl Writer {
             health: Arc::clone(&health),
             observer,
             no_room: None,
+            is_refused: false,
+            is_changed: true,
+            room_made: None,
             on_failure: Some(on_failure),
             failed: None,
         };
@@ -146,6 +151,11 @@ struct Committer<S> {
     observer: Observer,
     /// Why the last group's writes were refused before they were tried.
     no_room: Option<StorageError>,
+    /// Whether any write was refused for want of room since room was made: a large one may be when others are not.
+    is_refused: bool,
+    /// Whether anything was written since room was made, and when that was.
+    is_changed: bool,
+    room_made: Option<Instant>,
     on_failure: Option<OnFailure>,
     /// Set by a commit of which only recovery can tell what it left.
     failed: Option<StorageError>,
@@ -175,25 +185,47 @@ impl<S: OrderedStore> Committer<S> {
             }
             return;
         }
-        let (no_room, no_room_at_all) = (self.disk.check(false).err(), self.disk.check(true).err());
+        let mut room = self.disk.room(self.machine.store().unflushed());
+        self.no_room = match &mut room {
+            Ok(room) => room.take(0, false).err(),
+            Err(error) => Some(error.clone()),
+        };
         let (mut commands, mut waiting) = (
             Vec::with_capacity(requests.len()),
             Vec::with_capacity(requests.len()),
         );
         for Request { operation, done } in requests {
             let frees = matches!(operation, Operation::Delete { .. });
-            if let Some(full) = if frees { &no_room_at_all } else { &no_room } {
-                done(Err(full.clone()));
+            let taken = match &mut room {
+                Ok(room) => room.take(operation.size() + COMMAND_OVERHEAD, frees),
+                Err(error) => Err(error.clone()),
+            };
+            if let Err(full) = taken {
+                self.is_refused = true;
+                done(Err(full));
                 continue;
             }
             commands.push(Command::new(self.clock.next(wall_ms()), operation));
             waiting.push(done);
         }
-        self.no_room = no_room;
         if commands.is_empty() {
             self.set_health(self.no_room.clone());
         } else {
             self.apply(&commands, waiting);
+        }
+        self.make_room();
+    }
+
+    /// While there is no room for all: lets the store see to it, at most once in a while, and only after changes.
+    fn make_room(&mut self) {
+        let is_due = (self.no_room.is_some() || self.is_refused)
+            && self.is_changed
+            && self.room_made.is_none_or(|at| at.elapsed() >= PROBE_INTERVAL);
+        if is_due {
+            (self.is_changed, self.is_refused, self.room_made) = (false, false, Some(Instant::now()));
+            if let Err(error) = self.machine.store().make_room() {
+                tracing::debug!(%error, "no room could be made");
+            }
         }
     }
 
@@ -209,6 +241,7 @@ impl<S: OrderedStore> Committer<S> {
         let start = Instant::now();
         match self.machine.apply(commands) {
             Ok(results) => {
+                self.is_changed = true;
                 // Deletes may go on while writes are refused.
                 self.set_health(self.no_room.clone());
                 let is_change = |result: &&CommandResult| {
@@ -246,7 +279,10 @@ impl<S: OrderedStore> Committer<S> {
     /// Sees whether writes can be taken, without anyone writing: otherwise a node that is taken out of service for
     /// want of room would never learn that it is well again.
     fn probe(&mut self) {
-        match self.disk.check(false).and_then(|()| self.machine.probe()) {
+        self.make_room();
+        let room = self.disk.check(self.machine.store().unflushed());
+        self.no_room = room.clone().err();
+        match room.and_then(|()| self.machine.probe()) {
             Ok(()) => self.set_health(None),
             Err(error) => self.fail(error),
         }
@@ -314,6 +350,7 @@ mod tests {
     use pliantdb_core::{Body, DatabaseName, DocumentAddress, Precondition, SlotCount};
 
     use super::*;
+    use crate::memory::MemoryPlan;
     use crate::store::{Batch, BatchNumber, Durability, MemoryStore};
 
     /// A store in which the document `damaged` cannot be read.
@@ -350,7 +387,11 @@ mod tests {
     #[test]
     fn a_damaged_document_fails_its_own_writes_only() {
         let machine = StateMachine::open(Arc::new(Damaged::default())).unwrap();
-        let disk = Arc::new(DiskSpace::of(std::env::temp_dir(), Some(0)));
+        let disk = Arc::new(DiskSpace::of(
+            std::env::temp_dir(),
+            Some(0),
+            MemoryPlan::for_limit(0),
+        ));
         let writer = Writer::start(machine, disk, Box::new(|_| {}), Box::new(|_| {})).unwrap();
         let database = DatabaseName::default_database();
         let create = Operation::CreateDatabase {
@@ -422,7 +463,11 @@ mod tests {
 
     fn start(store: &Arc<Failing>) -> (Writer, Receiver<StorageError>) {
         let machine = StateMachine::open(Arc::clone(store)).unwrap();
-        let disk = Arc::new(DiskSpace::of(std::env::temp_dir(), Some(0)));
+        let disk = Arc::new(DiskSpace::of(
+            std::env::temp_dir(),
+            Some(0),
+            MemoryPlan::for_limit(0),
+        ));
         let (failures, failed) = channel();
         let on_failure = Box::new(move |error| failures.send(error).unwrap());
         let writer = Writer::start(machine, disk, Box::new(|_| {}), on_failure).unwrap();

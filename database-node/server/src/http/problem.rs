@@ -233,9 +233,9 @@ impl From<StorageError> for Problem {
                 Self::stopping("the server is shutting down; use another node, or try again in a moment")
             }
             // The path of the data directory is for the operator's log, not for clients.
-            StorageError::DiskFull { free, reserve, .. } => {
+            StorageError::DiskFull { free, needed, .. } => {
                 let detail = format!(
-                    "the server's disk is nearly full: {free} bytes are free and {reserve} are kept in reserve. \
+                    "the server's disk is nearly full: {free} bytes are free, and {needed} must be for this write. \
                      Reads and deletes go on; writes do when there is room again"
                 );
                 Self::disk_full(detail)

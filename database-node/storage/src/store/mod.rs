@@ -136,6 +136,19 @@ pub trait OrderedStore: Send + Sync + 'static {
     /// Any [`StoreError`].
     fn sync(&self) -> Result<BatchNumber, StoreError>;
 
+    /// About how many bytes have yet to be written from memory and log to where they stay.
+    fn unflushed(&self) -> u64 {
+        0
+    }
+
+    /// Gives room on the disk back as far as that can be had quickly.
+    ///
+    /// # Errors
+    /// Any [`StoreError`]; nothing is lost.
+    fn make_room(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// The last batch that is known to survive a crash, as are all before it.
     fn durable(&self) -> BatchNumber;
 }

@@ -124,6 +124,22 @@ fn options(cache: &Cache, memory: MemoryPlan) -> Options {
     options.set_max_open_files(512);
     options.set_bytes_per_sync(1 << 20);
 
+    // Large bodies lie in files of their own: compaction moves only where they are, and a block, which a cursor
+    // holds, stays small.
+    options.set_enable_blob_files(true);
+    options.set_min_blob_size(64 * 1024);
+    options.set_blob_file_size(memory.table_file as u64);
+    options.set_blob_compression_type(DBCompressionType::Lz4);
+    options.set_enable_blob_gc(true);
+    // Compaction copies what lives in the oldest of them, garbage or not: of few, for that takes room. When half of
+    // those is garbage, it is done without waiting for a compaction.
+    options.set_blob_gc_age_cutoff(0.05);
+    options.set_blob_gc_force_threshold(0.5);
+    options.set_target_file_size_base(memory.table_file as u64);
+    options.set_max_bytes_for_level_base(4 * memory.table_file as u64);
+    // A table of which half is deletions is compacted soon, for they free room only then.
+    options.add_compact_on_deletion_collector_factory(1024, 512, 0.5);
+
     options.set_write_buffer_size(memory.write_buffer);
     // One is filled while the other is flushed; then writes wait, so that memory stays within the plan.
     options.set_max_write_buffer_number(2);
@@ -204,6 +220,16 @@ impl OrderedStore for RocksStore {
         self.db.flush_wal(true).map_err(store_error)?;
         self.durable.store(*written, Ordering::Release);
         Ok(*written)
+    }
+
+    fn unflushed(&self) -> u64 {
+        let property = self.db.property_int_value(properties::CUR_SIZE_ALL_MEM_TABLES);
+        property.ok().flatten().unwrap_or(0)
+    }
+
+    /// A flush frees the log, and lets compaction see what was deleted.
+    fn make_room(&self) -> Result<(), StoreError> {
+        self.flush()
     }
 
     fn durable(&self) -> BatchNumber {
