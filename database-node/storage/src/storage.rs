@@ -14,7 +14,7 @@ use crate::disk_space::DiskSpace;
 use crate::error::StorageError;
 use crate::machine::StateMachine;
 use crate::memory::{self, MemoryPlan};
-use crate::reading::{self, Listing, Page};
+use crate::reading::{self, Found, Listing, Page};
 use crate::store::{OrderedStore, RocksStats, RocksStore};
 pub use crate::writer::Commit;
 use crate::writer::Writer;
@@ -257,17 +257,23 @@ impl Database {
         reading::get(self.storage.inner.store.as_ref(), self.entry, collection, id)
     }
 
-    /// The size of a document's body in bytes; `None` when there is no such document. Cheaper than
-    /// [`Database::get`], for who must know before.
+    /// Reads a document if its body has at most `most` bytes; else tells its size. For who must have room before.
     ///
     /// # Errors
     /// [`StorageError::Store`].
-    pub fn body_size(
+    pub fn get_within(
         &self,
         collection: &CollectionName,
         id: &DocumentId,
-    ) -> Result<Option<usize>, StorageError> {
-        reading::body_size(self.storage.inner.store.as_ref(), self.entry, collection, id)
+        most: usize,
+    ) -> Result<Found, StorageError> {
+        reading::get_within(
+            self.storage.inner.store.as_ref(),
+            self.entry,
+            collection,
+            id,
+            most,
+        )
     }
 
     /// Reads one page of a collection, in the order of ids.
