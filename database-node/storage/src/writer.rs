@@ -258,7 +258,7 @@ impl<S: OrderedStore> Committer<S> {
                 }
             }
             // One document that cannot be read must not fail the writes of others that happen to come along.
-            Err(StorageError::Store(StoreError::Corrupt(_))) if commands.len() > 1 => {
+            Err(StorageError::Store(_)) if commands.len() > 1 => {
                 for (command, done) in commands.iter().zip(waiting) {
                     self.apply(std::slice::from_ref(command), vec![done]);
                 }
