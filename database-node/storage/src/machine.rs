@@ -71,8 +71,8 @@ impl<S: OrderedStore> StateMachine<S> {
         self.applied
     }
 
-    /// Applies `commands` in order as one atomic, synced batch, and returns what each came to. A rejected
-    /// command changes nothing; those after it see the effects of those before it.
+    /// Applies `commands` in order as one atomic batch, synced if it changes anything, and returns what each came to.
+    /// A rejected command changes nothing; those after it see the effects of those before it.
     ///
     /// # Errors
     /// [`StorageError::UnknownApplyVersion`] and [`StorageError::TimestampOrder`] before anything is
@@ -94,9 +94,15 @@ impl<S: OrderedStore> StateMachine<S> {
             applied,
             ..
         } = pending;
+        // Rejections tell of what is on disk already. If a crash takes back that they were applied, nobody can have
+        // seen their timestamps, which are given anew.
+        let durability = match batch.changes().is_empty() {
+            true => Durability::Buffered,
+            false => Durability::Synced,
+        };
         batch.put(keys::APPLIED, records::encode_applied(&applied)?);
         self.store
-            .write(&batch, Durability::Synced)
+            .write(&batch, durability)
             .map_err(StorageError::Commit)?;
         self.applied = applied;
         if let Some(changed) = catalog {

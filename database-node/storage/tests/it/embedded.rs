@@ -225,3 +225,21 @@ fn a_lost_file_is_never_an_empty_database() {
         );
     }
 }
+
+#[test]
+fn rejections_need_no_sync() {
+    let directory = tempfile::tempdir().unwrap();
+    let storage = Storage::open(directory.path()).unwrap();
+    let (database, users, ada) = default(&storage);
+    let (first, _) = database.put(&users, &ada, body("1"), Precondition::None).unwrap();
+    let syncs = || storage.stats().unwrap().store.wal_syncs;
+    let before = syncs();
+    for _ in 0..10 {
+        let again = database.put(&users, &ada, body("2"), Precondition::Absent);
+        assert!(matches!(again, Err(StorageError::Rejected(_))));
+    }
+    assert_eq!(syncs(), before);
+    let (second, _) = database.put(&users, &ada, body("3"), Precondition::None).unwrap();
+    assert!(second > first);
+    assert_eq!(syncs(), before + 1);
+}
