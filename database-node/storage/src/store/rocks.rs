@@ -69,7 +69,7 @@ impl RocksStore {
         let cache = Cache::new_lru_cache(memory.cache);
         let mut options = options(&cache, memory);
         how(&mut options);
-        let db = DB::open(&options, path).map_err(store_error)?;
+        let db = DB::open(&options, path).map_err(|error| explain_log(store_error(error)))?;
         Ok(Self {
             db,
             options,
@@ -164,6 +164,25 @@ fn options(cache: &Cache, memory: MemoryPlan) -> Options {
     options.set_max_log_file_size(1 << 20);
     options.set_keep_log_file_num(2);
     options
+}
+
+/// Says what a damaged log means, for nobody can tell from RocksDB's words, which name every file but that one.
+fn explain_log(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Corrupt(text)
+            if !["MANIFEST", ".sst", ".blob"]
+                .iter()
+                .any(|file| text.contains(file)) =>
+        {
+            StoreError::Corrupt(format!(
+                "{text}. As no file is named, the log of the last writes cannot be read to its end. If the machine lost power, it may be its last \
+             write, torn, which was never acknowledged; otherwise the disk has damaged acknowledged writes. Nothing \
+             was dropped, for this cannot be told apart here. Keep a copy of the whole data directory, check the \
+             disk, and restore a backup"
+            ))
+        }
+        error => error,
+    }
 }
 
 /// Sorts RocksDB's errors, which carry their kind in the text only.
