@@ -25,8 +25,11 @@ pub struct InvalidBody {
 /// The whole text was checked once: UTF-8, grammar, surrogate pairs, numbers within the range of a 64-bit
 /// float, and at most [`MAX_NESTING`] levels, so whoever reads it later cannot stumble over it. An object
 /// that repeats a name is let through, as RFC 8259 does; readers take the last.
+///
+/// Decoding (of a logged command, say) looks at UTF-8 only: what was taken once is applied for ever, also when the
+/// rules for new bodies have become stricter, or replicas of different versions would come apart.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String")]
+#[serde(transparent)]
 pub struct Body(String);
 
 impl Body {

@@ -44,7 +44,8 @@ pub enum InvalidDocumentId {
 ///
 /// `.` and `..` are refused: HTTP clients and proxies remove them from a path, percent-encoded or not, so
 /// such a document could be written by one client and never be reached by another.
-/// Ids are ordered by their bytes.
+/// Ids are ordered by their bytes. The rules are part of [`crate::APPLY_VERSION`], and keys rely on there being no
+/// control characters.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String")]
 pub struct DocumentId(String);

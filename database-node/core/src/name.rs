@@ -23,7 +23,7 @@ pub struct InvalidName {
     pub value: String,
 }
 
-/// Checks the rule that both kinds of name share.
+/// Checks the rule that both kinds of name share. It is part of [`crate::APPLY_VERSION`].
 ///
 /// A name never starts with `_`, so routes such as `/v1/{db}/_kv` stay free, and never holds a zero byte,
 /// so a key can end the name with one.

@@ -24,7 +24,7 @@ pub enum Outcome {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Rejection {
     /// No database of that name.
-    #[error("there is no database {database:?}; create it first")]
+    #[error("there is no database {database:?}")]
     UnknownDatabase {
         /// The name.
         database: DatabaseName,

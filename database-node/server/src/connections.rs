@@ -42,7 +42,8 @@ pub(crate) async fn serve(
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
-        .max_buf_size(64 * 1024);
+        // Each of many clients can fill one with half-sent headers.
+        .max_buf_size(16 * 1024);
     loop {
         let accept = async {
             let place = Arc::clone(&places).acquire_owned().await;

@@ -72,6 +72,5 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
             std::process::exit(1);
         });
     };
-    server.run(stop).await;
-    Ok(())
+    Ok(server.run(stop).await?)
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use pliantdb_storage::{Options, Storage, StorageError};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::VERSION;
 use crate::app::App;
@@ -47,6 +47,8 @@ pub struct Server {
     listener: TcpListener,
     admin_listener: TcpListener,
     settings: Settings,
+    /// Resolves when the storage fails for good.
+    failed: oneshot::Receiver<StorageError>,
 }
 
 impl Server {
@@ -61,7 +63,8 @@ impl Server {
         let (listener, address) = bind("listen", settings.listen).await?;
         let (admin_listener, admin_address) = bind("adminListen", settings.admin_listen).await?;
         let metrics = Arc::new(Metrics::default());
-        let storage = open_storage(&settings, &metrics).await?;
+        let (failure, failed) = oneshot::channel();
+        let storage = open_storage(&settings, &metrics, failure).await?;
         metrics.watch_storage(&storage);
         let data = settings.data.display();
         tracing::info!(%address, %admin_address, %data, version = VERSION, "listening");
@@ -71,17 +74,23 @@ impl Server {
             listener,
             admin_listener,
             settings,
+            failed,
         })
     }
 
     /// Serves until `stop` resolves. Then the server is no longer ready, accepts no connections, lets the
-    /// requests in flight finish for as long as the shutdown timeout, and closes the storage.
-    pub async fn run(self, stop: impl Future<Output = ()>) {
+    /// requests in flight finish for as long as the shutdown timeout, and closes the storage. The same when the
+    /// storage fails for good: whoever starts the server again lets it recover.
+    ///
+    /// # Errors
+    /// [`StorageError::Failed`] when that is why it stopped.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), StorageError> {
         let Self {
             app,
             listener,
             admin_listener,
             settings,
+            failed,
         } = self;
         let follow = app.token.clone().map(|token| tokio::spawn(token.follow()));
         let (stop_api, api_stopped) = watch::channel(false);
@@ -105,7 +114,10 @@ impl Server {
             admin_stopped,
         ));
 
-        stop.await;
+        let failure = tokio::select! {
+            () = stop => None,
+            Ok(failure) = failed => Some(failure),
+        };
         let start = Instant::now();
         app.stop();
         let _ = stop_api.send(true);
@@ -121,6 +133,8 @@ impl Server {
         }
         let storage = app.storage.clone();
         match tokio::task::spawn_blocking(move || storage.close()).await {
+            // Logged when it happened.
+            Ok(Err(StorageError::Failed(_))) => {}
             Ok(Err(error)) => {
                 tracing::error!(%error, "the storage was closed without a flush; nothing is lost");
             }
@@ -136,6 +150,7 @@ impl Server {
             admin.abort();
         }
         tracing::info!(seconds = start.elapsed().as_secs_f64(), "stopped");
+        failure.map_or(Ok(()), Err)
     }
 }
 
@@ -150,11 +165,19 @@ async fn bind(setting: &'static str, address: SocketAddr) -> Result<(TcpListener
     Ok((listener, bound))
 }
 
-async fn open_storage(settings: &Settings, metrics: &Arc<Metrics>) -> Result<Storage, StartError> {
+async fn open_storage(
+    settings: &Settings,
+    metrics: &Arc<Metrics>,
+    failure: oneshot::Sender<StorageError>,
+) -> Result<Storage, StartError> {
     let observed = Arc::clone(metrics);
     let options = Options {
         min_free_space: settings.min_free_space,
         observer: Some(Box::new(move |commit| observed.commit(commit))),
+        on_failure: Some(Box::new(move |error| {
+            // Fails only if the server is gone.
+            let _ = failure.send(error);
+        })),
         ..Options::default()
     };
     let path = settings.data.clone();

@@ -1,13 +1,16 @@
 //! The data directory: whose it is, which format it has, and who has it open.
 //!
 //! ```text
-//! LOCK     held by the process that has the directory open
-//! FORMAT   "pliantdb 1": what this is, and the version of its layout
-//! state/   RocksDB
+//! LOCK        held by the process that has the directory open
+//! FORMAT.new  there while the directory is being created; renamed to FORMAT at the end
+//! FORMAT      "pliantdb 1": what this is, and the version of its layout
+//! state/      RocksDB
 //! ```
+//! So `FORMAT` says that everything else was once there and synced. With it, what is missing is lost and never
+//! made anew; without it, nothing was ever acknowledged, and a creation that was interrupted starts over.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::Write;
+use std::io::{self, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -19,39 +22,43 @@ const FORMAT: u32 = 1;
 const LOCK_FILE: &str = "LOCK";
 const FORMAT_FILE: &str = "FORMAT";
 const NEW_FORMAT_FILE: &str = "FORMAT.new";
+const STATE_DIRECTORY: &str = "state";
 
-/// What a fresh volume, or a first start that was interrupted, can hold.
+/// What a fresh volume can hold, or a creation that was interrupted before it came to the state.
 const HARMLESS: [&str; 3] = [LOCK_FILE, NEW_FORMAT_FILE, "lost+found"];
 
 /// An open data directory; nobody else can open it until this is dropped.
 #[derive(Debug)]
 pub(crate) struct DataDirectory {
     path: PathBuf,
+    is_new: bool,
     _lock: File,
 }
 
 impl DataDirectory {
-    /// Opens the directory, or creates it, readable by its owner only.
+    /// Opens the directory, or begins to create it, readable by its owner only.
     ///
     /// Its format is a file of its own and not a record in RocksDB, so that a newer directory is refused
     /// before anything in it is opened, and so that it covers all that will lie beside `state`.
     pub(crate) fn open(path: &Path) -> Result<Self, StorageError> {
-        let create = DirBuilder::new().recursive(true).mode(0o700).create(path);
-        create.map_err(|error| StorageError::io("create the data directory", path, error))?;
-        let foreign = find_foreign(path)?;
-        let has_format = path.join(FORMAT_FILE).try_exists();
-        if let Some(found) = foreign
-            && !has_format.map_err(|error| StorageError::io("look into", path, error))?
-        {
-            return Err(StorageError::ForeignDirectory {
-                path: path.to_owned(),
-                found,
-            });
-        }
+        create_synced(path).map_err(|error| StorageError::io("create the data directory", path, error))?;
+        // Before the lock, which is a file too: a foreign directory is left as it is.
+        let begun = find(path)?;
         let lock = lock(path)?;
-        check_format(path)?;
+        let is_new = match read_format(path, FORMAT_FILE)? {
+            Some(text) => {
+                check_format(path, &text)?;
+                check_state(path)?;
+                false
+            }
+            None => {
+                begin(path, begun)?;
+                true
+            }
+        };
         Ok(Self {
             path: path.to_owned(),
+            is_new,
             _lock: lock,
         })
     }
@@ -62,20 +69,138 @@ impl DataDirectory {
 
     /// Where the state lies.
     pub(crate) fn state(&self) -> PathBuf {
-        self.path.join("state")
+        self.path.join(STATE_DIRECTORY)
+    }
+
+    /// Whether the state is yet to be created, and [`DataDirectory::finish`] to be called then.
+    pub(crate) fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// Marks the creation as finished. Everything in the state must be synced; the names of its files are here.
+    pub(crate) fn finish(&self) -> Result<(), StorageError> {
+        let (new, file) = (self.path.join(NEW_FORMAT_FILE), self.path.join(FORMAT_FILE));
+        let finish = || {
+            sync_directory(&self.state())?;
+            sync_directory(&self.path)?;
+            fs::rename(&new, &file)?;
+            sync_directory(&self.path)
+        };
+        finish().map_err(|error| StorageError::io("write", &file, error))
     }
 }
 
-/// Something in the directory that an empty one would not hold.
-fn find_foreign(path: &Path) -> Result<Option<String>, StorageError> {
+/// Creates a directory and those above it, each synced into the one that holds it: a directory whose entry is lost
+/// in a power failure is lost with everything in it.
+fn create_synced(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return DirBuilder::new().create(path),
+    };
+    create_synced(parent)?;
+    match DirBuilder::new().mode(0o700).create(path) {
+        // Someone was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+        created => created?,
+    }
+    sync_directory(parent)
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// What lies in a directory without a finished format, besides what is harmless.
+enum Begun {
+    Nothing,
+    /// A state that was being created.
+    State,
+}
+
+/// Looks for what is not ours, changing nothing.
+fn find(path: &Path) -> Result<Begun, StorageError> {
+    let text = read_format(path, NEW_FORMAT_FILE)?;
+    let has_format = path.join(FORMAT_FILE).try_exists();
+    if has_format.map_err(|error| StorageError::io("look into", path, error))? {
+        return Ok(Begun::Nothing);
+    }
+    let foreign = |found: String| StorageError::ForeignDirectory {
+        path: path.to_owned(),
+        found,
+    };
     let failed = |error| StorageError::io("read the data directory", path, error);
+    let mut begun = Begun::Nothing;
     for entry in fs::read_dir(path).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
-        if !HARMLESS.iter().any(|harmless| name == *harmless) {
-            return Ok(Some(name.to_string_lossy().into_owned()));
+        // The state is created when FORMAT.new is whole and synced, so with less it is not from us.
+        if name == STATE_DIRECTORY && text.as_deref() == Some(format_text().as_str()) {
+            begun = Begun::State;
+        } else if !HARMLESS.iter().any(|harmless| name == *harmless) {
+            return Err(foreign(name.to_string_lossy().into_owned()));
         }
     }
-    Ok(None)
+    match text {
+        Some(text) if !format_text().starts_with(&text) => {
+            Err(foreign(format!("{NEW_FORMAT_FILE} with the text {text:?}")))
+        }
+        _ => Ok(begun),
+    }
+}
+
+/// Starts the creation, from the beginning.
+fn begin(path: &Path, begun: Begun) -> Result<(), StorageError> {
+    let (new, state) = (path.join(NEW_FORMAT_FILE), path.join(STATE_DIRECTORY));
+    if let Begun::State = begun {
+        tracing::warn!(path = %path.display(), "the creation of the data directory was interrupted; it starts over");
+        fs::remove_dir_all(&state)
+            .map_err(|error| StorageError::io("remove the unfinished", &state, error))?;
+    }
+    let write = || {
+        let mut writing = File::create(&new)?;
+        writing.write_all(format_text().as_bytes())?;
+        writing.sync_all()?;
+        sync_directory(path)?;
+        DirBuilder::new().mode(0o700).create(&state)?;
+        sync_directory(path)
+    };
+    write().map_err(|error| StorageError::io("begin", &new, error))
+}
+
+fn format_text() -> String {
+    format!("pliantdb {FORMAT}\n")
+}
+
+/// Refuses a state of which a part is missing: RocksDB would start an empty one in its place, and delete what is
+/// left of the old.
+fn check_state(path: &Path) -> Result<(), StorageError> {
+    let state = path.join(STATE_DIRECTORY);
+    let incomplete = |missing: PathBuf| StorageError::Incomplete {
+        path: path.to_owned(),
+        missing,
+    };
+    if !state.is_dir() {
+        return Err(incomplete(state));
+    }
+    let current = state.join("CURRENT");
+    let manifest = match fs::read_to_string(&current) {
+        Ok(name) => name.trim_end().to_owned(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(incomplete(current)),
+        Err(error) => return Err(StorageError::io("read", &current, error)),
+    };
+    if manifest.is_empty() {
+        return Err(incomplete(current));
+    }
+    let manifest = state.join(manifest);
+    match fs::metadata(&manifest) {
+        Ok(found) if found.len() > 0 => Ok(()),
+        Ok(_) => Err(incomplete(manifest)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(incomplete(manifest)),
+        Err(error) => Err(StorageError::io("read", &manifest, error)),
+    }
 }
 
 fn lock(path: &Path) -> Result<File, StorageError> {
@@ -96,18 +221,24 @@ fn lock(path: &Path) -> Result<File, StorageError> {
     }
 }
 
-fn check_format(path: &Path) -> Result<(), StorageError> {
-    let file = path.join(FORMAT_FILE);
-    let text = match fs::read(&file) {
-        Ok(bytes) => String::from_utf8_lossy(&bytes[..bytes.len().min(100)]).into_owned(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return write_format(path),
-        Err(error) => return Err(StorageError::io("read", &file, error)),
-    };
-    match text
-        .trim_end()
-        .strip_prefix("pliantdb ")
-        .and_then(|version| version.parse().ok())
-    {
+/// The beginning of a format file; `None` when there is none.
+fn read_format(path: &Path, name: &str) -> Result<Option<String>, StorageError> {
+    let file = path.join(name);
+    let read = File::open(&file).and_then(|file| {
+        let mut bytes = Vec::new();
+        file.take(100).read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    });
+    match read {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StorageError::io("read", &file, error)),
+    }
+}
+
+fn check_format(path: &Path, text: &str) -> Result<(), StorageError> {
+    let version = text.trim_end().strip_prefix("pliantdb ");
+    match version.and_then(|version| version.parse().ok()) {
         Some(FORMAT) => Ok(()),
         Some(found) if found > FORMAT => Err(StorageError::NewerFormat {
             path: path.to_owned(),
@@ -119,19 +250,6 @@ fn check_format(path: &Path) -> Result<(), StorageError> {
             found: format!("{FORMAT_FILE} with the text {text:?}"),
         }),
     }
-}
-
-/// Writes the format file so that a crash leaves it whole or not at all.
-fn write_format(path: &Path) -> Result<(), StorageError> {
-    let (new, file) = (path.join(NEW_FORMAT_FILE), path.join(FORMAT_FILE));
-    let write = || {
-        let mut writing = File::create(&new)?;
-        writing.write_all(format!("pliantdb {FORMAT}\n").as_bytes())?;
-        writing.sync_all()?;
-        fs::rename(&new, &file)?;
-        File::open(path)?.sync_all()
-    };
-    write().map_err(|error| StorageError::io("write", &file, error))
 }
 
 #[cfg(test)]
@@ -147,13 +265,73 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("a/b");
         let directory = open(&path).unwrap();
+        assert!(directory.is_new() && !path.join("FORMAT").exists());
+        finish(&directory);
         assert_eq!(fs::read_to_string(path.join("FORMAT")).unwrap(), "pliantdb 1\n");
         assert_eq!(
             open(&path).unwrap_err(),
             StorageError::DirectoryInUse { path: path.clone() }
         );
         drop(directory);
-        open(&path).unwrap();
+        assert!(!open(&path).unwrap().is_new());
+    }
+
+    /// What RocksDB would have left, as far as it is looked at.
+    fn finish(directory: &DataDirectory) {
+        fs::write(directory.state().join("CURRENT"), "MANIFEST-000001\n").unwrap();
+        fs::write(directory.state().join("MANIFEST-000001"), "x").unwrap();
+        directory.finish().unwrap();
+    }
+
+    #[test]
+    fn starts_an_unfinished_creation_over() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = open(root.path()).unwrap();
+        fs::write(directory.state().join("CURRENT"), "half").unwrap();
+        drop(directory);
+        let directory = open(root.path()).unwrap();
+        assert!(directory.is_new());
+        assert_eq!(fs::read_dir(directory.state()).unwrap().count(), 0);
+        finish(&directory);
+        assert!(!root.path().join("FORMAT.new").exists());
+    }
+
+    #[test]
+    fn a_finished_one_is_never_created_again() {
+        for missing in ["state", "state/CURRENT", "state/MANIFEST-000001"] {
+            let root = tempfile::tempdir().unwrap();
+            finish(&open(root.path()).unwrap());
+            let path = root.path().join(missing);
+            if path.is_dir() {
+                fs::remove_dir_all(&path).unwrap();
+            } else {
+                fs::remove_file(&path).unwrap();
+            }
+            for _ in 0..2 {
+                let error = open(root.path()).unwrap_err();
+                assert!(
+                    matches!(&error, StorageError::Incomplete { missing, .. } if *missing == path),
+                    "{error}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn takes_no_state_without_its_mark() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("state")).unwrap();
+        for mark in [None, Some(""), Some("pliantdb 2\n")] {
+            if let Some(mark) = mark {
+                fs::write(root.path().join("FORMAT.new"), mark).unwrap();
+            }
+            let error = open(root.path()).unwrap_err();
+            assert!(
+                matches!(&error, StorageError::ForeignDirectory { found, .. } if found == "state"),
+                "{error}"
+            );
+        }
+        assert!(root.path().join("state").exists());
     }
 
     #[test]

@@ -47,11 +47,22 @@ pub enum StorageError {
         /// The newest format this build reads.
         supported: u32,
     },
-    /// The file system holds less than the reserve, so the write was refused. Reads go on, and writes do
-    /// again when there is room.
+    /// A part of a directory that was once whole is gone. Nothing was touched.
     #[error(
-        "the disk under {} is nearly full: {free} bytes are free and {reserve} are kept in reserve; make room or \
-         enlarge the volume",
+        "the data directory {} is incomplete: {} is missing or empty; nothing in it was touched: put the file back, \
+         or restore the whole directory from a backup",
+        .path.display(), .missing.display()
+    )]
+    Incomplete {
+        /// The data directory.
+        path: PathBuf,
+        /// What is missing.
+        missing: PathBuf,
+    },
+    /// There is too little room for the write, so it was refused. Reads go on, and writes do again when there is room.
+    #[error(
+        "the disk under {} is nearly full: {free} bytes are free, and {needed} must be (the reserve, what is yet to \
+         be written to tables, and the write twice); make room or enlarge the volume",
         .path.display()
     )]
     DiskFull {
@@ -59,8 +70,8 @@ pub enum StorageError {
         path: PathBuf,
         /// Bytes free.
         free: u64,
-        /// Bytes that must stay free.
-        reserve: u64,
+        /// Bytes that must be free for it.
+        needed: u64,
     },
     /// A file or directory could not be used.
     #[error("cannot {action} {}: {reason}", .path.display())]
@@ -75,6 +86,14 @@ pub enum StorageError {
     /// The store failed, or holds what cannot be.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A commit failed while it was written: it is not visible, but after a restart it may turn out to have been
+    /// made. Read before trying again.
+    #[error("the commit failed, and may or may not have been made: {0}")]
+    Commit(StoreError),
+    /// An earlier commit failed such that only recovery can tell what is stored: the storage takes no more writes
+    /// until it is opened again. Nothing was written.
+    #[error("the storage failed and takes no more writes until it is opened again: {0}")]
+    Failed(StoreError),
     /// A command by rules that this build does not know. Nothing of its batch was applied.
     #[error(
         "the command has apply version {found}, and this build knows versions up to {supported}; upgrade this node"

@@ -40,6 +40,6 @@ mod writer;
 
 pub use catalog::{Catalog, DatabaseEntry, DatabaseId};
 pub use error::StorageError;
-pub use reading::{Listing, Page};
+pub use reading::{Found, Listing, Page};
 pub use storage::{Commit, Database, Options, Stats, Storage, generate_document_id};
 pub use writer::QUEUE_CAPACITY;

@@ -71,13 +71,14 @@ impl<S: OrderedStore> StateMachine<S> {
         self.applied
     }
 
-    /// Applies `commands` in order as one atomic, synced batch, and returns what each came to. A rejected
-    /// command changes nothing; those after it see the effects of those before it.
+    /// Applies `commands` in order as one atomic batch, synced if it changes anything, and returns what each came to.
+    /// A rejected command changes nothing; those after it see the effects of those before it.
     ///
     /// # Errors
     /// [`StorageError::UnknownApplyVersion`] and [`StorageError::TimestampOrder`] before anything is
-    /// applied, [`StorageError::Store`] when the store fails. No command was applied then, as far as
-    /// readers and later commands can tell; after a crash the batch may turn out to be there, whole.
+    /// applied, [`StorageError::Store`] when the store cannot be read, and [`StorageError::Commit`] when it cannot be
+    /// written. No command was applied then, as far as readers and later commands can tell; after a failed commit
+    /// and a restart the batch may turn out to be there, whole.
     pub fn apply(&mut self, commands: &[Command]) -> Result<Vec<CommandResult>, StorageError> {
         if commands.is_empty() {
             return Ok(Vec::new());
@@ -93,8 +94,16 @@ impl<S: OrderedStore> StateMachine<S> {
             applied,
             ..
         } = pending;
+        // Rejections tell of what is on disk already. If a crash takes back that they were applied, nobody can have
+        // seen their timestamps, which are given anew.
+        let durability = match batch.changes().is_empty() {
+            true => Durability::Buffered,
+            false => Durability::Synced,
+        };
         batch.put(keys::APPLIED, records::encode_applied(&applied)?);
-        self.store.write(&batch, Durability::Synced)?;
+        self.store
+            .write(&batch, durability)
+            .map_err(StorageError::Commit)?;
         self.applied = applied;
         if let Some(changed) = catalog {
             *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = changed;
@@ -102,15 +111,20 @@ impl<S: OrderedStore> StateMachine<S> {
         Ok(results)
     }
 
+    /// The store.
+    pub(crate) fn store(&self) -> &S {
+        &self.store
+    }
+
     /// Writes the applied record again as it is, to see whether the store takes writes.
     ///
     /// # Errors
-    /// [`StorageError::Store`] when it does not.
+    /// [`StorageError::Commit`] when it does not.
     pub fn probe(&self) -> Result<(), StorageError> {
         let mut batch = Batch::default();
         batch.put(keys::APPLIED, records::encode_applied(&self.applied)?);
-        self.store.write(&batch, Durability::Synced)?;
-        Ok(())
+        let probed = self.store.write(&batch, Durability::Synced);
+        probed.map(|_| ()).map_err(StorageError::Commit)
     }
 }
 

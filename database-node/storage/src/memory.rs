@@ -22,9 +22,23 @@ pub struct MemoryPlan {
     pub cache: usize,
     /// One memtable; there are two when one is being flushed.
     pub write_buffer: usize,
+    /// A table or blob file on disk: what compaction makes a copy of at once grows with it.
+    pub table_file: usize,
 }
 
 impl MemoryPlan {
+    /// The plan on a disk of `total` bytes: write buffers and files are at most 1/64 of it (and at least 1 MiB), so that
+    /// flushes and compactions fit into the reserve.
+    #[must_use]
+    pub fn on_disk(self, total: u64) -> Self {
+        let most = usize::try_from((total / 64).max(MIB)).unwrap_or(usize::MAX);
+        Self {
+            write_buffer: self.write_buffer.min(most),
+            table_file: self.table_file.min(most),
+            ..self
+        }
+    }
+
     /// The plan for a process that may use `limit` bytes.
     #[must_use]
     pub fn for_limit(limit: u64) -> Self {
@@ -34,6 +48,7 @@ impl MemoryPlan {
         Self {
             cache: size(cache),
             write_buffer: size(write_buffer),
+            table_file: size(64 * MIB),
         }
     }
 }
@@ -153,6 +168,14 @@ mod tests {
         assert_eq!(limit_under(system(&[MEMINFO]).path()), Some(1024 * MIB));
         assert_eq!(limit_under(system(&[]).path()), None);
         assert!(limit() > 0);
+    }
+
+    #[test]
+    fn small_disks_have_small_buffers() {
+        let plan = MemoryPlan::for_limit(4096 * MIB);
+        assert_eq!(plan.on_disk(1 << 40), plan);
+        assert_eq!(plan.on_disk(640 * MIB).write_buffer >> 20, 10);
+        assert_eq!(plan.on_disk(MIB).write_buffer >> 20, 1);
     }
 
     #[test]

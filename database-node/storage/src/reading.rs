@@ -1,7 +1,7 @@
 //! Reading documents: by id, and in order over all slots.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
 
 use pliantdb_core::{CollectionName, Document, DocumentId};
 
@@ -9,7 +9,7 @@ use crate::catalog::DatabaseEntry;
 use crate::error::StorageError;
 use crate::keys;
 use crate::records::{self, corrupt};
-use crate::store::{Cursor, KeyRange, OrderedStore, Snapshot};
+use crate::store::{Cursor, KeyRange, OrderedStore, Snapshot, StoreError};
 
 /// Which documents of a collection to list, in the order of their ids' bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,8 +20,11 @@ pub struct Listing {
     pub after: Option<DocumentId>,
     /// At most so many documents.
     pub limit: usize,
-    /// Stop after the document with which the bodies and ids reach so many bytes.
+    /// At most so many bytes of bodies and ids, unless the first document alone has more.
     pub max_bytes: usize,
+    /// A first document with a larger body is not read: the page is empty then, and [`Page::too_large`] says its size.
+    /// For who must have room before reading.
+    pub max_first: usize,
 }
 
 impl Default for Listing {
@@ -32,6 +35,7 @@ impl Default for Listing {
             after: None,
             limit: 100,
             max_bytes: 4 << 20,
+            max_first: usize::MAX,
         }
     }
 }
@@ -43,6 +47,8 @@ pub struct Page {
     pub documents: Vec<Document>,
     /// The last id on the page when there are more: the `after` of the next page.
     pub next: Option<DocumentId>,
+    /// The bytes of the first document's id and body, when that is why the page is empty ([`Listing::max_first`]).
+    pub too_large: Option<usize>,
 }
 
 /// Reads one document.
@@ -61,57 +67,106 @@ pub(crate) fn get(
     }))
 }
 
-/// How many bytes the body of a document has, without reading it into memory twice.
-pub(crate) fn body_size(
+/// What reading a document of limited size finds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// No document.
+    Nothing,
+    /// The document.
+    Document(Document),
+    /// A document whose body is larger: its size in bytes.
+    Larger(usize),
+}
+
+/// Reads a document if its body has at most `most` bytes.
+pub(crate) fn get_within(
     store: &impl OrderedStore,
     database: DatabaseEntry,
     collection: &CollectionName,
     id: &DocumentId,
-) -> Result<Option<usize>, StorageError> {
+    most: usize,
+) -> Result<Found, StorageError> {
     let key = keys::document(database, collection, id);
-    let size = |value: &[u8]| records::split_document(value).map(|(_, body)| body.len());
-    Ok(store.get(&key, size)?.transpose()?)
+    let read = |value: &[u8]| {
+        let (_, body) = records::split_document(value)?;
+        if body.len() > most {
+            return Ok(Found::Larger(body.len()));
+        }
+        let (revision, body) = records::decode_document(value)?;
+        let id = id.clone();
+        Ok::<_, StoreError>(Found::Document(Document { id, revision, body }))
+    };
+    Ok(store.get(&key, read)?.transpose()?.unwrap_or(Found::Nothing))
 }
+
+/// A cursor that waits at a larger value than this is closed and opened again, for it holds the value in memory.
+const HELD_VALUE: usize = 64 * 1024;
+/// So many cursors wait open at most; each holds a block.
+const HELD_CURSORS: usize = 64;
 
 /// Reads one page.
 ///
 /// Each slot is ordered, so the next document is always at the front of one of the slots: a k-way merge
-/// with a heap of the fronts.
+/// with a heap of the fronts. The heap has ids only, and one large value at a time is in memory beside the page.
 pub(crate) fn list(
     snapshot: &impl Snapshot,
     database: DatabaseEntry,
     collection: &CollectionName,
     listing: &Listing,
 ) -> Result<Page, StorageError> {
-    let mut cursors = Vec::with_capacity(usize::from(database.slots.get()));
+    let mut bases = Vec::with_capacity(usize::from(database.slots.get()));
+    let mut waiting = HashMap::new();
     let mut fronts = BinaryHeap::new();
     for slot in database.slots.slots() {
         let base = keys::collection(database.id, slot, collection);
         let cursor = snapshot.scan(range(&base, listing))?;
-        if let Some((key, _)) = cursor.entry() {
-            fronts.push(Reverse((key[base.len()..].to_vec(), cursors.len())));
-            cursors.push((base.len(), cursor));
+        if let Some((key, value)) = cursor.entry() {
+            fronts.push(Reverse((key[base.len()..].to_vec(), bases.len())));
+            if value.len() <= HELD_VALUE && waiting.len() < HELD_CURSORS {
+                waiting.insert(bases.len(), cursor);
+            }
+            bases.push(base);
         }
     }
     let mut page = Page::default();
     let mut bytes = 0;
     while let Some(Reverse((id, source))) = fronts.pop() {
-        let enough = page.documents.len() >= listing.limit || bytes >= listing.max_bytes;
-        if let Some(last) = page.documents.last().filter(|_| enough) {
-            page.next = Some(last.id.clone());
+        let last = page.documents.last().map(|last: &Document| last.id.clone());
+        if page.documents.len() >= listing.limit && last.is_some() {
+            page.next = last;
             break;
         }
-        let (base, cursor) = &mut cursors[source];
+        let base = &bases[source];
+        let mut cursor = match waiting.remove(&source) {
+            Some(cursor) => cursor,
+            None => {
+                let mut rest = range(base, listing);
+                rest.start = [base.as_slice(), &id].concat();
+                snapshot.scan(rest)?
+            }
+        };
         if let Some((_, value)) = cursor.entry() {
+            let size = id.len() + records::split_document(value)?.1.len();
+            if last.is_some() && size > listing.max_bytes.saturating_sub(bytes) {
+                page.next = last;
+                break;
+            }
+            if last.is_none() && size > listing.max_first {
+                page.too_large = Some(size);
+                break;
+            }
             let (revision, body) = records::decode_document(value)?;
             let id = String::from_utf8(id).map_err(|error| corrupt("document", error))?;
             let id = DocumentId::try_from(id).map_err(|error| corrupt("document", error))?;
-            bytes += id.as_str().len() + body.as_str().len();
+            bytes += size;
             page.documents.push(Document { id, revision, body });
         }
         cursor.advance()?;
-        if let Some((key, _)) = cursor.entry() {
-            fronts.push(Reverse((key[*base..].to_vec(), source)));
+        if let Some((key, value)) = cursor.entry() {
+            fronts.push(Reverse((key[base.len()..].to_vec(), source)));
+            if value.len() <= HELD_VALUE && waiting.len() < HELD_CURSORS {
+                waiting.insert(source, cursor);
+            }
         }
     }
     Ok(page)

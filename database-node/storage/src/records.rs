@@ -73,17 +73,21 @@ fn encode(kind: &str, record: &impl Serialize) -> Result<Vec<u8>, StoreError> {
         .map_err(|error| StoreError::Engine(format!("cannot encode a record of kind {kind}: {error}")))
 }
 
-fn decode<'de, T: Deserialize<'de>>(kind: &str, value: &'de [u8]) -> Result<T, StoreError> {
+fn decode<'de, T: Deserialize<'de>>(kind: &'static str, value: &'de [u8]) -> Result<T, StoreError> {
     let (version, rest) = value.split_first().ok_or_else(|| corrupt(kind, "it is empty"))?;
     check_version(kind, *version)?;
     postcard::from_bytes(rest).map_err(|error| corrupt(kind, error))
 }
 
-fn check_version(kind: &str, version: u8) -> Result<(), StoreError> {
-    if version == VERSION {
-        Ok(())
-    } else {
-        Err(corrupt(kind, format_args!("its version is {version}")))
+fn check_version(kind: &'static str, found: u8) -> Result<(), StoreError> {
+    match found {
+        VERSION => Ok(()),
+        0 => Err(corrupt(kind, "its version is 0")),
+        _ => Err(StoreError::NewerRecord {
+            kind,
+            found,
+            supported: VERSION,
+        }),
     }
 }
 
@@ -125,14 +129,21 @@ mod tests {
     }
 
     #[test]
+    fn a_later_version_is_not_corruption() {
+        let newer = |kind| StoreError::NewerRecord {
+            kind,
+            found: 2,
+            supported: 1,
+        };
+        assert_eq!(decode_document(b"\x02"), Err(newer("document")));
+        assert_eq!(decode_document(b"\x02aaaaaaaa{}"), Err(newer("document")));
+        assert_eq!(decode_applied(b"\x02\xac\x02\x05"), Err(newer("applied")));
+        assert_eq!(decode_database(b"\x02"), Err(newer("database")));
+    }
+
+    #[test]
     fn nonsense_is_corruption() {
-        for value in [
-            &b""[..],
-            b"\x02",
-            b"\x01abc",
-            b"\x02aaaaaaaa{}",
-            b"\x01aaaaaaaa\xff",
-        ] {
+        for value in [&b""[..], b"\0", b"\x01abc", b"\0aaaaaaaa{}", b"\x01aaaaaaaa\xff"] {
             assert!(
                 matches!(decode_document(value), Err(StoreError::Corrupt(_))),
                 "{value:?}"

@@ -14,7 +14,7 @@ use crate::disk_space::DiskSpace;
 use crate::error::StorageError;
 use crate::machine::StateMachine;
 use crate::memory::{self, MemoryPlan};
-use crate::reading::{self, Listing, Page};
+use crate::reading::{self, Found, Listing, Page};
 use crate::store::{OrderedStore, RocksStats, RocksStore};
 pub use crate::writer::Commit;
 use crate::writer::Writer;
@@ -23,13 +23,17 @@ use crate::writer::Writer;
 #[derive(Default)]
 pub struct Options {
     /// How many bytes must stay free on the disk for writes to be taken; by default 5 % of the file
-    /// system, at least 64 MiB and at most 1 GiB. Deletes may use three quarters of it.
+    /// system, at least 64 MiB and at most 1 GiB, but never less than four write buffers. On top comes what is yet to
+    /// be written to tables. Deletes may use three quarters of it.
     pub min_free_space: Option<u64>,
     /// How many bytes of memory the process may use, by default what [`memory::limit`] finds.
     /// [`MemoryPlan`] says what the storage takes of it.
     pub memory_limit: Option<u64>,
     /// Hears of every commit, on the writer's thread: it must not block.
     pub observer: Option<Box<dyn Fn(Commit) + Send>>,
+    /// Hears, once, when a commit failed such that no write is taken any more until the directory is opened again
+    /// ([`StorageError::Failed`]), on the writer's thread: it must not block.
+    pub on_failure: Option<Box<dyn FnOnce(StorageError) + Send>>,
 }
 
 /// An open data directory with its databases. Clones share it; the last one to be dropped closes it.
@@ -44,7 +48,7 @@ struct Inner {
     catalog: Arc<RwLock<Catalog>>,
     disk: Arc<DiskSpace>,
     /// Last, so that the lock outlives the store.
-    _directory: DataDirectory,
+    directory: DataDirectory,
 }
 
 impl Drop for Inner {
@@ -81,12 +85,22 @@ impl Storage {
     pub fn open_with(path: impl AsRef<Path>, options: Options) -> Result<Self, StorageError> {
         let directory = DataDirectory::open(path.as_ref())?;
         let memory = MemoryPlan::for_limit(options.memory_limit.unwrap_or_else(memory::limit));
-        let store = Arc::new(RocksStore::open(&directory.state(), memory)?);
+        let memory = memory.on_disk(DiskSpace::total(directory.path())?);
+        let store = match directory.is_new() {
+            true => RocksStore::create(&directory.state(), memory)?,
+            false => RocksStore::open(&directory.state(), memory)?,
+        };
+        let store = Arc::new(store);
         let machine = StateMachine::open(Arc::clone(&store))?;
         let catalog = machine.catalog();
-        let disk = Arc::new(DiskSpace::of(directory.path().to_owned(), options.min_free_space));
+        let disk = Arc::new(DiskSpace::of(
+            directory.path().to_owned(),
+            options.min_free_space,
+            memory,
+        ));
         let observer = options.observer.unwrap_or_else(|| Box::new(|_| {}));
-        let writer = Writer::start(machine, Arc::clone(&disk), observer)
+        let on_failure = options.on_failure.unwrap_or_else(|| Box::new(|_| {}));
+        let writer = Writer::start(machine, Arc::clone(&disk), observer, on_failure)
             .map_err(|error| StorageError::io("start the writer for", directory.path(), error))?;
         let storage = Self {
             inner: Arc::new(Inner {
@@ -94,12 +108,12 @@ impl Storage {
                 store,
                 catalog,
                 disk,
-                _directory: directory,
+                directory,
             }),
         };
-        let default = DatabaseName::default_database();
-        if storage.entry(&default).is_none() {
-            storage.create_database(&default, SlotCount::default())?;
+        if storage.inner.directory.is_new() {
+            storage.create_database(&DatabaseName::default_database(), SlotCount::default())?;
+            storage.inner.directory.finish()?;
         }
         Ok(storage)
     }
@@ -147,8 +161,9 @@ impl Storage {
     ///
     /// # Errors
     /// [`StorageError::Rejected`] when it was carried out and changed nothing; [`StorageError::DiskFull`]
-    /// and [`StorageError::Closed`] when it was not carried out; [`StorageError::Store`] when the commit
-    /// failed: it is not visible then, but after a crash it may turn out to have been made.
+    /// and [`StorageError::Closed`] when it was not carried out; [`StorageError::Commit`] when the commit failed: it is
+    /// not visible then, but when the directory is opened again it may turn out to have been made. After that, unless
+    /// it was only for want of room, every write is answered with [`StorageError::Failed`].
     pub fn execute(&self, operation: Operation) -> Result<Outcome, StorageError> {
         self.inner.writer.execute(operation)
     }
@@ -170,10 +185,13 @@ impl Storage {
     /// Whether writes are taken at the moment.
     ///
     /// # Errors
-    /// Why not: [`StorageError::DiskFull`], or the failure of the last commit.
+    /// Why not: [`StorageError::Failed`], [`StorageError::DiskFull`], or the failure of the last commit.
     pub fn writable(&self) -> Result<(), StorageError> {
-        self.inner.disk.check(false)?;
-        self.inner.writer.failure().map_or(Ok(()), Err)
+        let failure = self.inner.writer.failure();
+        if !matches!(failure, Some(StorageError::Failed(_))) {
+            self.inner.disk.check(self.inner.store.unflushed())?;
+        }
+        failure.map_or(Ok(()), Err)
     }
 
     /// Sizes and counters as they are now.
@@ -193,9 +211,13 @@ impl Storage {
     /// start is quick. Reads go on; the directory is free when the last clone is dropped.
     ///
     /// # Errors
-    /// [`StorageError::Store`] when the tables could not be written. Nothing is lost then.
+    /// [`StorageError::Store`] when the tables could not be written. Nothing is lost then. [`StorageError::Failed`]
+    /// when the storage failed before; nothing is flushed then, for the log is what counts.
     pub fn close(&self) -> Result<(), StorageError> {
         self.inner.writer.close();
+        if let Some(failed @ StorageError::Failed(_)) = self.inner.writer.failure() {
+            return Err(failed);
+        }
         Ok(self.inner.store.flush()?)
     }
 
@@ -235,17 +257,23 @@ impl Database {
         reading::get(self.storage.inner.store.as_ref(), self.entry, collection, id)
     }
 
-    /// The size of a document's body in bytes; `None` when there is no such document. Cheaper than
-    /// [`Database::get`], for who must know before.
+    /// Reads a document if its body has at most `most` bytes; else tells its size. For who must have room before.
     ///
     /// # Errors
     /// [`StorageError::Store`].
-    pub fn body_size(
+    pub fn get_within(
         &self,
         collection: &CollectionName,
         id: &DocumentId,
-    ) -> Result<Option<usize>, StorageError> {
-        reading::body_size(self.storage.inner.store.as_ref(), self.entry, collection, id)
+        most: usize,
+    ) -> Result<Found, StorageError> {
+        reading::get_within(
+            self.storage.inner.store.as_ref(),
+            self.entry,
+            collection,
+            id,
+            most,
+        )
     }
 
     /// Reads one page of a collection, in the order of ids.

@@ -19,7 +19,9 @@ pub const QUEUE_CAPACITY: usize = 4096;
 const BATCH_COMMANDS: usize = 1024;
 /// A batch takes no more commands when it has so many bytes.
 const BATCH_BYTES: usize = 8 << 20;
-/// How often a failed store is tried again.
+/// More than a command adds to its bytes in the log and in a table.
+const COMMAND_OVERHEAD: usize = 128;
+/// How often it is tried whether writes can be taken again.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the writer tells about a commit.
@@ -35,6 +37,9 @@ pub struct Commit {
 
 /// Hears of every commit, on the writer's thread.
 pub(crate) type Observer = Box<dyn Fn(Commit) + Send>;
+
+/// Hears, once, that the storage failed for good, on the writer's thread.
+pub(crate) type OnFailure = Box<dyn FnOnce(StorageError) + Send>;
 
 /// Called once with what an operation came to, on the writer's thread: it must not block.
 pub(crate) type Done = Box<dyn FnOnce(Result<Outcome, StorageError>) + Send>;
@@ -58,6 +63,7 @@ impl Writer {
         machine: StateMachine<S>,
         disk: Arc<DiskSpace>,
         observer: Observer,
+        on_failure: OnFailure,
     ) -> std::io::Result<Self> {
         let (queue, requests) = sync_channel(QUEUE_CAPACITY);
         let health = Arc::new(Mutex::new(None));
@@ -69,6 +75,11 @@ impl Writer {
             health: Arc::clone(&health),
             observer,
             no_room: None,
+            is_refused: false,
+            is_changed: true,
+            room_made: None,
+            on_failure: Some(on_failure),
+            failed: None,
         };
         let thread = std::thread::Builder::new()
             .name("writer".to_owned())
@@ -140,12 +151,20 @@ struct Committer<S> {
     observer: Observer,
     /// Why the last group's writes were refused before they were tried.
     no_room: Option<StorageError>,
+    /// Whether any write was refused for want of room since room was made: a large one may be when others are not.
+    is_refused: bool,
+    /// Whether anything was written since room was made, and when that was.
+    is_changed: bool,
+    room_made: Option<Instant>,
+    on_failure: Option<OnFailure>,
+    /// Set by a commit of which only recovery can tell what it left.
+    failed: Option<StorageError>,
 }
 
 impl<S: OrderedStore> Committer<S> {
     fn run(mut self, requests: &Receiver<Request>) {
         loop {
-            let first = if self.is_healthy() {
+            let first = if self.is_healthy() || self.failed.is_some() {
                 requests.recv().map_err(|_| RecvTimeoutError::Disconnected)
             } else {
                 requests.recv_timeout(PROBE_INTERVAL)
@@ -160,33 +179,69 @@ impl<S: OrderedStore> Committer<S> {
 
     /// Commits a group of requests with one sync, then answers each.
     fn commit(&mut self, requests: Vec<Request>) {
-        let (no_room, no_room_at_all) = (self.disk.check(false).err(), self.disk.check(true).err());
+        if let Some(failed) = &self.failed {
+            for Request { done, .. } in requests {
+                done(Err(failed.clone()));
+            }
+            return;
+        }
+        let mut room = self.disk.room(self.machine.store().unflushed());
+        self.no_room = match &mut room {
+            Ok(room) => room.take(0, false).err(),
+            Err(error) => Some(error.clone()),
+        };
         let (mut commands, mut waiting) = (
             Vec::with_capacity(requests.len()),
             Vec::with_capacity(requests.len()),
         );
         for Request { operation, done } in requests {
             let frees = matches!(operation, Operation::Delete { .. });
-            if let Some(full) = if frees { &no_room_at_all } else { &no_room } {
-                done(Err(full.clone()));
+            let taken = match &mut room {
+                Ok(room) => room.take(operation.size() + COMMAND_OVERHEAD, frees),
+                Err(error) => Err(error.clone()),
+            };
+            if let Err(full) = taken {
+                self.is_refused = true;
+                done(Err(full));
                 continue;
             }
             commands.push(Command::new(self.clock.next(wall_ms()), operation));
             waiting.push(done);
         }
-        self.no_room = no_room;
         if commands.is_empty() {
             self.set_health(self.no_room.clone());
         } else {
             self.apply(&commands, waiting);
         }
+        self.make_room();
+    }
+
+    /// While there is no room for all: lets the store see to it, at most once in a while, and only after changes.
+    fn make_room(&mut self) {
+        let is_due = (self.no_room.is_some() || self.is_refused)
+            && self.is_changed
+            && self.room_made.is_none_or(|at| at.elapsed() >= PROBE_INTERVAL);
+        if is_due {
+            (self.is_changed, self.is_refused, self.room_made) = (false, false, Some(Instant::now()));
+            if let Err(error) = self.machine.store().make_room() {
+                tracing::debug!(%error, "no room could be made");
+            }
+        }
     }
 
     /// Applies commands as one batch, and answers each.
     fn apply(&mut self, commands: &[Command], waiting: Vec<Done>) {
+        // One of those before it in the same group may have been the last.
+        if let Some(failed) = self.failed.clone() {
+            for done in waiting {
+                done(Err(failed.clone()));
+            }
+            return;
+        }
         let start = Instant::now();
         match self.machine.apply(commands) {
             Ok(results) => {
+                self.is_changed = true;
                 // Deletes may go on while writes are refused.
                 self.set_health(self.no_room.clone());
                 let is_change = |result: &&CommandResult| {
@@ -203,16 +258,16 @@ impl<S: OrderedStore> Committer<S> {
                 }
             }
             // One document that cannot be read must not fail the writes of others that happen to come along.
-            Err(StorageError::Store(StoreError::Corrupt(_))) if commands.len() > 1 => {
+            Err(StorageError::Store(_)) if commands.len() > 1 => {
                 for (command, done) in commands.iter().zip(waiting) {
                     self.apply(std::slice::from_ref(command), vec![done]);
                 }
             }
             Err(error) => {
-                match error {
-                    // It may be that document only.
-                    StorageError::Store(StoreError::Corrupt(_)) => self.probe(),
-                    _ => self.set_health(Some(error.clone())),
+                match &error {
+                    // Nothing was written, and it may be that document only.
+                    StorageError::Store(_) => self.probe(),
+                    _ => self.fail(error.clone()),
                 }
                 for done in waiting {
                     done(Err(error.clone()));
@@ -221,11 +276,36 @@ impl<S: OrderedStore> Committer<S> {
         }
     }
 
-    /// After a failure, without anyone writing: otherwise a node that is taken out of service for it
-    /// would never learn that it is well again.
-    fn probe(&self) {
-        let probed = self.disk.check(false).and_then(|()| self.machine.probe());
-        self.set_health(probed.err());
+    /// Sees whether writes can be taken, without anyone writing: otherwise a node that is taken out of service for
+    /// want of room would never learn that it is well again.
+    fn probe(&mut self) {
+        self.make_room();
+        let room = self.disk.check(self.machine.store().unflushed());
+        self.no_room = room.clone().err();
+        match room.and_then(|()| self.machine.probe()) {
+            Ok(()) => self.set_health(None),
+            Err(error) => self.fail(error),
+        }
+    }
+
+    /// Takes note of what keeps writes from being made.
+    ///
+    /// A full disk passes: RocksDB takes writes again when there is room, and what it could not write is gone with
+    /// the log that it then drops. Any other failure of a write or a sync is for good: the kernel may have dropped
+    /// the pages that it could not write, so a later success would mean nothing (as PostgreSQL learnt in 2018), and
+    /// the log may hold a batch that this process takes for refused. Only reading the log anew tells what is stored.
+    fn fail(&mut self, error: StorageError) {
+        match error {
+            StorageError::Commit(reason) if !matches!(reason, StoreError::NoSpace(_)) => {
+                let failed = StorageError::Failed(reason);
+                self.failed = Some(failed.clone());
+                self.set_health(Some(failed.clone()));
+                if let Some(on_failure) = self.on_failure.take() {
+                    on_failure(failed);
+                }
+            }
+            error => self.set_health(Some(error)),
+        }
     }
 
     fn is_healthy(&self) -> bool {
@@ -270,6 +350,7 @@ mod tests {
     use pliantdb_core::{Body, DatabaseName, DocumentAddress, Precondition, SlotCount};
 
     use super::*;
+    use crate::memory::MemoryPlan;
     use crate::store::{Batch, BatchNumber, Durability, MemoryStore};
 
     /// A store in which the document `damaged` cannot be read.
@@ -306,8 +387,12 @@ mod tests {
     #[test]
     fn a_damaged_document_fails_its_own_writes_only() {
         let machine = StateMachine::open(Arc::new(Damaged::default())).unwrap();
-        let disk = Arc::new(DiskSpace::of(std::env::temp_dir(), Some(0)));
-        let writer = Writer::start(machine, disk, Box::new(|_| {})).unwrap();
+        let disk = Arc::new(DiskSpace::of(
+            std::env::temp_dir(),
+            Some(0),
+            MemoryPlan::for_limit(0),
+        ));
+        let writer = Writer::start(machine, disk, Box::new(|_| {}), Box::new(|_| {})).unwrap();
         let database = DatabaseName::default_database();
         let create = Operation::CreateDatabase {
             name: database.clone(),
@@ -336,5 +421,90 @@ mod tests {
         assert_eq!(answered.iter().collect::<Vec<_>>(), ids.map(|id| id != "damaged"));
         assert_eq!(writer.failure(), None, "the node goes on");
         writer.close();
+    }
+
+    /// A store whose next write fails with this.
+    #[derive(Default)]
+    struct Failing(MemoryStore, Mutex<Option<StoreError>>);
+
+    impl OrderedStore for Failing {
+        type Snapshot<'a> = <MemoryStore as OrderedStore>::Snapshot<'a>;
+
+        fn get<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, StoreError> {
+            self.0.get(key, read)
+        }
+
+        fn snapshot(&self) -> Self::Snapshot<'_> {
+            self.0.snapshot()
+        }
+
+        fn write(&self, batch: &Batch, durability: Durability) -> Result<BatchNumber, StoreError> {
+            match self.1.lock().unwrap().take() {
+                Some(error) => Err(error),
+                None => self.0.write(batch, durability),
+            }
+        }
+
+        fn sync(&self) -> Result<BatchNumber, StoreError> {
+            self.0.sync()
+        }
+
+        fn durable(&self) -> BatchNumber {
+            self.0.durable()
+        }
+    }
+
+    fn create(name: &str) -> Operation {
+        Operation::CreateDatabase {
+            name: name.parse().unwrap(),
+            slots: SlotCount::default(),
+        }
+    }
+
+    fn start(store: &Arc<Failing>) -> (Writer, Receiver<StorageError>) {
+        let machine = StateMachine::open(Arc::clone(store)).unwrap();
+        let disk = Arc::new(DiskSpace::of(
+            std::env::temp_dir(),
+            Some(0),
+            MemoryPlan::for_limit(0),
+        ));
+        let (failures, failed) = channel();
+        let on_failure = Box::new(move |error| failures.send(error).unwrap());
+        let writer = Writer::start(machine, disk, Box::new(|_| {}), on_failure).unwrap();
+        (writer, failed)
+    }
+
+    #[test]
+    fn a_failed_write_is_the_last() {
+        let store = Arc::new(Failing::default());
+        let (writer, failed) = start(&store);
+        writer.execute(create("a")).unwrap();
+        let reason = StoreError::Engine("fsync: input/output error".to_owned());
+        *store.1.lock().unwrap() = Some(reason.clone());
+        assert_eq!(
+            writer.execute(create("b")),
+            Err(StorageError::Commit(reason.clone()))
+        );
+        let for_good = StorageError::Failed(reason);
+        assert_eq!(failed.recv(), Ok(for_good.clone()));
+        // The store would take writes again, and is not asked: longer than a probe would wait.
+        std::thread::sleep(PROBE_INTERVAL + Duration::from_millis(200));
+        assert_eq!(writer.execute(create("c")), Err(for_good.clone()));
+        assert_eq!(writer.failure(), Some(for_good));
+        writer.close();
+        assert!(failed.recv().is_err(), "told once");
+    }
+
+    #[test]
+    fn a_full_disk_passes() {
+        let store = Arc::new(Failing::default());
+        let (writer, failed) = start(&store);
+        let reason = StoreError::NoSpace("a test says so".to_owned());
+        *store.1.lock().unwrap() = Some(reason.clone());
+        assert_eq!(writer.execute(create("a")), Err(StorageError::Commit(reason)));
+        writer.execute(create("a")).unwrap();
+        assert_eq!(writer.failure(), None);
+        writer.close();
+        assert!(failed.recv().is_err());
     }
 }

@@ -59,7 +59,8 @@ pub struct Inputs {
     #[arg(long, env = "PLIANT_HEADER_TIMEOUT", value_name = "DURATION")]
     pub header_timeout: Option<String>,
 
-    /// How long a client may take to send a body, and a commit to be made [default: 30s]
+    /// How long a request may wait for memory, a client take to send a body, and a commit last: each by
+    /// itself [default: 30s]
     #[arg(long, env = "PLIANT_REQUEST_TIMEOUT", value_name = "DURATION")]
     pub request_timeout: Option<String>,
 }

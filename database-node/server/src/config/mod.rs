@@ -236,7 +236,8 @@ mod tests {
         assert_eq!(settings, Settings::load(Inputs::default(), None).unwrap());
         assert_eq!(settings.listen.to_string(), "127.0.0.1:6480");
         assert_eq!(settings.admin_listen.to_string(), "127.0.0.1:6483");
-        assert_eq!(settings.max_body_size, 16 << 20);
+        let memory = usize::try_from(pliantdb_storage::memory::limit()).unwrap();
+        assert_eq!(settings.max_body_size, (memory / 32).min(16 << 20));
         assert_eq!(settings.shutdown_timeout, Duration::from_secs(20));
     }
 

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use pliantdb_core::{Document, DocumentAddress, DocumentId, Operation, Outcome, Precondition};
-use pliantdb_storage::generate_document_id;
+use pliantdb_storage::{Found, generate_document_id};
 use serde::Serialize;
 
 use super::Problem;
@@ -76,26 +76,17 @@ async fn look_up(
     app: &App,
     address: &DocumentAddress,
 ) -> Result<(Option<Document>, Option<Reserved>), Problem> {
-    enum LookedUp {
-        Small(Option<Document>),
-        Large(usize),
-    }
-
     let DocumentAddress {
         database,
         collection,
         id,
     } = address.clone();
-    let looked_up = app.read(move |storage| {
-        let database = storage.database(&database)?;
-        match database.body_size(&collection, &id)? {
-            Some(size) if size > SMALL => Ok(LookedUp::Large(size)),
-            _ => Ok(LookedUp::Small(database.get(&collection, &id)?)),
-        }
-    });
+    // Small ones in one look-up.
+    let looked_up = app.read(move |storage| storage.database(&database)?.get_within(&collection, &id, SMALL));
     match looked_up.await? {
-        LookedUp::Small(found) => Ok((found, None)),
-        LookedUp::Large(size) => {
+        Found::Nothing => Ok((None, None)),
+        Found::Document(found) => Ok((Some(found), None)),
+        Found::Larger(size) => {
             let reserved = app.reserve(size, READ_COPIES).await?;
             let DocumentAddress {
                 database,

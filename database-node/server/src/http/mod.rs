@@ -4,6 +4,7 @@ mod auth;
 mod body;
 mod conditions;
 mod documents;
+mod framing;
 mod health;
 mod listing;
 mod observe;
@@ -36,7 +37,8 @@ pub(crate) fn api(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(problem::method_not_allowed)
         .fallback(problem::unknown_route)
         .layer(from_fn_with_state(Arc::clone(&app), auth::require_token));
-    finish(protected.merge(health()), app)
+    let unprotected = framing::Unprotected(app.token.is_none());
+    finish(protected.merge(health()), app, unprotected)
 }
 
 /// What operators use.
@@ -48,7 +50,12 @@ pub(crate) fn admin(app: Arc<App>) -> Router {
         true => metrics.layer(from_fn_with_state(Arc::clone(&app), auth::require_token)),
         false => metrics,
     };
-    finish(metrics.merge(health()).fallback(problem::unknown_route), app)
+    let unprotected = framing::Unprotected(app.token.is_none() || !app.protect_admin);
+    finish(
+        metrics.merge(health()).fallback(problem::unknown_route),
+        app,
+        unprotected,
+    )
 }
 
 fn health() -> Router<Arc<App>> {
@@ -59,8 +66,9 @@ fn health() -> Router<Arc<App>> {
 }
 
 /// What every request passes, whatever its route.
-fn finish(routes: Router<Arc<App>>, app: Arc<App>) -> Router {
+fn finish(routes: Router<Arc<App>>, app: Arc<App>, unprotected: framing::Unprotected) -> Router {
     routes
+        .layer(from_fn_with_state(unprotected, framing::check))
         .layer(from_fn(unread::discard_unread))
         .layer(from_fn_with_state(Arc::clone(&app), observe::observe))
         .with_state(app)

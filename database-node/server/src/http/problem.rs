@@ -79,6 +79,24 @@ impl Problem {
         )
     }
 
+    /// A commit that broke off.
+    fn failed_commit() -> Self {
+        let detail = "the server could not write to its disk, and the write may or may not have been made: read the \
+                      document before trying again, in a moment, for the server may restart";
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "unknown-outcome",
+            "The outcome of the write is unknown",
+            detail,
+        )
+    }
+
+    fn stopping(detail: &str) -> Self {
+        let title = "The server is shutting down";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "shutting-down", title, detail)
+            .with_header(RETRY_AFTER, HeaderValue::from_static("1"))
+    }
+
     /// A body that does not arrive.
     pub(crate) fn slow_body(timeout: Duration) -> Self {
         let detail = format!("the request's body did not arrive within {timeout:?}");
@@ -212,27 +230,30 @@ impl From<StorageError> for Problem {
             StorageError::UnknownDatabase(name) => unknown_database(detail, name.as_str()),
             StorageError::Busy => Self::busy(&detail),
             StorageError::Closed => {
-                let detail = "the server is shutting down; use another node, or try again in a moment";
-                Self::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "shutting-down",
-                    "The server is shutting down",
-                    detail,
-                )
-                .with_header(RETRY_AFTER, HeaderValue::from_static("1"))
+                Self::stopping("the server is shutting down; use another node, or try again in a moment")
             }
             // The path of the data directory is for the operator's log, not for clients.
-            StorageError::DiskFull { free, reserve, .. } => {
+            StorageError::DiskFull { free, needed, .. } => {
                 let detail = format!(
-                    "the server's disk is nearly full: {free} bytes are free and {reserve} are kept in reserve. \
+                    "the server's disk is nearly full: {free} bytes are free, and {needed} must be for this write. \
                      Reads and deletes go on; writes do when there is room again"
                 );
                 Self::disk_full(detail)
             }
-            StorageError::Store(StoreError::NoSpace(_)) => {
+            StorageError::Commit(_) => {
                 // The storage logs it once, when it begins.
+                tracing::debug!(error = detail, "a commit failed");
+                Self::failed_commit()
+            }
+            StorageError::Failed(_) => {
+                tracing::debug!(error = detail, "a write came after the storage failed");
+                Self::stopping(
+                    "the storage failed and the server stops; nothing was written. Try again in a moment",
+                )
+            }
+            StorageError::Store(StoreError::NoSpace(_)) => {
                 tracing::debug!(error = detail, "the disk is full");
-                Self::disk_full("the server's disk is full; the write was not acknowledged".to_owned())
+                Self::disk_full("the server's disk is full; nothing was written".to_owned())
             }
             StorageError::Store(StoreError::Corrupt(_)) => {
                 tracing::error!(error = detail, "stored data is corrupt");

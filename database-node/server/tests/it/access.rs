@@ -166,3 +166,63 @@ fn must_be_worth_something() {
     let output = run(&["serve", "--token-file", "/not/there"]);
     assert!(String::from_utf8(output.stderr).unwrap().contains("/not/there"));
 }
+
+#[test]
+fn without_one_no_web_page_gets_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::start(&folder.path().join("data"));
+    let own = node.address.to_string();
+    let same = format!("http://{own}");
+    let json = ("Content-Type", "application/json");
+    let put = |headers: &[(&str, &str)]| node.send("PUT", "/v1/default/c/a", headers, "1");
+    for origin in [
+        "http://evil.example",
+        "null",
+        "http://127.0.0.1:1",
+        "https://localhost",
+    ] {
+        let refused = put(&[("Origin", origin), json]).problem(403, "foreign-origin");
+        assert_eq!(
+            (&refused["field"], &refused["value"]),
+            (&"Origin".into(), &origin.into())
+        );
+    }
+    for host in ["evil.example", "evil.example:6480", "10.0.0.1"] {
+        for path in ["/v1/default/c/a", "/healthz"] {
+            let refused = node
+                .send("GET", path, &[("Host", host)], "")
+                .problem(403, "foreign-origin");
+            assert_eq!(refused["field"], "Host");
+        }
+        node.admin_get("/metrics", &[("Host", host)])
+            .problem(403, "foreign-origin");
+    }
+    assert_eq!(put(&[("Origin", &same), json]).status, 201);
+    for host in ["localhost", "localhost:6480", "[::1]:6480"] {
+        assert_eq!(put(&[("Host", host)]).status, 200, "{host}");
+    }
+}
+
+#[test]
+fn with_one_names_and_origins_do_not_matter() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = token_file(folder.path(), TOKEN);
+    let node = Node::start_with(&folder.path().join("data"), &["--token-file", &file]);
+    let authorization = bearer(TOKEN);
+    let headers = [
+        ("Authorization", authorization.as_str()),
+        ("Host", "db.example"),
+        ("Origin", "https://app.example"),
+        ("Content-Type", "application/json"),
+    ];
+    assert_eq!(node.send("PUT", "/v1/default/c/a", &headers, "1").status, 201);
+    assert_eq!(
+        node.send("GET", "/healthz", &[("Host", "db.example")], "").status,
+        200
+    );
+    let untyped = format!(
+        "PUT /v1/default/c/a HTTP/1.1\r\nHost: db.example\r\nOrigin: https://app.example\r\nAuthorization: {authorization}\r\nContent-Length: 1\r\n\r\n2"
+    );
+    let refused = node.raw(untyped.as_bytes());
+    assert!(refused.starts_with("HTTP/1.1 415"), "{refused}");
+}

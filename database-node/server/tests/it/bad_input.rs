@@ -114,7 +114,7 @@ fn limits_the_size_of_bodies() {
         .problem(413, "body-too-large");
     assert_eq!(problem["limit"], 1024);
 
-    let head = "PUT /v1/default/c/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n";
+    let head = "PUT /v1/default/c/a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
     let announced = node.raw(format!("{head}Content-Length: 99999999999\r\n\r\n").as_bytes());
     assert!(announced.starts_with("HTTP/1.1 413"), "{announced}");
     let chunk = format!("400\r\n{}\r\n", "x".repeat(1024));
@@ -138,16 +138,17 @@ fn a_refused_body_does_not_end_the_connection() {
         ("/v1/default/c/a", "400"),
     ] {
         let refused = format!(
-            "PUT {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}",
+            "PUT {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
-        let next = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        let next = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
         let answers = node.raw(format!("{refused}{next}").as_bytes());
         assert!(answers.starts_with(&format!("HTTP/1.1 {status}")), "{answers}");
         assert!(answers.contains("HTTP/1.1 200"), "{path}: {answers}");
     }
     // Who waits to be asked for the body is not asked, and told that the connection ends.
-    let head = "PUT /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n";
+    let head =
+        "PUT /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n";
     let answer = node.raw(head.as_bytes());
     assert!(
         answer.starts_with("HTTP/1.1 404") && answer.contains("connection: close"),
@@ -171,7 +172,7 @@ fn a_client_that_does_not_read_is_cut_off() {
     assert_eq!(node.put("/v1/default/c/large", &large).status, 201);
     let mut stream = TcpStream::connect(node.address).unwrap();
     stream
-        .write_all(b"GET /v1/default/c/large HTTP/1.1\r\nHost: x\r\n\r\n")
+        .write_all(b"GET /v1/default/c/large HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     stream.read_exact(&mut [0; 12]).unwrap();
@@ -198,19 +199,20 @@ fn answers_nonsense_or_hangs_up() {
             "HTTP/1.1 400",
         ),
         (
-            format!("GET / HTTP/1.1\r\nHost: x\r\n{many_headers}\r\n"),
+            format!("GET / HTTP/1.1\r\nHost: localhost\r\n{many_headers}\r\n"),
             "HTTP/1.1 431",
         ),
         (
-            format!("GET / HTTP/1.1\r\nHost: x\r\nx: {long_header}\r\n\r\n"),
+            format!("GET / HTTP/1.1\r\nHost: localhost\r\nx: {long_header}\r\n\r\n"),
             "HTTP/1.1 431",
         ),
         (
-            "PUT /v1/default/c/a HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n".to_owned(),
+            "PUT /v1/default/c/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n".to_owned(),
             "HTTP/1.1 400",
         ),
         (
-            "PUT /v1/default/c/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n".to_owned(),
+            "PUT /v1/default/c/a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
+                .to_owned(),
             "HTTP/1.1 400",
         ),
     ] {
@@ -240,9 +242,9 @@ fn does_not_wait_for_slow_clients_for_ever() {
     };
     ends_soon("");
     ends_soon("GET /v1/default/c/a HTTP/1.1\r\nHo");
-    let idle = ends_soon("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+    let idle = ends_soon("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert!(idle.starts_with("HTTP/1.1 200"), "{idle}");
-    let half = ends_soon("PUT /v1/default/c/a HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n[1,");
+    let half = ends_soon("PUT /v1/default/c/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n[1,");
     assert!(
         half.starts_with("HTTP/1.1 408") && half.contains("request-timeout"),
         "{half}"
@@ -266,4 +268,68 @@ fn serves_no_more_connections_than_it_may() {
     );
     assert_eq!(node.admin_get("/healthz", &[]).status, 200);
     drop(idle);
+}
+
+#[test]
+fn refuses_framing_that_others_may_read_differently() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::start(data.path());
+    let put = "PUT /v1/default/c/a HTTP/1.1\r\n";
+    let chunk = "\r\n1\r\n1\r\n0\r\n\r\n";
+    let end = "Content-Length: 1\r\n\r\n1";
+    for (request, status, name) in [
+        (
+            format!("{put}Host: localhost\r\nTransfer-Encoding: gzip, chunked\r\n{chunk}"),
+            "501",
+            "unsupported-transfer-encoding",
+        ),
+        (
+            format!(
+                "{put}Host: localhost\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n{chunk}"
+            ),
+            "501",
+            "unsupported-transfer-encoding",
+        ),
+        (format!("{put}{end}"), "400", "invalid-value"),
+        (
+            format!("{put}Host: localhost\r\nHost: localhost\r\n{end}"),
+            "400",
+            "invalid-value",
+        ),
+        (
+            format!("{put}Host: localhost\r\nContent-Range: bytes 0-0/2\r\n{end}"),
+            "400",
+            "invalid-value",
+        ),
+        (
+            format!("POST /v1/default/c HTTP/1.1\r\nHost: localhost\r\nIf-None-Match: *\r\n{end}"),
+            "400",
+            "invalid-value",
+        ),
+        (
+            format!("POST /v1/default/c HTTP/1.1\r\nHost: localhost\r\nIf-Match: \"1\"\r\n{end}"),
+            "400",
+            "invalid-value",
+        ),
+    ] {
+        let answer = node.raw(request.as_bytes());
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{request}: {answer}"
+        );
+        assert!(answer.contains(name), "{request}: {answer}");
+        assert!(answer.contains("connection: close"), "{request}: {answer}");
+    }
+    assert_eq!(
+        node.get("/v1/default/c").body,
+        "{\"documents\":[]}",
+        "nothing was written"
+    );
+    // Read by the transfer encoding, and nothing that follows is taken for a request.
+    let both = format!(
+        "{put}Host: localhost\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n{chunk}GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    );
+    let answer = node.raw(both.as_bytes());
+    assert!(answer.contains("connection: close"), "{answer}");
+    assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::node::Node;
+use crate::node::{Node, command};
 
 /// What the node acknowledged: the ETag of each document, or `None` when it was deleted.
 type Acknowledged = BTreeMap<String, Option<String>>;
@@ -93,4 +93,46 @@ fn survives_sigterm_under_load() {
     assert!(node.wait().success());
     drop(node);
     check(data.path(), &acknowledged);
+}
+
+/// A file that may not grow any more is a write that fails in the middle, as on a broken disk.
+#[test]
+fn a_failed_write_ends_the_process_and_recovery_decides() {
+    let data = tempfile::tempdir().unwrap();
+    drop(Node::start(data.path()));
+    let node = command();
+    let mut limited = std::process::Command::new("sh");
+    limited
+        .env_clear()
+        // In blocks of 512 bytes (or of 1024, by the shell). With the signal ignored the write itself fails.
+        .args(["-c", "trap '' XFSZ; ulimit -f 1000; exec \"$0\" \"$@\""])
+        .arg(node.get_program())
+        .args(["serve", "--log-format", "json", "--data"])
+        .arg(data.path())
+        .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+    let mut node = Node::spawn(limited);
+    let body = |n: usize| format!("\"{n} {}\"", "x".repeat(20_000));
+    let mut acknowledged = 0;
+    loop {
+        let answer = node.put(&format!("/v1/default/c/{acknowledged}"), &body(acknowledged));
+        if answer.status != 201 {
+            answer.problem(500, "unknown-outcome");
+            break;
+        }
+        acknowledged += 1;
+        assert!(acknowledged < 200, "nothing fails");
+    }
+    assert!(acknowledged > 10, "{acknowledged}");
+    assert_eq!(node.wait().code(), Some(1), "{}", node.log());
+    let log = node.log();
+    assert_eq!(log.matches("writes are refused").count(), 1, "{log}");
+    assert!(log.contains("takes no more writes"), "{log}");
+    let node = Node::start(data.path());
+    for n in 0..acknowledged {
+        assert_eq!(node.get(&format!("/v1/default/c/{n}")).body, body(n));
+    }
+    assert_eq!(
+        node.put(&format!("/v1/default/c/{acknowledged}"), "1").status / 100,
+        2
+    );
 }

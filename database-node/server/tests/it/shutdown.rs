@@ -11,7 +11,7 @@ fn half_a_put(node: &Node) -> TcpStream {
     let mut stream = TcpStream::connect(node.address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     stream
-        .write_all(b"PUT /v1/default/c/half HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n[")
+        .write_all(b"PUT /v1/default/c/half HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n[")
         .unwrap();
     std::thread::sleep(Duration::from_millis(100));
     stream

@@ -13,6 +13,19 @@ pub enum StoreError {
     /// Stored bytes are not what was written, or not what they can be.
     #[error("the stored data is corrupt: {0}")]
     Corrupt(String),
+    /// A record of a later version of this program. It is whole, but cannot be read here.
+    #[error(
+        "a record of kind {kind} has version {found}, and this version knows versions up to {supported}; run the \
+         version that wrote it, or a later one"
+    )]
+    NewerRecord {
+        /// What the record is.
+        kind: &'static str,
+        /// Its version.
+        found: u8,
+        /// The newest known.
+        supported: u8,
+    },
     /// The disk took no more. The batch is not acknowledged and may or may not be there.
     #[error("the disk is full: {0}")]
     NoSpace(String),
@@ -135,6 +148,19 @@ pub trait OrderedStore: Send + Sync + 'static {
     /// # Errors
     /// Any [`StoreError`].
     fn sync(&self) -> Result<BatchNumber, StoreError>;
+
+    /// About how many bytes have yet to be written from memory and log to where they stay.
+    fn unflushed(&self) -> u64 {
+        0
+    }
+
+    /// Gives room on the disk back as far as that can be had quickly.
+    ///
+    /// # Errors
+    /// Any [`StoreError`]; nothing is lost.
+    fn make_room(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// The last batch that is known to survive a crash, as are all before it.
     fn durable(&self) -> BatchNumber;

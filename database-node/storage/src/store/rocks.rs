@@ -44,15 +44,32 @@ pub struct RocksStats {
 }
 
 impl RocksStore {
-    /// Opens the store in `path`, or creates it there.
+    /// Creates a store in `path`.
+    ///
+    /// # Errors
+    /// As [`RocksStore::open`], and [`StoreError::Engine`] when there is a store.
+    pub fn create(path: &Path, memory: MemoryPlan) -> Result<Self, StoreError> {
+        Self::open_with(path, memory, |options| {
+            options.create_if_missing(true);
+            options.set_error_if_exists(true);
+        })
+    }
+
+    /// Opens the store in `path`. It must be there: a store made in place of one that lost a file would be empty,
+    /// and would delete what is left of the other.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`] when what is there is damaged, [`StoreError::NoSpace`] on a full disk, and
     /// [`StoreError::Engine`] for the rest.
     pub fn open(path: &Path, memory: MemoryPlan) -> Result<Self, StoreError> {
+        Self::open_with(path, memory, |options| options.create_if_missing(false))
+    }
+
+    fn open_with(path: &Path, memory: MemoryPlan, how: impl Fn(&mut Options)) -> Result<Self, StoreError> {
         let cache = Cache::new_lru_cache(memory.cache);
-        let options = options(&cache, memory);
-        let db = DB::open(&options, path).map_err(store_error)?;
+        let mut options = options(&cache, memory);
+        how(&mut options);
+        let db = DB::open(&options, path).map_err(|error| explain_log(store_error(error)))?;
         Ok(Self {
             db,
             options,
@@ -99,7 +116,6 @@ fn options(cache: &Cache, memory: MemoryPlan) -> Options {
     blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
 
     let mut options = Options::default();
-    options.create_if_missing(true);
     options.set_block_based_table_factory(&blocks);
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_bottommost_compression_type(DBCompressionType::Zstd);
@@ -107,6 +123,22 @@ fn options(cache: &Cache, memory: MemoryPlan) -> Options {
     options.set_max_background_jobs(2);
     options.set_max_open_files(512);
     options.set_bytes_per_sync(1 << 20);
+
+    // Large bodies lie in files of their own: compaction moves only where they are, and a block, which a cursor
+    // holds, stays small.
+    options.set_enable_blob_files(true);
+    options.set_min_blob_size(64 * 1024);
+    options.set_blob_file_size(memory.table_file as u64);
+    options.set_blob_compression_type(DBCompressionType::Lz4);
+    options.set_enable_blob_gc(true);
+    // Compaction copies what lives in the oldest of them, garbage or not: of few, for that takes room. When half of
+    // those is garbage, it is done without waiting for a compaction.
+    options.set_blob_gc_age_cutoff(0.05);
+    options.set_blob_gc_force_threshold(0.5);
+    options.set_target_file_size_base(memory.table_file as u64);
+    options.set_max_bytes_for_level_base(4 * memory.table_file as u64);
+    // A table of which half is deletions is compacted soon, for they free room only then.
+    options.add_compact_on_deletion_collector_factory(1024, 512, 0.5);
 
     options.set_write_buffer_size(memory.write_buffer);
     // One is filled while the other is flushed; then writes wait, so that memory stays within the plan.
@@ -132,6 +164,25 @@ fn options(cache: &Cache, memory: MemoryPlan) -> Options {
     options.set_max_log_file_size(1 << 20);
     options.set_keep_log_file_num(2);
     options
+}
+
+/// Says what a damaged log means, for nobody can tell from RocksDB's words, which name every file but that one.
+fn explain_log(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Corrupt(text)
+            if !["MANIFEST", ".sst", ".blob"]
+                .iter()
+                .any(|file| text.contains(file)) =>
+        {
+            StoreError::Corrupt(format!(
+                "{text}. As no file is named, the log of the last writes cannot be read to its end. If the machine lost power, it may be its last \
+             write, torn, which was never acknowledged; otherwise the disk has damaged acknowledged writes. Nothing \
+             was dropped, for this cannot be told apart here. Keep a copy of the whole data directory, check the \
+             disk, and restore a backup"
+            ))
+        }
+        error => error,
+    }
 }
 
 /// Sorts RocksDB's errors, which carry their kind in the text only.
@@ -188,6 +239,16 @@ impl OrderedStore for RocksStore {
         self.db.flush_wal(true).map_err(store_error)?;
         self.durable.store(*written, Ordering::Release);
         Ok(*written)
+    }
+
+    fn unflushed(&self) -> u64 {
+        let property = self.db.property_int_value(properties::CUR_SIZE_ALL_MEM_TABLES);
+        property.ok().flatten().unwrap_or(0)
+    }
+
+    /// A flush frees the log, and lets compaction see what was deleted.
+    fn make_room(&self) -> Result<(), StoreError> {
+        self.flush()
     }
 
     fn durable(&self) -> BatchNumber {

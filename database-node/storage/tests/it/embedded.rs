@@ -189,3 +189,57 @@ fn refuses_writes_without_room_and_goes_on_reading() {
     let storage = open(None);
     assert_eq!(storage.writable(), Ok(()));
 }
+
+/// A lost file is an error, twice: RocksDB itself would start empty and delete the rest.
+#[test]
+fn a_lost_file_is_never_an_empty_database() {
+    for name in ["state", "CURRENT", "MANIFEST-"] {
+        let (directory, aside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let storage = Storage::open(directory.path()).unwrap();
+        let (database, users, ada) = default(&storage);
+        database.put(&users, &ada, body("1"), Precondition::None).unwrap();
+        drop((storage, database));
+        let paths = [directory.path().to_owned(), directory.path().join("state")];
+        let lost = paths
+            .iter()
+            .flat_map(|path| std::fs::read_dir(path).unwrap())
+            .map(|entry| entry.unwrap().path())
+            .find(|path| path.file_name().unwrap().to_string_lossy().starts_with(name))
+            .unwrap();
+        let moved = aside.path().join("moved");
+        std::fs::rename(&lost, &moved).unwrap();
+        for _ in 0..2 {
+            let error = Storage::open(directory.path()).map(|_| ()).unwrap_err();
+            assert!(
+                matches!(&error, StorageError::Incomplete { missing, .. } if *missing == lost),
+                "{name}: {error}"
+            );
+        }
+        std::fs::rename(&moved, &lost).unwrap();
+        let storage = Storage::open(directory.path()).unwrap();
+        let (database, ..) = default(&storage);
+        assert_eq!(
+            database.get(&users, &ada).unwrap().unwrap().body,
+            body("1"),
+            "nothing was touched"
+        );
+    }
+}
+
+#[test]
+fn rejections_need_no_sync() {
+    let directory = tempfile::tempdir().unwrap();
+    let storage = Storage::open(directory.path()).unwrap();
+    let (database, users, ada) = default(&storage);
+    let (first, _) = database.put(&users, &ada, body("1"), Precondition::None).unwrap();
+    let syncs = || storage.stats().unwrap().store.wal_syncs;
+    let before = syncs();
+    for _ in 0..10 {
+        let again = database.put(&users, &ada, body("2"), Precondition::Absent);
+        assert!(matches!(again, Err(StorageError::Rejected(_))));
+    }
+    assert_eq!(syncs(), before);
+    let (second, _) = database.put(&users, &ada, body("3"), Precondition::None).unwrap();
+    assert!(second > first);
+    assert_eq!(syncs(), before + 1);
+}

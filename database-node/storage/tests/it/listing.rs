@@ -91,10 +91,10 @@ fn a_page_ends_when_its_bytes_are_enough() {
     let page = database.list(&collection, &listing).unwrap();
     assert_eq!(
         page.documents.len(),
-        3,
-        "two bytes each; the one that reaches five is the last"
+        2,
+        "two bytes each; a third would exceed five"
     );
-    assert_eq!(page.next, Some(ids[2].clone()));
+    assert_eq!(page.next, Some(ids[1].clone()));
     assert_eq!(pages(&database, &collection, &listing).len(), 10);
     let page = database
         .list(
@@ -106,4 +106,43 @@ fn a_page_ends_when_its_bytes_are_enough() {
         )
         .unwrap();
     assert_eq!(page.documents.len(), 1, "never none, or nobody would get on");
+    let bounded = Listing {
+        max_first: 1,
+        ..Listing::default()
+    };
+    let page = database.list(&collection, &bounded).unwrap();
+    assert_eq!((page.documents.len(), page.too_large), (0, Some(2)));
+}
+
+/// Large bodies, for which cursors are closed and opened again, among small ones.
+#[test]
+fn lists_large_bodies_in_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let storage = Storage::open(directory.path()).unwrap();
+    let database = storage.database(&DatabaseName::default_database()).unwrap();
+    let collection = "c".parse().unwrap();
+    let mut expected = Vec::new();
+    for n in 0..60usize {
+        let id: DocumentId = format!("{n:02}").parse().unwrap();
+        let size = [3, 200_000, 70_000][n % 3];
+        let body = Body::parse(format!("\"{n} {}\"", "x".repeat(size)).into_bytes()).unwrap();
+        database
+            .put(&collection, &id, body.clone(), Precondition::None)
+            .unwrap();
+        expected.push((id, body));
+    }
+    for max_bytes in [4 << 20, 300_000, 1] {
+        let listing = Listing {
+            max_bytes,
+            limit: 7,
+            ..Listing::default()
+        };
+        assert!(pages(&database, &collection, &listing) == expected, "{max_bytes}");
+    }
+    // From tables and blob files too.
+    storage.close().unwrap();
+    drop((storage, database));
+    let storage = Storage::open(directory.path()).unwrap();
+    let database = storage.database(&DatabaseName::default_database()).unwrap();
+    assert!(pages(&database, &collection, &Listing::default()) == expected);
 }

@@ -11,7 +11,11 @@ use proptest::prelude::*;
 pub(crate) type Entries = Vec<(Vec<u8>, Vec<u8>)>;
 
 pub(crate) fn rocks(path: &std::path::Path) -> RocksStore {
-    RocksStore::open(path, MemoryPlan::for_limit(16 << 20)).unwrap()
+    let plan = MemoryPlan::for_limit(16 << 20);
+    match path.join("CURRENT").exists() {
+        true => RocksStore::open(path, plan).unwrap(),
+        false => RocksStore::create(path, plan).unwrap(),
+    }
 }
 
 pub(crate) fn entries(snapshot: &impl Snapshot, range: KeyRange) -> Entries {
@@ -204,6 +208,32 @@ fn rocks_opens_after_a_torn_write() {
         std::fs::write(&path, log).unwrap();
         assert_eq!(everything(&rocks(directory.path())).len(), left);
     }
+}
+
+/// A large last record of which a page never came to the disk cannot be told from damage to what was acknowledged.
+#[test]
+fn rocks_says_what_a_damaged_end_of_the_log_means() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = rocks(directory.path());
+    store.write(&put(&[(b"a", b"1")]), Durability::Synced).unwrap();
+    store
+        .write(&put(&[(b"b", &[b'x'; 300_000])]), Durability::Synced)
+        .unwrap();
+    drop(store);
+    let path = largest(directory.path(), "log");
+    let mut log = std::fs::read(&path).unwrap();
+    log[100_000..104_096].fill(0);
+    std::fs::write(&path, &log).unwrap();
+    let plan = MemoryPlan::for_limit(16 << 20);
+    let error = RocksStore::open(directory.path(), plan).map(|_| ()).unwrap_err();
+    assert!(
+        matches!(error, pliantdb_storage::store::StoreError::Corrupt(_)),
+        "{error}"
+    );
+    for part in ["the log of the last writes", "lost power", "backup"] {
+        assert!(error.to_string().contains(part), "{error}");
+    }
+    assert!(std::fs::read(&path).unwrap() == log, "nothing was dropped");
 }
 
 fn largest(directory: &std::path::Path, extension: &str) -> std::path::PathBuf {
