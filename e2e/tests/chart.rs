@@ -69,7 +69,7 @@ fn rights_in_one_namespace_are_rights_in_that_namespace_only() {
     assert!(of_kind(&one, "ClusterRole").is_empty() && of_kind(&one, "ClusterRoleBinding").is_empty());
     let roles = of_kind(&one, "Role");
     assert!(
-        roles.iter().any(|role| role.contains("namespace: shop")),
+        roles.iter().any(|role| role.contains("namespace: \"shop\"")),
         "{roles:#?}"
     );
 }
@@ -105,6 +105,8 @@ fn wrong_values_are_refused_by_name() {
         ("image.pullPolicy=Sometimes", "pullPolicy"),
         ("node.version=-1-", "version"),
         ("watchNamespace=Not_A_Name", "watchNamespace"),
+        ("podLabels.app\\.kubernetes\\.io/name=mine", "podLabels"),
+        ("resources.limit.memory=1Gi", "resources"),
         ("log.format=xml", "format"),
         ("replica=2", "replica"),
     ];
