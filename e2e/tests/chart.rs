@@ -105,7 +105,7 @@ fn wrong_values_are_refused_by_name() {
         ("image.pullPolicy=Sometimes", "pullPolicy"),
         ("node.version=-1-", "version"),
         ("watchNamespace=Not_A_Name", "watchNamespace"),
-        ("podLabels.app\\.kubernetes\\.io/name=mine", "podLabels"),
+        ("podLabels.app\\.kubernetes\\.io/name=mine", "app.kubernetes.io/name"),
         ("resources.limit.memory=1Gi", "resources"),
         ("log.format=xml", "format"),
         ("replica=2", "replica"),
