@@ -105,7 +105,10 @@ fn wrong_values_are_refused_by_name() {
         ("image.pullPolicy=Sometimes", "pullPolicy"),
         ("node.version=-1-", "version"),
         ("watchNamespace=Not_A_Name", "watchNamespace"),
-        ("podLabels.app\\.kubernetes\\.io/name=mine", "app.kubernetes.io/name"),
+        (
+            "podLabels.app\\.kubernetes\\.io/name=mine",
+            "app.kubernetes.io/name",
+        ),
         ("resources.limit.memory=1Gi", "resources"),
         ("log.format=xml", "format"),
         ("replica=2", "replica"),
