@@ -29,8 +29,10 @@ struct ResultLabel {
 pub enum Outcome {
     /// It came to its end.
     Success,
-    /// It is tried again after a pause.
+    /// It failed, and is tried again after a pause.
     Error,
+    /// Nothing was tried, since the pause after a failure is not over.
+    Pause,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

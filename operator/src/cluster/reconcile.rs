@@ -44,16 +44,12 @@ pub async fn reconcile(cluster: Arc<PliantCluster>, context: Arc<Context>) -> Re
         &cluster.name_any(),
     )
     .await;
-    let outcome = if result.is_ok() {
-        Outcome::Success
-    } else {
-        Outcome::Error
-    };
+    let outcome = result.as_ref().map_or(Outcome::Error, |(_, outcome)| *outcome);
     context.metrics.reconciled(outcome, began.elapsed());
-    result
+    result.map(|(action, _)| action)
 }
 
-async fn turn(context: &Context, namespace: &str, name: &str) -> Result<Action, Error> {
+async fn turn(context: &Context, namespace: &str, name: &str) -> Result<(Action, Outcome), Error> {
     // What the watch has brought may be older than the status that was last written.
     let clusters = context.api::<PliantCluster>(namespace);
     let cluster = clusters
@@ -64,19 +60,23 @@ async fn turn(context: &Context, namespace: &str, name: &str) -> Result<Action, 
         // Kubernetes removes what the cluster owned; the StatefulSet's retention policy says what becomes of
         // the volumes.
         context.forget(namespace, name);
-        return Ok(Action::await_change());
+        return Ok((Action::await_change(), Outcome::Success));
     };
     let mut observed = fetch(context, namespace, name).await?;
-    let (verdict, again) = attempt(context, &cluster, &mut observed).await;
+    let (verdict, again, outcome) = attempt(context, &cluster, &mut observed).await;
     report(context, &cluster, &observed, &verdict).await?;
-    Ok(Action::requeue(again))
+    Ok((Action::requeue(again), outcome))
 }
 
-/// Acts, unless the pause after a failure is not over. Gives what came of it and when to look again.
-async fn attempt(context: &Context, cluster: &PliantCluster, observed: &mut Observed) -> (Verdict, Duration) {
+/// Acts, unless the pause after a failure is not over. Gives what came of it, when to look again, and how to count it.
+async fn attempt(
+    context: &Context,
+    cluster: &PliantCluster,
+    observed: &mut Observed,
+) -> (Verdict, Duration, Outcome) {
     let subject = Subject::of(cluster);
     if let Some(pending) = context.failures.pending(&subject, Instant::now()) {
-        return (Verdict::from(&pending), pending.again);
+        return (Verdict::from(&pending), pending.again, Outcome::Pause);
     }
     match act(context, cluster, observed).await {
         Ok(verdict) => {
@@ -85,11 +85,11 @@ async fn attempt(context: &Context, cluster: &PliantCluster, observed: &mut Obse
                 .forget(&cluster.namespace().unwrap_or_default(), &cluster.name_any());
             let on_its_way =
                 matches!(verdict.doing, Doing::Restarting(_)) || volumes::growing(&observed.claims).is_some();
-            (verdict, if on_its_way { SOON } else { AT_REST })
+            (verdict, if on_its_way { SOON } else { AT_REST }, Outcome::Success)
         }
         Err(error) => {
             let pending = note_failure(context, cluster, &error);
-            (Verdict::from(&pending), pending.again)
+            (Verdict::from(&pending), pending.again, Outcome::Error)
         }
     }
 }
