@@ -4,7 +4,12 @@
 //!
 //! Tests fail by panicking, as tests do.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc, reason = "these are tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "these are tests"
+)]
 
 pub mod apis;
 pub mod databases;
@@ -49,7 +54,9 @@ pub type Output<D, T> = <DatabaseOf<D> as Connection>::Output<T>;
 /// A door with a database that has the schema [`schema::Shop`].
 pub(crate) fn shop<D: Door>() -> (D, DatabaseOf<D>) {
     let door = D::open();
-    let database = door.wait(door.storage().create_database::<schema::Shop>("shop")).unwrap();
+    let database = door
+        .wait(door.storage().create_database::<schema::Shop>("shop"))
+        .unwrap();
     (door, database)
 }
 

@@ -24,7 +24,11 @@ impl User {
     /// Someone.
     #[must_use]
     pub fn new(email: &str, country: &str, age: u32) -> Self {
-        Self { email: email.to_owned(), country: country.to_owned(), age }
+        Self {
+            email: email.to_owned(),
+            country: country.to_owned(),
+            age,
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use pliantdb_core::{
     Connection, DatabaseName, Error, FeedStart, Message, Request, Response, Schema, Step, StorageConnection,
@@ -132,11 +133,17 @@ impl AsyncDatabase {
                     let database = self.0.clone();
                     blocking(move || database.inner().engine.changes(database.name(), &from, limit))
                 };
-                let (page, now) = read(from).await?;
-                if page.transactions.is_empty() && engine.progress.wait_async(now, wait).await {
-                    return Ok(Response::Changes(read(FeedStart::After(page.next)).await?.0));
+                let deadline = Instant::now() + wait;
+                let mut from = from;
+                loop {
+                    let (page, now) = read(from).await?;
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    // What was applied may have changed no document.
+                    if !page.transactions.is_empty() || !engine.progress.wait_async(now, left).await {
+                        return Ok(Response::Changes(page));
+                    }
+                    from = FeedStart::After(page.next);
                 }
-                Ok(Response::Changes(page))
             }
             request => self.wait_for(request).await,
         }

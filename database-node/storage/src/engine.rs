@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
 use pliantdb_core::{
     Change, ChangeAction, ChangesPage, CollectionName, DatabaseName, Document, DocumentAction,
@@ -220,12 +221,17 @@ impl<S: OrderedStore> Engine<S> {
             }
             Request::Publish(message) => Ok(Response::Count(self.publish(name, &message)?)),
             Request::Changes { from, limit, wait } => {
-                let (page, now) = self.changes(name, &from, limit)?;
-                if page.transactions.is_empty() && self.progress.wait(now, wait) {
-                    let from = FeedStart::After(page.next);
-                    return Ok(Response::Changes(self.changes(name, &from, limit)?.0));
+                let deadline = Instant::now() + wait;
+                let mut from = from;
+                loop {
+                    let (page, now) = self.changes(name, &from, limit)?;
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    // What was applied may have changed no document.
+                    if !page.transactions.is_empty() || !self.progress.wait(now, left) {
+                        return Ok(Response::Changes(page));
+                    }
+                    from = FeedStart::After(page.next);
                 }
-                Ok(Response::Changes(page))
             }
             // Whoever holds the handlers answers these.
             Request::Call { api, .. } => Err(Error::UnknownApi(api)),
