@@ -44,8 +44,8 @@ fn main() -> Result<(), Failure> {
         .tempdir_in(directory)?;
     let mut bench = Bench {
         documents: number("LAYOUT_DOCUMENTS", 1_000_000)?.max(1000),
-        rounds: usize::try_from(number("LAYOUT_ROUNDS", 5)?)?.max(1),
-        time: Duration::from_millis(number("LAYOUT_MILLISECONDS", 500)?),
+        rounds: usize::try_from(number("LAYOUT_ROUNDS", 9)?)?.max(1),
+        time: Duration::from_millis(number("LAYOUT_MILLISECONDS", 250)?),
         directory: directory.path().to_owned(),
         report: Report::default(),
     };
@@ -147,6 +147,9 @@ impl Bench {
                 layout.name,
                 bytes,
             );
+            // Or it would be chance how many files a read has to look into.
+            let store = writes::compact(store, &path)?;
+            settle(&store, layout)?;
             stores.push((path, layout, store));
         }
         let middle = documents * (1 + VERSIONS / 2);
@@ -195,16 +198,15 @@ impl Bench {
             }
             // What was deleted lies in the tables still, under the marks of deletion.
             self.scans("collected_", &store, layout, documents, None)?;
-            drop(store);
             if layout.change_log {
-                let micros = writes::collect_log(layout, &path)?.as_secs_f64() * 1e6;
+                let start = Instant::now();
+                writes::collect_log(&store, layout)?;
+                let micros = start.elapsed().as_secs_f64() * 1e6;
                 self.report
                     .add("collect_us_of_whole_log", Better::Less, layout.name, micros);
-                let store = RocksStore::open(&path, plan())?;
                 let start = Instant::now();
                 for slot in layout.places() {
-                    let left = store.snapshot().scan(layout.changes(slot))?.entry().is_some();
-                    if left {
+                    if store.snapshot().scan(layout.changes(slot))?.entry().is_some() {
                         return Err("an entry of the change log is left".into());
                     }
                 }
@@ -212,6 +214,7 @@ impl Bench {
                 self.report
                     .add("collected_log_first_read_us", Better::Less, layout.name, micros);
             }
+            drop(store);
             std::fs::remove_dir_all(path)?;
         }
         Ok(())
@@ -219,8 +222,10 @@ impl Bench {
 
     /// Durable inserts and updates through one committing thread.
     fn writes(&mut self) -> Result<(), Failure> {
-        for round in 0..self.rounds {
-            eprintln!("writing durably, round {} of {}", round + 1, self.rounds);
+        // Fewer and longer: each begins with a database of its own.
+        let (rounds, time) = (self.rounds.div_ceil(2), 2 * self.time);
+        for round in 0..rounds {
+            eprintln!("writing durably, round {} of {rounds}", round + 1);
             for layout in [
                 PLAIN,
                 SLOTS_16,
@@ -247,10 +252,8 @@ impl Bench {
                         // So that no sync waits for what was written before.
                         rustix::fs::sync();
                         let durable = match kind {
-                            "insert" => {
-                                writes::durable(&store, layout, clients, timestamp, self.time, insert)?
-                            }
-                            _ => writes::durable(&store, layout, clients, timestamp, self.time, update)?,
+                            "insert" => writes::durable(&store, layout, clients, timestamp, time, insert)?,
+                            _ => writes::durable(&store, layout, clients, timestamp, time, update)?,
                         };
                         timestamp += 1 << 32;
                         let mut add = |metric: &str, better, figure| {
@@ -288,8 +291,8 @@ impl Bench {
     ) -> Result<(), Failure> {
         for limit in [100, 10_000] {
             let (mut rows, mut steps, mut count, mut state) = (0, 0, 0u32, 7);
-            let start = Instant::now();
-            while start.elapsed() < self.time / 2 || count < 3 {
+            let start = cpu_time();
+            while cpu_time() - start < self.time / 2 || count < 3 {
                 // From the first three quarters, so that the rows are there.
                 let from = format!("{:016x}", next_random(&mut state) / 4 * 3);
                 let scanned = scan(
@@ -303,7 +306,7 @@ impl Bench {
                 steps += scanned.steps;
                 count += 1;
             }
-            let micros = start.elapsed().as_secs_f64() * 1e6 / f64::from(count);
+            let micros = (cpu_time() - start).as_secs_f64() * 1e6 / f64::from(count);
             self.report.add(
                 format!("{prefix}scan_{limit}_us"),
                 Better::Less,
@@ -345,35 +348,43 @@ fn settle(store: &RocksStore, layout: Layout) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Random point reads for a while: how many a second.
+/// How long this thread has had a processor. The machine may have other work, which this leaves out.
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(
+        time.tv_sec.unsigned_abs(),
+        u32::try_from(time.tv_nsec).unwrap_or(0),
+    )
+}
+
+/// Random point reads for a while: how many a second of processor time, summed over threads.
 fn points(
     threads: u64,
     time: Duration,
     documents: u64,
     read: impl Fn(&[u8]) -> Result<Option<usize>, StoreError> + Sync,
 ) -> Result<f64, Failure> {
-    let start = Instant::now();
-    let counts = thread::scope(|scope| {
+    thread::scope(|scope| {
         let readers: Vec<_> = (0..threads)
             .map(|thread| {
                 let read = &read;
                 scope.spawn(move || {
-                    let (mut state, mut count) = (thread, 0u64);
-                    while start.elapsed() < time {
+                    let (mut state, mut count) = (thread, 0u32);
+                    let start = cpu_time();
+                    while cpu_time() - start < time {
                         for _ in 0..64 {
                             let id = id(next_random(&mut state) % documents);
                             read(&id)?.ok_or("a document is not there")?;
                         }
                         count += 64;
                     }
-                    Ok::<_, Failure>(count)
+                    Ok::<_, Failure>(f64::from(count) / (cpu_time() - start).as_secs_f64())
                 })
             })
             .collect();
         readers
             .into_iter()
             .map(|reader| reader.join().map_err(|_| Failure::from("a reader panicked"))?)
-            .sum::<Result<u64, Failure>>()
-    })?;
-    Ok(counts as f64 / start.elapsed().as_secs_f64())
+            .sum()
+    })
 }

@@ -5,8 +5,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pliantdb_storage::store::{Batch, Cursor, Durability, KeyRange, OrderedStore, RocksStore, Snapshot};
-use rocksdb::WriteBatch;
+use pliantdb_storage::store::{Batch, Cursor, Durability, OrderedStore, RocksStore, Snapshot};
 
 use crate::layouts::{History, Layout, body, id, split_change};
 use crate::{Failure, plan};
@@ -160,26 +159,19 @@ pub fn collect_images(store: &RocksStore, layout: Layout) -> Result<u64, Failure
 /// options that the store left in its directory.
 pub fn compact(store: RocksStore, path: &Path) -> Result<RocksStore, Failure> {
     drop(store);
-    raw(path)?.compact_range::<&[u8], &[u8]>(None, None);
+    let cache = rocksdb::Cache::new_lru_cache(plan().cache);
+    let (mut options, families) = rocksdb::Options::load_latest(path, rocksdb::Env::new()?, true, cache)?;
+    options.set_error_if_exists(false);
+    rocksdb::DB::open_cf_descriptors(&options, path, families)?.compact_range::<&[u8], &[u8]>(None, None);
     Ok(RocksStore::open(path, plan())?)
 }
 
-fn raw(path: &Path) -> Result<rocksdb::DB, Failure> {
-    let cache = rocksdb::Cache::new_lru_cache(plan().cache);
-    let (mut options, _) = rocksdb::Options::load_latest(path, rocksdb::Env::new()?, true, cache)?;
-    options.set_error_if_exists(false);
-    Ok(rocksdb::DB::open(&options, path)?)
-}
-
-/// Removes the change log and what else is ordered by time, with one range deletion for each slot: how long that took. The store's interface has none, and it must be closed.
-pub fn collect_log(layout: Layout, path: &Path) -> Result<Duration, Failure> {
-    let raw = raw(path)?;
-    let start = Instant::now();
-    let mut batch = WriteBatch::default();
+/// Removes the change log and what else is ordered by time, with one range deletion for each slot.
+pub fn collect_log(store: &RocksStore, layout: Layout) -> Result<(), Failure> {
+    let mut batch = Batch::default();
     for slot in layout.places() {
-        let KeyRange { start, end } = layout.ordered_by_time(slot);
-        batch.delete_range(start, end.unwrap_or_default());
+        batch.delete_range(layout.ordered_by_time(slot));
     }
-    raw.write(batch)?;
-    Ok(start.elapsed())
+    store.write(&batch, Durability::Buffered)?;
+    Ok(())
 }
