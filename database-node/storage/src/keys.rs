@@ -10,6 +10,7 @@
 //! 0 | 1                             the applied record of the embedded database
 //! 0 | 2 | name                      a database
 //! 0 | 3 | group                     reserved: the applied record of a group (a shard's log)
+//! 0 | 4 | database id | key id      a data key, wrapped (u32 and u16, big-endian); only the encrypting store sees it
 //! ```
 //! An id in text never holds a byte below 0x20. So these are free, for ever:
 //! - A first byte below 0x20 of an id is a tag that says of which other kind it is (numbers, tuples…). Each kind must
@@ -32,6 +33,9 @@ pub(crate) const APPLIED: [u8; 5] = [0, 0, 0, 0, 1];
 /// What the key of the applied record of a group begins with; nothing has one yet.
 #[allow(dead_code, reason = "reserved, and tested so that nothing else takes it")]
 pub(crate) const GROUPS_APPLIED: [u8; 5] = [0, 0, 0, 0, 3];
+
+/// What the key of every wrapped data key begins with.
+pub(crate) const DATA_KEYS: [u8; 5] = [0, 0, 0, 0, 4];
 
 /// What the key of every database record begins with.
 pub(crate) const DATABASES: [u8; 5] = [0, 0, 0, 0, 2];

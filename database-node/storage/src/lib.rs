@@ -18,6 +18,7 @@
 //!
 //! From the bottom up:
 //! - module [`store`]: the narrow ordered-store trait, on RocksDB and in memory
+//! - module [`encryption`]: keys that wrap keys that encrypt values
 //! - `keys`, `records`: how keys and values are encoded, for ever
 //! - module [`machine`]: the state machine, the only code that changes state
 //! - `reading`: point reads and the ordered listing that merges slots
@@ -28,6 +29,7 @@
 mod catalog;
 mod directory;
 mod disk_space;
+pub mod encryption;
 mod error;
 mod keys;
 pub mod machine;

@@ -11,11 +11,12 @@ use pliantdb_core::{
 use crate::catalog::{Catalog, DatabaseEntry};
 use crate::directory::DataDirectory;
 use crate::disk_space::DiskSpace;
+use crate::encryption::{self, KeyVault};
 use crate::error::StorageError;
 use crate::machine::StateMachine;
 use crate::memory::{self, MemoryPlan};
 use crate::reading::{self, Found, Listing, Page};
-use crate::store::{OrderedStore, RocksStats, RocksStore};
+use crate::store::{EncryptedStore, OrderedStore, RocksStats, RocksStore};
 pub use crate::writer::Commit;
 use crate::writer::Writer;
 
@@ -29,6 +30,8 @@ pub struct Options {
     /// How many bytes of memory the process may use, by default what [`memory::limit`] finds.
     /// [`MemoryPlan`] says what the storage takes of it.
     pub memory_limit: Option<u64>,
+    /// The master key that the directory is encrypted with, or is to be when it is created; `None` for no encryption.
+    pub encryption: Option<Arc<dyn KeyVault>>,
     /// Hears of every commit, on the writer's thread: it must not block.
     pub observer: Option<Box<dyn Fn(Commit) + Send>>,
     /// Hears, once, when a commit failed such that no write is taken any more until the directory is opened again
@@ -44,7 +47,7 @@ pub struct Storage {
 
 struct Inner {
     writer: Writer,
-    store: Arc<RocksStore>,
+    store: Arc<EncryptedStore<RocksStore>>,
     catalog: Arc<RwLock<Catalog>>,
     disk: Arc<DiskSpace>,
     /// Last, so that the lock outlives the store.
@@ -83,14 +86,18 @@ impl Storage {
     /// # Errors
     /// As [`Storage::open`].
     pub fn open_with(path: impl AsRef<Path>, options: Options) -> Result<Self, StorageError> {
-        let directory = DataDirectory::open(path.as_ref())?;
+        let directory = DataDirectory::open(path.as_ref(), options.encryption.is_some())?;
+        let key = encryption::directory_key(&directory, options.encryption.as_deref())?;
         let memory = MemoryPlan::for_limit(options.memory_limit.unwrap_or_else(memory::limit));
         let memory = memory.on_disk(DiskSpace::total(directory.path())?);
         let store = match directory.is_new() {
             true => RocksStore::create(&directory.state(), memory)?,
             false => RocksStore::open(&directory.state(), memory)?,
         };
-        let store = Arc::new(store);
+        let store = Arc::new(match key {
+            Some(key) => EncryptedStore::open(store, key)?,
+            None => EncryptedStore::plain(store),
+        });
         let machine = StateMachine::open(Arc::clone(&store))?;
         let catalog = machine.catalog();
         let disk = Arc::new(DiskSpace::of(
@@ -201,7 +208,7 @@ impl Storage {
     pub fn stats(&self) -> Result<Stats, StorageError> {
         let (disk_free, disk_reserve) = self.inner.disk.measure()?;
         Ok(Stats {
-            store: self.inner.store.stats(),
+            store: self.inner.store.inner().stats(),
             disk_free,
             disk_reserve,
         })
@@ -218,7 +225,7 @@ impl Storage {
         if let Some(failed @ StorageError::Failed(_)) = self.inner.writer.failure() {
             return Err(failed);
         }
-        Ok(self.inner.store.flush()?)
+        Ok(self.inner.store.inner().flush()?)
     }
 
     fn entry(&self, name: &DatabaseName) -> Option<DatabaseEntry> {

@@ -5,6 +5,7 @@
 mod crash;
 mod determinism;
 mod embedded;
+mod encryption;
 mod full_disk;
 mod listing;
 mod model;
