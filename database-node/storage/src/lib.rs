@@ -24,8 +24,10 @@
 //! - `reading`: point reads and the ordered listing that merges slots
 //! - `writer`: the one thread that commits, many commands per fsync
 //! - `directory`, `disk_space`, `memory`: the data directory, the room on its disk, the memory to use
+//! - module [`backup`]: online backup to a directory or an object store, and restore
 //! - module [`storage`]: [`Storage`] and [`Database`], the embedded interface
 
+pub mod backup;
 mod catalog;
 mod directory;
 mod disk_space;

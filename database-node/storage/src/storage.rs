@@ -228,6 +228,16 @@ impl Storage {
         Ok(self.inner.store.inner().flush()?)
     }
 
+    /// The store, for who reads all of it.
+    pub(crate) fn store(&self) -> &EncryptedStore<RocksStore> {
+        &self.inner.store
+    }
+
+    /// Its directory.
+    pub(crate) fn directory(&self) -> &DataDirectory {
+        &self.inner.directory
+    }
+
     fn entry(&self, name: &DatabaseName) -> Option<DatabaseEntry> {
         self.inner
             .catalog

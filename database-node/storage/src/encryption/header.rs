@@ -113,6 +113,14 @@ pub(crate) fn directory_key(
     }
 }
 
+/// The name of the master key of the directory at `path`; `None` when it is not encrypted.
+pub(crate) fn master_key_of(path: &Path) -> Result<Option<String>, StorageError> {
+    match path.join(FILE).exists() {
+        true => Ok(Some(Header::read(path)?.master_key)),
+        false => Ok(None),
+    }
+}
+
 /// Wraps the key of the data directory at `path` with the master key `new` instead of `old`. Nothing else is written
 /// anew: what was encrypted stays as it is, and so do backups, which need the key that they were made with. The
 /// directory must not be in use. A crash leaves one or the other.

@@ -12,7 +12,7 @@ mod master_key;
 mod secret_key;
 
 pub use header::{EncryptionError, rotate_master_key};
-pub(crate) use header::{FILE as HEADER_FILE, NEW_FILE as NEW_HEADER_FILE, directory_key};
+pub(crate) use header::{FILE as HEADER_FILE, NEW_FILE as NEW_HEADER_FILE, directory_key, master_key_of};
 pub use master_key::{KeyVault, MasterKey, MasterKeyError, VaultError};
 pub(crate) use secret_key::OVERHEAD;
 pub use secret_key::SecretKey;

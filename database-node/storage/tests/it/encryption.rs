@@ -33,7 +33,7 @@ pub(crate) fn open(path: &Path, key: Option<Arc<dyn KeyVault>>) -> Result<Storag
     Storage::open_with(path, options)
 }
 
-fn put(storage: &Storage, id: &str, body: &str) {
+pub(crate) fn put(storage: &Storage, id: &str, body: &str) {
     let database = storage.database(&DatabaseName::default_database()).unwrap();
     let body = Body::parse(body.as_bytes().to_vec()).unwrap();
     database
@@ -46,7 +46,7 @@ fn put(storage: &Storage, id: &str, body: &str) {
         .unwrap();
 }
 
-fn get(storage: &Storage, id: &str) -> Option<String> {
+pub(crate) fn get(storage: &Storage, id: &str) -> Option<String> {
     let database = storage.database(&DatabaseName::default_database()).unwrap();
     let found = database
         .get(&"people".parse().unwrap(), &id.parse().unwrap())
@@ -116,7 +116,7 @@ fn no_body_is_in_any_file_and_all_come_back() {
 }
 
 /// Every file with its bytes.
-fn content(path: &Path) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn content(path: &Path) -> Vec<(String, Vec<u8>)> {
     let mut all = Vec::new();
     for entry in fs::read_dir(path).unwrap() {
         let path = entry.unwrap().path();

@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests")]
 
+mod backup;
 mod crash;
 mod determinism;
 mod embedded;
@@ -9,4 +10,5 @@ mod encryption;
 mod full_disk;
 mod listing;
 mod model;
+mod s3;
 mod store;

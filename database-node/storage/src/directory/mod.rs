@@ -6,14 +6,19 @@
 //! FORMAT      "pliantdb 1": what this is, and the version of its layout; in a second line "encrypted", if it is
 //! ENCRYPTION  of an encrypted one: by which master key, and its own key, wrapped
 //! state/      RocksDB
+//! backup/     while a backup is made: what belongs to it
 //! ```
 //! So `FORMAT` says that everything else was once there and synced. With it, what is missing is lost and never
 //! made anew; without it, nothing was ever acknowledged, and a creation that was interrupted starts over.
+
+mod restored;
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+
+pub(crate) use restored::RestoredDirectory;
 
 use crate::encryption;
 use crate::error::StorageError;
@@ -25,6 +30,7 @@ const LOCK_FILE: &str = "LOCK";
 const FORMAT_FILE: &str = "FORMAT";
 const NEW_FORMAT_FILE: &str = "FORMAT.new";
 const STATE_DIRECTORY: &str = "state";
+const BACKUP_DIRECTORY: &str = "backup";
 
 /// What a fresh volume can hold, or a creation that was interrupted before it came to the state.
 const HARMLESS: [&str; 3] = [LOCK_FILE, NEW_FORMAT_FILE, "lost+found"];
@@ -56,7 +62,11 @@ impl DataDirectory {
         let begun = find(path)?;
         let lock = lock(path)?;
         let (is_new, is_encrypted) = match read_format(path, FORMAT_FILE)? {
-            Some(text) => (false, check(path, &text)?),
+            Some(text) => {
+                let encrypted = check(path, &text)?;
+                remove_backup(path)?;
+                (false, encrypted)
+            }
             None => {
                 begin(path, begun, create_encrypted)?;
                 (true, create_encrypted)
@@ -81,10 +91,12 @@ impl DataDirectory {
         };
         format()?;
         let lock = lock(path)?;
+        let is_encrypted = check(path, &format()?)?;
+        remove_backup(path)?;
         Ok(Self {
             path: path.to_owned(),
             is_new: false,
-            is_encrypted: check(path, &format()?)?,
+            is_encrypted,
             _lock: lock,
         })
     }
@@ -96,6 +108,19 @@ impl DataDirectory {
     /// Where the state lies.
     pub(crate) fn state(&self) -> PathBuf {
         self.path.join(STATE_DIRECTORY)
+    }
+
+    /// Where a backup has its copy while it is made.
+    pub(crate) fn backup(&self) -> PathBuf {
+        self.path.join(BACKUP_DIRECTORY)
+    }
+
+    /// The names of the files that belong to a backup besides the state.
+    pub(crate) fn files(&self) -> Vec<&'static str> {
+        match self.is_encrypted {
+            true => vec![FORMAT_FILE, encryption::HEADER_FILE],
+            false => vec![FORMAT_FILE],
+        }
     }
 
     /// Whether the state is yet to be created, and [`DataDirectory::finish`] to be called then.
@@ -225,6 +250,17 @@ fn is_encrypted(text: &str) -> Option<bool> {
     [false, true]
         .into_iter()
         .find(|encrypted| format_text(*encrypted).trim_end() == text.trim_end())
+}
+
+/// Removes what a backup left that did not end. It would keep disk space from being given back.
+fn remove_backup(path: &Path) -> Result<(), StorageError> {
+    let backup = path.join(BACKUP_DIRECTORY);
+    match fs::remove_dir_all(&backup) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(StorageError::io("remove the unfinished", &backup, error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Refuses a directory that is not ours, is of a later version, or lacks a part; else tells whether it is encrypted.
