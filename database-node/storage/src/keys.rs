@@ -25,7 +25,7 @@ use pliantdb_core::{CollectionName, DatabaseName, DocumentId, Slot};
 use crate::catalog::{DatabaseEntry, DatabaseId};
 
 /// The space of documents.
-const DOCUMENTS: u8 = 1;
+pub(crate) const DOCUMENTS: u8 = 1;
 
 /// Where the applied record lies.
 pub(crate) const APPLIED: [u8; 5] = [0, 0, 0, 0, 1];

@@ -25,14 +25,18 @@
 //! - `writer`: the one thread that commits, many commands per fsync
 //! - `directory`, `disk_space`, `memory`: the data directory, the room on its disk, the memory to use
 //! - module [`backup`]: online backup to a directory or an object store, and restore
+//! - module [`dump`]: everything as JSON lines, and back
+//! - `inspect`: what a key stands for
 //! - module [`storage`]: [`Storage`] and [`Database`], the embedded interface
 
 pub mod backup;
 mod catalog;
 mod directory;
 mod disk_space;
+pub mod dump;
 pub mod encryption;
 mod error;
+mod inspect;
 mod keys;
 pub mod machine;
 pub mod memory;

@@ -5,6 +5,7 @@
 mod backup;
 mod crash;
 mod determinism;
+mod dump;
 mod embedded;
 mod encryption;
 mod full_disk;
