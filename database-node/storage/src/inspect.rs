@@ -1,11 +1,12 @@
 //! What a key of the store stands for, for those who read all of them.
 
+use pliantdb_core::{DatabaseName, Order};
+
 use crate::catalog::DatabaseEntry;
 use crate::error::StorageError;
-use crate::keys;
+use crate::keys::{self, Space};
 use crate::records;
 use crate::store::{Cursor, KeyRange, Snapshot, StoreError};
-use pliantdb_core::DatabaseName;
 
 /// What a key stands for. The parts are as they are stored, unchecked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +18,12 @@ pub(crate) enum Place<'a> {
         slot: u16,
         collection: &'a [u8],
         id: &'a [u8],
+    },
+    /// A value of the key-value store.
+    Value {
+        slot: u16,
+        namespace: &'a [u8],
+        key: &'a [u8],
     },
     /// Something else of a database.
     Other { space: u8 },
@@ -34,13 +41,22 @@ impl<'a> Place<'a> {
         let (slot, rest) = rest.split_first_chunk::<2>()?;
         let slot = u16::from_be_bytes(*slot);
         let (space, rest) = rest.split_first()?;
-        if *space != keys::DOCUMENTS {
-            return Some((database, Self::Other { space: *space }));
-        }
-        let end = rest.iter().position(|byte| *byte == 0)?;
-        let (collection, id) = (rest.get(..end)?, rest.get(end + 1..)?);
-        let document = Self::Document { slot, collection, id };
-        Some((database, document))
+        let named = || {
+            let end = rest.iter().position(|byte| *byte == 0)?;
+            Some((rest.get(..end)?, rest.get(end + 1..)?))
+        };
+        let place = match *space {
+            space if space == Space::Documents as u8 => {
+                let (collection, id) = named()?;
+                Self::Document { slot, collection, id }
+            }
+            space if space == Space::Values as u8 => {
+                let (namespace, key) = named()?;
+                Self::Value { slot, namespace, key }
+            }
+            space => Self::Other { space },
+        };
+        Some((database, place))
     }
 }
 
@@ -49,7 +65,7 @@ pub(crate) fn databases(
     snapshot: &impl Snapshot,
 ) -> Result<Vec<(DatabaseName, DatabaseEntry)>, StorageError> {
     let mut found = Vec::new();
-    let mut cursor = snapshot.scan(KeyRange::prefixed(&keys::DATABASES))?;
+    let mut cursor = snapshot.scan(KeyRange::prefixed(&keys::DATABASES), Order::Ascending)?;
     while let Some((key, value)) = cursor.entry() {
         found.push(database(&key[keys::DATABASES.len()..], value)?);
         cursor.advance()?;

@@ -107,7 +107,8 @@ impl<'a> Copy<'a> {
         }
         let state = path.join(directory.state().file_name().unwrap_or_default());
         storage
-            .store()
+            .engine()
+            .store
             .inner()
             .checkpoint(&state)
             .map_err(StorageError::from)?;

@@ -1,6 +1,10 @@
 //! Writing a dump.
 
+use std::fmt::Display;
 use std::io::{self, Write};
+use std::str::FromStr;
+
+use pliantdb_core::Order;
 
 use super::line::{FORMAT, Line, Totals};
 use crate::error::StorageError;
@@ -20,8 +24,8 @@ pub enum DumpError {
     Storage(#[from] StorageError),
 }
 
-/// Writes everything in `storage`, as it is at this moment, to `out`: of a database at a time, the documents in no
-/// particular order. Reads and writes go on.
+/// Writes everything in `storage`, as it is at this moment, to `out`: of a database at a time, its documents and values in
+/// no particular order. Views are not in it: they are built anew when the database is opened with its schema. Reads and writes go on.
 ///
 /// # Errors
 /// [`DumpError`].
@@ -32,7 +36,7 @@ pub fn dump(storage: &Storage, mut out: impl Write) -> Result<Totals, DumpError>
         out.write_all(text.as_bytes())
     };
     let mut write = |line| write(line).map_err(|error| DumpError::Write(error.to_string()));
-    let (snapshot, mut totals) = (storage.store().snapshot(), Totals::default());
+    let (snapshot, mut totals) = (storage.engine().store.snapshot(), Totals::default());
     write(Line::Header { format: FORMAT })?;
     for (name, entry) in inspect::databases(&snapshot)? {
         write(Line::Database {
@@ -41,12 +45,17 @@ pub fn dump(storage: &Storage, mut out: impl Write) -> Result<Totals, DumpError>
         })?;
         totals.databases += 1;
         let range = KeyRange::prefixed(&entry.id.get().to_be_bytes());
-        let mut cursor = snapshot.scan(range).map_err(StorageError::from)?;
+        let mut cursor = snapshot
+            .scan(range, Order::Ascending)
+            .map_err(StorageError::from)?;
         while let Some((key, value)) = cursor.entry() {
-            if let Some(document) = document(key, value)? {
-                write(document)?;
-                totals.documents += 1;
+            let line = content(key, value)?;
+            match &line {
+                Some(Line::Document { .. }) => totals.documents += 1,
+                Some(_) => totals.values += 1,
+                None => {}
             }
+            line.map(&mut write).transpose()?;
             cursor.advance().map_err(StorageError::from)?;
         }
     }
@@ -55,18 +64,30 @@ pub fn dump(storage: &Storage, mut out: impl Write) -> Result<Totals, DumpError>
     Ok(totals)
 }
 
-/// A document; `None` for anything else, which is made from documents.
-fn document(key: &[u8], value: &[u8]) -> Result<Option<Line>, StorageError> {
-    let Some((_, Place::Document { collection, id, .. })) = Place::of(key) else {
-        return Ok(None);
+/// A document or a value; `None` for anything else, which is made from documents.
+fn content(key: &[u8], value: &[u8]) -> Result<Option<Line>, StorageError> {
+    let line = match Place::of(key) {
+        Some((_, Place::Document { collection, id, .. })) => Line::Document {
+            collection: name("document", collection)?,
+            id: name("document", id)?,
+            body: records::decode_document(value)?.1,
+        },
+        Some((_, Place::Value { namespace, key, .. })) => {
+            let stored = records::decode_value(value)?;
+            Line::Value {
+                namespace: name("value", namespace)?,
+                key: name("value", key)?,
+                value: stored.body,
+                expires: stored.expires,
+            }
+        }
+        _ => return Ok(None),
     };
-    let text = |bytes| str::from_utf8(bytes).map_err(|error| corrupt("document", error));
-    let (_, body) = records::decode_document(value)?;
-    Ok(Some(Line::Document {
-        collection: text(collection)?
-            .parse()
-            .map_err(|error| corrupt("document", error))?,
-        id: text(id)?.parse().map_err(|error| corrupt("document", error))?,
-        body,
-    }))
+    Ok(Some(line))
+}
+
+/// A name or id in a key.
+fn name<T: FromStr<Err: Display>>(kind: &str, bytes: &[u8]) -> Result<T, StorageError> {
+    let text = str::from_utf8(bytes).map_err(|error| corrupt(kind, error))?;
+    Ok(text.parse().map_err(|error| corrupt(kind, error))?)
 }

@@ -4,10 +4,11 @@
 //! {"pliantdbDump":1,"madeBy":"0.1.0"}
 //! {"database":"default","slots":16}
 //! {"collection":"users","id":"ada","body":{"born": 1815}}
-//! {"end":{"databases":1,"documents":1}}
+//! {"namespace":"sessions","key":"7","value":"ada","expires":1792570000000}
+//! {"end":{"databases":1,"documents":1,"values":1}}
 //! ```
 
-use pliantdb_core::{Body, CollectionName, DatabaseName, DocumentId, SlotCount};
+use pliantdb_core::{Body, CollectionName, DatabaseName, DocumentId, KeyName, NamespaceName, SlotCount};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
@@ -22,6 +23,8 @@ pub struct Totals {
     pub databases: u64,
     /// The documents in them.
     pub documents: u64,
+    /// The values of their key-value stores.
+    pub values: u64,
 }
 
 /// One line.
@@ -36,6 +39,14 @@ pub(super) enum Line {
         collection: CollectionName,
         id: DocumentId,
         body: Body,
+    },
+    /// A value of the key-value store.
+    Value {
+        namespace: NamespaceName,
+        key: KeyName,
+        value: Body,
+        /// Milliseconds since the Unix epoch.
+        expires: Option<u64>,
     },
     /// The last.
     End(Totals),
@@ -65,6 +76,19 @@ struct Fields<'a> {
     )]
     body: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    namespace: Option<NamespaceName>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<KeyName>,
+    #[serde(
+        borrow,
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    value: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     end: Option<Totals>,
 }
 
@@ -73,64 +97,92 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
+impl Fields<'_> {
+    /// The names of those that are there.
+    fn given(&self) -> Vec<&'static str> {
+        let fields = [
+            ("pliantdbDump", self.pliantdb_dump.is_some()),
+            ("database", self.database.is_some()),
+            ("slots", self.slots.is_some()),
+            ("collection", self.collection.is_some()),
+            ("id", self.id.is_some()),
+            ("body", self.body.is_some()),
+            ("namespace", self.namespace.is_some()),
+            ("key", self.key.is_some()),
+            ("value", self.value.is_some()),
+            ("expires", self.expires.is_some()),
+            ("end", self.end.is_some()),
+        ];
+        // Who made it is for people.
+        fields
+            .into_iter()
+            .filter(|(_, given)| *given)
+            .map(|(name, _)| name)
+            .collect()
+    }
+}
+
+fn body(raw: &RawValue, of: &impl std::fmt::Debug) -> Result<Body, String> {
+    Body::parse(raw.get().as_bytes().to_vec()).map_err(|error| format!("of {of:?}: {error}"))
+}
+
+/// A JSON text without line ends, which it has between its tokens only, where any space is as good.
+fn one_line(body: &Body) -> Result<Box<RawValue>, serde_json::Error> {
+    RawValue::from_string(body.as_str().replace(['\n', '\r'], " "))
+}
+
 impl Line {
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let fields: Fields<'_> = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        match fields {
-            // Whatever else a later format has in it.
+        // Which fields are there says what line it is; none may be there besides.
+        let given = fields.given();
+        let (known, line): (&[&str], Self) = match fields {
             Fields {
                 pliantdb_dump: Some(format),
-                database: None,
-                slots: None,
-                collection: None,
-                id: None,
-                body: None,
-                end: None,
                 ..
-            } => Ok(Self::Header { format }),
+            } => (&["pliantdbDump"], Self::Header { format }),
             Fields {
-                pliantdb_dump: None,
-                made_by: None,
                 database: Some(name),
                 slots: Some(slots),
-                collection: None,
-                id: None,
-                body: None,
-                end: None,
-            } => Ok(Self::Database { name, slots }),
+                ..
+            } => (&["database", "slots"], Self::Database { name, slots }),
             Fields {
-                pliantdb_dump: None,
-                made_by: None,
-                database: None,
-                slots: None,
                 collection: Some(collection),
                 id: Some(id),
-                body: Some(body),
-                end: None,
+                body: Some(raw),
+                ..
             } => {
-                let body = Body::parse(body.get().as_bytes().to_vec());
-                let body = body.map_err(|error| format!("the body of {id:?}: {error}"))?;
-                Ok(Self::Document {
-                    collection,
-                    id,
-                    body,
-                })
+                let body = body(raw, &id)?;
+                let line = Self::Document { collection, id, body };
+                (&["collection", "id", "body"], line)
             }
             Fields {
-                pliantdb_dump: None,
-                made_by: None,
-                database: None,
-                slots: None,
-                collection: None,
-                id: None,
-                body: None,
-                end: Some(totals),
-            } => Ok(Self::End(totals)),
-            _ => Err(
-                "its fields do not make a line of a dump: it must have database and slots, or collection, id and \
-                 body, or end"
-                    .to_owned(),
-            ),
+                namespace: Some(namespace),
+                key: Some(key),
+                value: Some(raw),
+                expires,
+                ..
+            } => {
+                let value = body(raw, &key)?;
+                let line = Self::Value {
+                    namespace,
+                    key,
+                    value,
+                    expires,
+                };
+                (&["namespace", "key", "value", "expires"], line)
+            }
+            Fields {
+                end: Some(totals), ..
+            } => (&["end"], Self::End(totals)),
+            _ => (&[], Self::End(Totals::default())),
+        };
+        match !known.is_empty() && given.iter().all(|name| known.contains(name)) {
+            true => Ok(line),
+            false => Err(format!(
+                "the fields {given:?} do not make a line of a dump: it must have database and slots; collection, id and \
+                 body; namespace, key, value and perhaps expires; or end"
+            )),
         }
     }
 
@@ -159,6 +211,21 @@ impl Line {
                     ..Fields::default()
                 }
             }
+            Self::Value {
+                namespace,
+                key,
+                value,
+                expires,
+            } => {
+                raw = one_line(&value)?;
+                Fields {
+                    namespace: Some(namespace),
+                    key: Some(key),
+                    value: Some(&raw),
+                    expires,
+                    ..Fields::default()
+                }
+            }
             Self::End(totals) => Fields {
                 end: Some(totals),
                 ..Fields::default()
@@ -182,6 +249,13 @@ mod tests {
         let totals = Totals {
             databases: 1,
             documents: 2,
+            values: 3,
+        };
+        let value = |expires| Line::Value {
+            namespace: "sessions".parse().unwrap(),
+            key: "7".parse().unwrap(),
+            value: Body::parse(b"null".to_vec()).unwrap(),
+            expires,
         };
         let database = Line::Database {
             name: DatabaseName::default_database(),
@@ -197,7 +271,15 @@ mod tests {
                 document("null"),
                 r#"{"collection":"users","id":"ada","body":null}"#,
             ),
-            (Line::End(totals), r#"{"end":{"databases":1,"documents":2}}"#),
+            (value(None), r#"{"namespace":"sessions","key":"7","value":null}"#),
+            (
+                value(Some(5)),
+                r#"{"namespace":"sessions","key":"7","value":null,"expires":5}"#,
+            ),
+            (
+                Line::End(totals),
+                r#"{"end":{"databases":1,"documents":2,"values":3}}"#,
+            ),
         ] {
             assert_eq!(Line::parse(text), Ok(line));
             assert_eq!(Line::parse(text).unwrap().text().unwrap(), text);
@@ -221,6 +303,12 @@ mod tests {
             (r#"{"collection":"users","id":"ada"}"#, "do not make a line"),
             (r#"{"collection":"users","id":"ada","body":{}"#, "EOF"),
             (r#"{"collection":"users","id":"","body":{}}"#, "id"),
+            (
+                r#"{"collection":"users","id":"a","body":1,"key":"k"}"#,
+                "do not make a line",
+            ),
+            (r#"{"namespace":"n","key":"k","expires":1}"#, "do not make a line"),
+            (r#"{"collection":"users","id":"a","body":1,"expires":-1}"#, "-1"),
             (
                 r#"{"collection":"users","id":"ada","body":{},"extra":1}"#,
                 "extra",

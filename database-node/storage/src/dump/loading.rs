@@ -3,16 +3,21 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, Read};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
-use pliantdb_core::{DatabaseName, DocumentAddress, Operation, Precondition, Rejection, shorten};
+use pliantdb_core::{
+    Change, ChangeAction, DatabaseName, Error, Expiry, KeyAction, KeyCondition, KeyStatus, Outcome,
+    Precondition, Rejection, Request, shorten,
+};
 
 use super::line::{FORMAT, Line, Totals};
 use crate::error::StorageError;
 use crate::storage::Storage;
+use crate::writer::wall_ms;
 
 /// The longest line that is read, in bytes: more than any document that a node takes.
 const MAX_LINE: u64 = 257 << 20;
-/// Documents on their way to the disk at once, so that many share a sync; and their bytes.
+/// Lines on their way to the disk at once, so that many share a sync; and their bytes.
 const IN_FLIGHT: usize = 1024;
 const BYTES_IN_FLIGHT: usize = 64 << 20;
 
@@ -56,7 +61,7 @@ pub enum LoadError {
         /// The line, from 1.
         line: u64,
         /// Why.
-        error: StorageError,
+        error: Error,
     },
 }
 
@@ -68,8 +73,8 @@ pub fn check_dump(dump: impl BufRead) -> Result<Totals, LoadError> {
     read(dump, |_, _, _| Ok(()))
 }
 
-/// Stores everything in a dump. Databases are created as needed; documents get new revisions, and one that exists
-/// already is an error. What comes before a line that is wrong is stored: [`check_dump`] finds it before.
+/// Stores everything in a dump. Databases are created as needed; documents get new revisions, and a document or
+/// value that exists already is an error. Values that have expired meanwhile are left out. What comes before a line that is wrong is stored: [`check_dump`] finds it before.
 ///
 /// # Errors
 /// Any [`LoadError`].
@@ -128,10 +133,11 @@ fn read(
                 found.databases += 1;
                 database = Some(name.clone());
             }
-            Line::Document { .. } if database.is_none() => {
-                return Err(wrong("it is a document before any database".to_owned()));
+            Line::Document { .. } | Line::Value { .. } if database.is_none() => {
+                return Err(wrong("it comes before any database".to_owned()));
             }
             Line::Document { .. } => found.documents += 1,
+            Line::Value { .. } => found.values += 1,
             Line::End(totals) if *totals == found => end = Some(found),
             Line::End(totals) => {
                 return Err(wrong(format!("it says {totals:?}, and the dump holds {found:?}")));
@@ -161,16 +167,20 @@ fn check_header(text: &str) -> Result<(), LoadError> {
     }
 }
 
-/// What came of a document: its line, its bytes, and whether it is stored.
-type Stored = (u64, usize, Result<(), StorageError>);
+fn not_stored(line: u64, error: Error) -> LoadError {
+    LoadError::Store { line, error }
+}
+
+/// What came of a line: its number, its bytes, and whether it is stored.
+type Stored = (u64, usize, Result<(), Error>);
 
 /// Stores lines, many at once.
 struct Loader<'a> {
     storage: &'a Storage,
     done: (Sender<Stored>, Receiver<Stored>),
     /// By line, so that the first failure is named.
-    failed: BTreeMap<u64, StorageError>,
-    documents: usize,
+    failed: BTreeMap<u64, Error>,
+    on_their_way: usize,
     bytes: usize,
 }
 
@@ -180,52 +190,81 @@ impl<'a> Loader<'a> {
             storage,
             done: channel(),
             failed: BTreeMap::new(),
-            documents: 0,
+            on_their_way: 0,
             bytes: 0,
         }
     }
 
     fn store(&mut self, line: u64, database: Option<&DatabaseName>, content: Line) -> Result<(), LoadError> {
-        match content {
-            Line::Database { name, slots } => match self.storage.create_database(&name, slots) {
-                Ok(_) | Err(StorageError::Rejected(Rejection::DatabaseExists { .. })) => Ok(()),
-                Err(error) => Err(LoadError::Store { line, error }),
-            },
-            Line::Document { collection, id, body } => {
-                let Some(database) = database.cloned() else {
-                    return Ok(());
+        let request = match content {
+            Line::Header { .. } | Line::End(_) => return Ok(()),
+            Line::Database { name, slots } => {
+                return match self.storage.create(&name, slots) {
+                    Ok(_) | Err(StorageError::Rejected(Rejection::DatabaseExists { .. })) => Ok(()),
+                    Err(error) => Err(not_stored(line, error.into())),
                 };
-                let address = DocumentAddress {
-                    database,
-                    collection,
-                    id,
-                };
-                self.submit(
-                    line,
-                    Operation::Put {
-                        address,
-                        body,
-                        precondition: Precondition::Absent,
-                    },
-                )
             }
-            Line::Header { .. } | Line::End(_) => Ok(()),
+            Line::Document { collection, id, body } => {
+                let precondition = Precondition::Absent;
+                let action = ChangeAction::Put {
+                    id,
+                    body,
+                    precondition,
+                };
+                Request::Transact(vec![Change { collection, action }])
+            }
+            Line::Value {
+                namespace,
+                key,
+                value,
+                expires,
+            } => {
+                let expiry = match expires.map(|expires| expires.saturating_sub(wall_ms())) {
+                    None => Expiry::Never,
+                    Some(0) => return Ok(()),
+                    Some(millis) => Expiry::After(Duration::from_millis(millis)),
+                };
+                let action = KeyAction::Set {
+                    value,
+                    expiry,
+                    condition: KeyCondition::Vacant,
+                };
+                Request::ChangeKey {
+                    namespace,
+                    key,
+                    action,
+                }
+            }
+        };
+        match database {
+            Some(database) => self.submit(line, database, request),
+            None => Ok(()),
         }
     }
 
-    fn submit(&mut self, line: u64, operation: Operation) -> Result<(), LoadError> {
+    fn submit(&mut self, line: u64, database: &DatabaseName, request: Request) -> Result<(), LoadError> {
+        let operation = self.storage.engine().operation(database, request);
+        let operation = operation.map_err(|error| not_stored(line, error))?;
         let bytes = operation.size();
-        while self.documents > 0 && (self.documents >= IN_FLIGHT || self.bytes + bytes > BYTES_IN_FLIGHT) {
+        while self.on_their_way > 0
+            && (self.on_their_way >= IN_FLIGHT || self.bytes + bytes > BYTES_IN_FLIGHT)
+        {
             self.receive();
         }
         self.first_failure()?;
         let done = self.done.0.clone();
         let submitted = self.storage.submit(operation, move |result| {
+            let stored = match result {
+                Ok(Outcome::Key(outcome)) if outcome.status == KeyStatus::Unchanged => {
+                    Err(Error::Invalid("the key has a value already".to_owned()))
+                }
+                result => result.map(|_| ()).map_err(Error::from),
+            };
             // Heard until all have arrived.
-            let _ = done.send((line, bytes, result.map(|_| ())));
+            let _ = done.send((line, bytes, stored));
         });
-        submitted.map_err(|error| LoadError::Store { line, error })?;
-        self.documents += 1;
+        submitted.map_err(|error| not_stored(line, error.into()))?;
+        self.on_their_way += 1;
         self.bytes += bytes;
         Ok(())
     }
@@ -233,7 +272,7 @@ impl<'a> Loader<'a> {
     /// Waits for one of those on their way.
     fn receive(&mut self) {
         if let Ok((line, bytes, result)) = self.done.1.recv() {
-            self.documents -= 1;
+            self.on_their_way -= 1;
             self.bytes -= bytes;
             if let Err(error) = result {
                 self.failed.insert(line, error);
@@ -243,16 +282,13 @@ impl<'a> Loader<'a> {
 
     fn first_failure(&self) -> Result<(), LoadError> {
         match self.failed.first_key_value() {
-            Some((line, error)) => Err(LoadError::Store {
-                line: *line,
-                error: error.clone(),
-            }),
+            Some((line, error)) => Err(not_stored(*line, error.clone())),
             None => Ok(()),
         }
     }
 
     fn finish(mut self) -> Result<(), LoadError> {
-        while self.documents > 0 {
+        while self.on_their_way > 0 {
             self.receive();
         }
         self.first_failure()

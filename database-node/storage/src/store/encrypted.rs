@@ -13,6 +13,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
+use pliantdb_core::Order;
+
 use super::{Batch, BatchNumber, Change, Cursor, Durability, KeyRange, OrderedStore, Snapshot, StoreError};
 use crate::encryption::{OVERHEAD, SecretKey};
 use crate::keys::DATA_KEYS;
@@ -67,7 +69,7 @@ impl<S: OrderedStore> EncryptedStore<S> {
     pub fn open(store: S, directory: SecretKey) -> Result<Self, StoreError> {
         let mut ring = Ring::new();
         let snapshot = store.snapshot();
-        let mut cursor = snapshot.scan(KeyRange::prefixed(&DATA_KEYS))?;
+        let mut cursor = snapshot.scan(KeyRange::prefixed(&DATA_KEYS), Order::Ascending)?;
         while let Some((key, wrapped)) = cursor.entry() {
             let (database, id) = parse_record_key(key)?;
             let key = directory.unwrap(key, wrapped).map_err(|_| {
@@ -303,6 +305,27 @@ impl<S: OrderedStore> OrderedStore for EncryptedStore<S> {
         Ok(found.transpose()?.map(|()| read(&plain)))
     }
 
+    fn get_cached<T>(
+        &self,
+        key: &[u8],
+        read: impl FnOnce(&[u8]) -> T,
+    ) -> Result<Option<Option<T>>, StoreError> {
+        let Some(keys) = &self.keys else {
+            return self.store.get_cached(key, read);
+        };
+        if is_reserved(key) {
+            return Ok(Some(None));
+        }
+        let mut plain = Vec::new();
+        let ring = keys.ring();
+        let found = self
+            .store
+            .get_cached(key, |sealed| unseal(&ring, key, sealed, &mut plain))?;
+        drop(ring);
+        let Some(found) = found else { return Ok(None) };
+        Ok(Some(found.transpose()?.map(|()| read(&plain))))
+    }
+
     fn snapshot(&self) -> EncryptedSnapshot<'_, S> {
         // The same moment for both.
         let ring = self.keys.as_ref().map(Keys::ring);
@@ -370,9 +393,23 @@ impl<'s, S: OrderedStore> Snapshot for EncryptedSnapshot<'s, S> {
     where
         Self: 'a;
 
-    fn scan(&self, range: KeyRange) -> Result<Self::Cursor<'_>, StoreError> {
+    fn get<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, StoreError> {
+        let Some(ring) = &self.ring else {
+            return self.snapshot.get(key, read);
+        };
+        if is_reserved(key) {
+            return Ok(None);
+        }
+        let mut plain = Vec::new();
+        let found = self
+            .snapshot
+            .get(key, |sealed| unseal(ring, key, sealed, &mut plain))?;
+        Ok(found.transpose()?.map(|()| read(&plain)))
+    }
+
+    fn scan(&self, range: KeyRange, order: Order) -> Result<Self::Cursor<'_>, StoreError> {
         let mut cursor = EncryptedCursor {
-            cursor: self.snapshot.scan(range)?,
+            cursor: self.snapshot.scan(range, order)?,
             ring: self.ring.as_deref(),
             plain: Vec::new(),
         };

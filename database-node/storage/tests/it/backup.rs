@@ -181,7 +181,7 @@ fn writes_go_on_and_a_backup_is_one_moment() {
     let target = local(&place);
     let (stop, mut ids) = (AtomicBool::new(false), Vec::new());
     let write = |storage: &Storage| {
-        let database = storage.database(&DatabaseName::default_database()).unwrap();
+        let database = storage.get(&DatabaseName::default_database()).unwrap();
         let mut n = 0u32;
         while !stop.load(Ordering::Relaxed) {
             // Always both, one after the other.

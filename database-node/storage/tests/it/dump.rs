@@ -1,8 +1,12 @@
 //! Dump and load.
 
 use std::io::{BufReader, Read};
+use std::time::Duration;
 
-use pliantdb_core::{Body, CollectionName, DatabaseName, DocumentId, Precondition, SlotCount};
+use pliantdb_core::{
+    Body, CollectionName, DatabaseName, DocumentId, Expiry, KeyAction, KeyCondition, Precondition, Request,
+    SlotCount,
+};
 use pliantdb_storage::Storage;
 use pliantdb_storage::dump::{DumpError, LoadError, Totals, check_dump, dump, load};
 
@@ -26,11 +30,9 @@ fn everything_comes_back() {
     let root = tempfile::tempdir().unwrap();
     let storage = open(&root.path().join("a"), None).unwrap();
     let other: DatabaseName = "other".parse().unwrap();
+    storage.create(&other, SlotCount::try_from(3).unwrap()).unwrap();
     storage
-        .create_database(&other, SlotCount::try_from(3).unwrap())
-        .unwrap();
-    storage
-        .create_database(&"empty".parse().unwrap(), SlotCount::default())
+        .create(&"empty".parse().unwrap(), SlotCount::default())
         .unwrap();
     put(
         &storage,
@@ -38,17 +40,34 @@ fn everything_comes_back() {
         "{\n  \"π\": 3.141592653589793238462643383279,\r\n  \"text\": \"a\\nb\"\n}",
     );
     put(&storage, "null", "null");
-    let database = storage.database(&other).unwrap();
+    let database = storage.get(&other).unwrap();
     for n in 0..300 {
         let id: DocumentId = format!("{n}/\u{e9}").parse().unwrap();
         let body = Body::parse(format!("[{n}]").into_bytes()).unwrap();
         let collection: CollectionName = ["x", "x.y"][n % 2].parse().unwrap();
         database.put(&collection, &id, body, Precondition::None).unwrap();
     }
+    let key = |name: &str, expiry| {
+        let action = KeyAction::Set {
+            value: Body::parse(b"{\n}".to_vec()).unwrap(),
+            expiry,
+            condition: KeyCondition::Always,
+        };
+        let (namespace, key) = ("sessions".parse().unwrap(), name.parse().unwrap());
+        let request = Request::ChangeKey {
+            namespace,
+            key,
+            action,
+        };
+        database.execute(request).unwrap();
+    };
+    key("for ever", Expiry::Never);
+    key("an hour", Expiry::After(Duration::from_secs(3600)));
     let text = dumped(&storage);
     let totals = Totals {
         databases: 3,
         documents: 302,
+        values: 2,
     };
     assert_eq!(check_dump(text.as_bytes()), Ok(totals));
     assert!(text.contains(r#"{   "π": 3.141592653589793238462643383279,    "text": "a\nb" }"#));
@@ -56,8 +75,22 @@ fn everything_comes_back() {
     // Into an encrypted one, which is how a directory comes to be encrypted.
     let loaded = open(&root.path().join("b"), Some(master_key(1))).unwrap();
     assert_eq!(load(&loaded, text.as_bytes()), Ok(totals));
-    assert_eq!(sorted(&dumped(&loaded)), sorted(&text));
+    // When it expires is the same to a few milliseconds.
+    let expires = |text: &str| -> (u64, String) {
+        let (before, rest) = text.split_once("\"expires\":").unwrap();
+        let (millis, rest) = rest.split_once('}').unwrap();
+        (millis.parse().unwrap(), [before, rest].concat())
+    };
+    let ((before, text_without), (after, loaded_without)) = (expires(&text), expires(&dumped(&loaded)));
+    assert!(before.abs_diff(after) < 60_000, "{before} {after}");
+    assert_eq!(sorted(&loaded_without), sorted(&text_without));
     assert_eq!(get(&loaded, "null").as_deref(), Some("null"));
+
+    // What has expired since is not brought back.
+    let past = text.replace(&format!("\"expires\":{before}"), "\"expires\":1000");
+    let late = open(&root.path().join("c"), None).unwrap();
+    load(&late, past.as_bytes()).unwrap();
+    assert!(dumped(&late).contains("\"documents\":302,\"values\":1"));
 
     // Nothing is overwritten.
     put(&loaded, "ada", "1");
@@ -72,7 +105,7 @@ fn everything_comes_back() {
 const HEADER: &str = "{\"pliantdbDump\":1}\n";
 const DATABASE: &str = "{\"database\":\"default\",\"slots\":16}\n";
 const ADA: &str = "{\"collection\":\"people\",\"id\":\"ada\",\"body\":1815}\n";
-const END: &str = "{\"end\":{\"databases\":1,\"documents\":1}}\n";
+const END: &str = "{\"end\":{\"databases\":1,\"documents\":1,\"values\":0}}\n";
 
 #[test]
 fn a_wrong_line_is_named() {
@@ -80,6 +113,7 @@ fn a_wrong_line_is_named() {
     let totals = Totals {
         databases: 1,
         documents: 1,
+        values: 0,
     };
     assert_eq!(check_dump(good.as_bytes()), Ok(totals));
     let line = |expected: u64| move |error: &LoadError| matches!(error, LoadError::Line { line, .. } if *line == expected);

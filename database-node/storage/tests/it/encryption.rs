@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use pliantdb_core::{Body, DatabaseName, Precondition, SlotCount};
+use pliantdb_core::{Body, DatabaseName, Order, Precondition, SlotCount};
 use pliantdb_storage::encryption::{
     EncryptionError, KeyVault, MasterKey, SecretKey, VaultError, rotate_master_key,
 };
@@ -34,7 +34,7 @@ pub(crate) fn open(path: &Path, key: Option<Arc<dyn KeyVault>>) -> Result<Storag
 }
 
 pub(crate) fn put(storage: &Storage, id: &str, body: &str) {
-    let database = storage.database(&DatabaseName::default_database()).unwrap();
+    let database = storage.get(&DatabaseName::default_database()).unwrap();
     let body = Body::parse(body.as_bytes().to_vec()).unwrap();
     database
         .put(
@@ -47,7 +47,7 @@ pub(crate) fn put(storage: &Storage, id: &str, body: &str) {
 }
 
 pub(crate) fn get(storage: &Storage, id: &str) -> Option<String> {
-    let database = storage.database(&DatabaseName::default_database()).unwrap();
+    let database = storage.get(&DatabaseName::default_database()).unwrap();
     let found = database
         .get(&"people".parse().unwrap(), &id.parse().unwrap())
         .unwrap();
@@ -81,7 +81,7 @@ fn no_body_is_in_any_file_and_all_come_back() {
         let large = format!(r#"{{"large": "{}"}}"#, "an enormous mystery ".repeat(20_000));
         put(&storage, "large", &large);
         storage
-            .create_database(&"second".parse().unwrap(), SlotCount::default())
+            .create(&"second".parse().unwrap(), SlotCount::default())
             .unwrap();
 
         let visible = |when: &str| {
@@ -308,8 +308,12 @@ fn swapped_and_damaged_values_are_named() {
     ];
     for (value, expected) in faults {
         write(store.inner(), &[(b"\0\0\0\x01a", &value)]);
-        let scanned =
-            pliantdb_storage::store::Snapshot::scan(&store.snapshot(), KeyRange::prefixed(b"")).err();
+        let scanned = pliantdb_storage::store::Snapshot::scan(
+            &store.snapshot(),
+            KeyRange::prefixed(b""),
+            Order::Ascending,
+        )
+        .err();
         for error in [store.get(b"\0\0\0\x01a", |_| ()).err(), scanned] {
             let Some(StoreError::Corrupt(text)) = error else {
                 panic!("{expected}: {error:?}")

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use pliantdb_core::Order;
 use pliantdb_storage::encryption::SecretKey;
 use pliantdb_storage::memory::MemoryPlan;
 use pliantdb_storage::store::{
@@ -25,7 +26,7 @@ pub(crate) fn encrypted<S: OrderedStore>(store: S) -> EncryptedStore<S> {
 }
 
 pub(crate) fn entries(snapshot: &impl Snapshot, range: KeyRange) -> Entries {
-    let mut cursor = snapshot.scan(range).unwrap();
+    let mut cursor = snapshot.scan(range, Order::Ascending).unwrap();
     let mut entries = Vec::new();
     while let Some((key, value)) = cursor.entry() {
         entries.push((key.to_vec(), value.to_vec()));
