@@ -1,9 +1,11 @@
 //! The narrow interface that everything persistent stands on: ordered keys, atomic batches, snapshots, and
 //! a clear word about what survives a crash.
 
+mod encrypted;
 mod memory;
 mod rocks;
 
+pub use encrypted::{EncryptedCursor, EncryptedSnapshot, EncryptedStore};
 pub use memory::MemoryStore;
 use pliantdb_core::Order;
 pub use rocks::{RocksStats, RocksStore};

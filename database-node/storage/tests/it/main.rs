@@ -2,10 +2,14 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests")]
 
+mod backup;
 mod crash;
 mod determinism;
+mod dump;
 mod embedded;
+mod encryption;
 mod full_disk;
 mod listing;
 mod model;
+mod s3;
 mod store;
