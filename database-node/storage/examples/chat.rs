@@ -17,7 +17,9 @@ struct Say {
 fn say(database: &Database, request: Say) -> Result<i64, String> {
     let Say { who, what } = request;
     let text = format!("{who}: {what}");
-    database.publish("room.main", &text).map_err(|error| error.to_string())?;
+    database
+        .publish("room.main", &text)
+        .map_err(|error| error.to_string())?;
     match database.key_value("spoken").increment(&who, 1) {
         Ok(Number::Integer(times)) => Ok(times),
         Ok(Number::Float(_)) => Err("the count is not a whole number".to_owned()),
@@ -37,7 +39,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let room = database.subscribe(&["room.*"]).await?;
     let listener = tokio::spawn(async move {
         for _ in 0..3 {
-            match room.receive().await.map(|message| message.payload.read::<String>()) {
+            match room
+                .receive()
+                .await
+                .map(|message| message.payload.read::<String>())
+            {
                 Ok(Ok(text)) => println!("{text}"),
                 other => println!("{other:?}"),
             }
@@ -45,7 +51,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     });
     for (who, what) in [("ada", "hello"), ("alan", "hi"), ("ada", "bye")] {
         let (who, what) = (who.to_owned(), what.to_owned());
-        let times = database.call(&Say { who: who.clone(), what }).await??;
+        let times = database
+            .call(&Say {
+                who: who.clone(),
+                what,
+            })
+            .await??;
         println!("({who} has spoken {times} times)");
     }
     listener.await?;

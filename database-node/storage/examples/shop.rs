@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use pliantdb_storage::{
-    Collection, Connection, Database, DocumentId, Emit, Error, FeedStart, Map, Reduce, Schema, Transaction, View,
+    Collection, Connection, Database, DocumentId, Emit, Error, FeedStart, Map, Reduce, Schema, Transaction,
+    View,
 };
 use serde::{Deserialize, Serialize};
 
