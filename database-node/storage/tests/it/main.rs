@@ -1,11 +1,18 @@
 //! Tests of the storage from outside, in one binary because linking RocksDB takes long.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
 
 mod crash;
 mod determinism;
 mod embedded;
 mod full_disk;
+mod killed;
 mod listing;
 mod model;
 mod store;
