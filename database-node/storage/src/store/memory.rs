@@ -47,8 +47,25 @@ fn change(map: &mut Map, batch: &Batch) {
             Change::Delete(key) => {
                 map.remove(key);
             }
+            // Not empty, so that the bounds are in order, or `range` would panic.
+            Change::DeleteRange(range) if range.is_empty() => {}
+            Change::DeleteRange(range) => {
+                let keys: Vec<_> = map
+                    .range::<[u8], _>(bounds(range))
+                    .map(|(key, _)| key.clone())
+                    .collect();
+                for key in keys {
+                    map.remove(&key);
+                }
+            }
         }
     }
+}
+
+/// Of a range that is not empty.
+fn bounds(range: &KeyRange) -> (Bound<&[u8]>, Bound<&[u8]>) {
+    let end = range.end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+    (Bound::Included(&range.start), end)
 }
 
 impl MemoryStore {
@@ -115,8 +132,7 @@ impl Snapshot for MemorySnapshot {
                 here: None,
             });
         }
-        let end = range.end.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut rest = self.map.range((Bound::Included(range.start), end));
+        let mut rest = self.map.range::<[u8], _>(bounds(&range));
         let here = rest.next();
         Ok(MemoryCursor { rest, here })
     }

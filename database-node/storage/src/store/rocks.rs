@@ -87,6 +87,20 @@ impl RocksStore {
         self.db.flush().map_err(store_error)
     }
 
+    /// A key after `start` and every one that is stored or in `batch`; RocksDB knows no range without an end. While
+    /// it is used, nothing else may be written.
+    fn past_the_end(&self, batch: &Batch, start: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let mut iterator = self.db.raw_iterator();
+        iterator.seek_to_last();
+        iterator.status().map_err(store_error)?;
+        let put = batch.changes().iter().filter_map(|change| match change {
+            Change::Put(key, _) => Some(key.as_slice()),
+            Change::Delete(_) | Change::DeleteRange(_) => None,
+        });
+        let last = put.chain(iterator.key()).fold(start, Ord::max);
+        Ok([last, &[0]].concat())
+    }
+
     /// Sizes and counters as they are now.
     #[must_use]
     pub fn stats(&self) -> RocksStats {
@@ -213,6 +227,7 @@ impl OrderedStore for RocksStore {
     }
 
     fn write(&self, batch: &Batch, durability: Durability) -> Result<BatchNumber, StoreError> {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         // With the room it needs, for it would grow by doubling; 32 bytes are ample for the rest of a change.
         let size = batch.changes().iter().map(|change| change.size() + 32).sum();
         let mut rocks = WriteBatch::with_capacity_bytes(size);
@@ -220,12 +235,15 @@ impl OrderedStore for RocksStore {
             match change {
                 Change::Put(key, value) => rocks.put(key, value),
                 Change::Delete(key) => rocks.delete(key),
+                Change::DeleteRange(range) => match &range.end {
+                    Some(end) => rocks.delete_range(&range.start, end),
+                    None => rocks.delete_range(&range.start, &self.past_the_end(batch, &range.start)?),
+                },
             }
         }
         let mut options = WriteOptions::default();
         // RocksDB syncs the log before it shows a batch to readers, so nobody reads what a crash can undo.
         options.set_sync(durability == Durability::Synced);
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         self.db.write_opt(rocks, &options).map_err(store_error)?;
         *written += 1;
         if durability == Durability::Synced {

@@ -116,8 +116,79 @@ fn conforms(store: &impl OrderedStore) {
     assert_eq!(get(store, b""), Some(b"the empty key".to_vec()));
 }
 
+/// The keys `from..to` of two bytes, and one before and behind them that stays.
+fn fill(store: &impl OrderedStore, from: u8, to: u8) {
+    let mut batch = put(&[(b"k", b"before"), (b"l", b"behind")]);
+    for n in from..to {
+        batch.put([b'k', n], [n]);
+    }
+    store.write(&batch, Durability::Synced).unwrap();
+}
+
+fn keys_of(entries: Entries) -> Vec<Vec<u8>> {
+    entries.into_iter().map(|(key, _)| key).collect()
+}
+
+fn deletes_ranges(store: &impl OrderedStore) {
+    fill(store, 0, 100);
+    let before = store.snapshot();
+    let range = |start: &[u8], end: &[u8]| KeyRange {
+        start: start.to_vec(),
+        end: Some(end.to_vec()),
+    };
+
+    let mut batch = put(&[(b"k\x14", b"put before"), (b"k\x15", b"put before")]);
+    batch.delete_range(range(b"k\x01", b"k\x62"));
+    batch.put(*b"k\x15", *b"put after");
+    batch.put(*b"k\x16", *b"deleted after");
+    batch.delete(*b"k\x16");
+    // Nothing lies in these.
+    batch.delete_range(range(b"k", b"k"));
+    batch.delete_range(range(b"l", b"k"));
+    assert_eq!(store.write(&batch, Durability::Synced), Ok(2));
+    let left = [&b"k"[..], b"k\0", b"k\x15", b"k\x62", b"k\x63", b"l"];
+    assert_eq!(keys_of(everything(store)), left);
+    assert_eq!(get(store, b"k\x15"), Some(b"put after".to_vec()));
+    assert_eq!(get(store, b"k\x14"), None);
+    assert_eq!(
+        entries(&before, KeyRange::prefixed(b"")).len(),
+        102,
+        "a snapshot stays"
+    );
+
+    // A range that begins in the middle of a deleted one, and one within another of the same batch.
+    fill(store, 10, 20);
+    let mut batch = Batch::default();
+    batch.delete_range(range(b"k\x0c", b"k\x80"));
+    batch.put(*b"k\x0d", *b"again");
+    batch.delete_range(range(b"k\x0e", b"k\x10"));
+    store.write(&batch, Durability::Synced).unwrap();
+    let left = [&b"k"[..], b"k\0", b"k\x0a", b"k\x0b", b"k\x0d", b"l"];
+    assert_eq!(keys_of(everything(store)), left);
+
+    // Without an end, over what the batch itself adds at the end too.
+    let mut batch = put(&[(b"\xff\xff\xff", b"1")]);
+    batch.delete_range(KeyRange {
+        start: b"k\0".to_vec(),
+        end: None,
+    });
+    batch.put(*b"z", *b"1");
+    store.write(&batch, Durability::Synced).unwrap();
+    assert_eq!(keys_of(everything(store)), [&b"k"[..], b"z"]);
+    let mut batch = Batch::default();
+    batch.delete_range(KeyRange::prefixed(b""));
+    store.write(&batch, Durability::Synced).unwrap();
+    assert_eq!(everything(store), []);
+    // Behind everything that there is.
+    let mut batch = Batch::default();
+    batch.delete_range(KeyRange::prefixed(b"\xff"));
+    store.write(&batch, Durability::Synced).unwrap();
+    assert_eq!(everything(store), []);
+}
+
 #[test]
 fn memory_conforms() {
+    deletes_ranges(&MemoryStore::default());
     conforms(&MemoryStore::default());
 }
 
@@ -125,6 +196,8 @@ fn memory_conforms() {
 fn rocks_conforms() {
     let directory = tempfile::tempdir().unwrap();
     conforms(&rocks(directory.path()));
+    let directory = tempfile::tempdir().unwrap();
+    deletes_ranges(&rocks(directory.path()));
 }
 
 #[test]
@@ -141,6 +214,46 @@ fn memory_loses_in_a_crash_what_was_not_synced() {
         [(b"a".to_vec(), b"1".to_vec()), (b"b".to_vec(), b"1".to_vec())]
     );
     assert_eq!(store.write(&put(&[]), Durability::Buffered), Ok(3));
+}
+
+#[test]
+fn memory_takes_back_the_deletion_of_a_range_that_was_not_synced() {
+    let store = MemoryStore::default();
+    fill(&store, 0, 10);
+    let mut batch = Batch::default();
+    batch.delete_range(KeyRange::prefixed(b"k"));
+    store.write(&batch, Durability::Buffered).unwrap();
+    assert_eq!(keys_of(everything(&store)), [b"l"]);
+    store.crash();
+    assert_eq!(everything(&store).len(), 12);
+    store.write(&batch, Durability::Synced).unwrap();
+    store.crash();
+    assert_eq!(keys_of(everything(&store)), [b"l"]);
+}
+
+/// From the log, and from tables.
+#[test]
+fn rocks_keeps_the_deletion_of_a_range() {
+    for flush in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let store = rocks(directory.path());
+        fill(&store, 0, 10);
+        if flush {
+            store.flush().unwrap();
+        }
+        let mut batch = Batch::default();
+        batch.delete_range(KeyRange::prefixed(b"k"));
+        batch.put(*b"k\x05", *b"later");
+        store.write(&batch, Durability::Synced).unwrap();
+        if flush {
+            store.flush().unwrap();
+        }
+        drop(store);
+        assert_eq!(
+            keys_of(everything(&rocks(directory.path()))),
+            [&b"k\x05"[..], b"l"]
+        );
+    }
 }
 
 #[test]
@@ -252,6 +365,7 @@ fn batch() -> impl Strategy<Value = Vec<Change>> {
     let change = prop_oneof![
         3 => (key(), prop::collection::vec(any::<u8>(), 0..3)).prop_map(|(key, value)| Change::Put(key, value)),
         1 => key().prop_map(Change::Delete),
+        1 => (key(), prop::option::of(key())).prop_map(|(start, end)| Change::DeleteRange(KeyRange { start, end })),
     ];
     prop::collection::vec(change, 0..6)
 }
@@ -273,6 +387,13 @@ fn behaves_like_a_map(
                 Change::Delete(key) => {
                     batch.delete(key.clone());
                     model.remove(&key);
+                }
+                Change::DeleteRange(KeyRange { start, end }) => {
+                    batch.delete_range(KeyRange {
+                        start: start.clone(),
+                        end: end.clone(),
+                    });
+                    model.retain(|key, _| *key < start || end.as_ref().is_some_and(|end| *key >= *end));
                 }
             }
         }
