@@ -4,7 +4,7 @@
 //! LOCK        held by the process that has the directory open
 //! FORMAT.new  there while the directory is being created; renamed to FORMAT at the end
 //! FORMAT      "pliantdb 1": what this is, and the version of its layout
-//! state/      RocksDB
+//! state/      RocksDB; in it, of ours: SYNCED, how far the log is synced, and torn/, what crashes tore of logs
 //! ```
 //! So `FORMAT` says that everything else was once there and synced. With it, what is missing is lost and never
 //! made anew; without it, nothing was ever acknowledged, and a creation that was interrupted starts over.

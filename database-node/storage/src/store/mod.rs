@@ -3,9 +3,11 @@
 
 mod memory;
 mod rocks;
+mod wal;
 
 pub use memory::MemoryStore;
 pub use rocks::{RocksStats, RocksStore};
+pub use wal::TornLog;
 
 /// Why a store failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

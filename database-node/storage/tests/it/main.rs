@@ -16,3 +16,4 @@ mod killed;
 mod listing;
 mod model;
 mod store;
+mod torn_log;
