@@ -55,6 +55,38 @@ impl Body {
         }
     }
 
+    /// `value` as JSON, as its serde implementation writes it.
+    ///
+    /// # Errors
+    /// [`InvalidBody`] when it cannot be written as JSON (a map with keys that are not texts, say), or is nested deeper
+    /// than [`MAX_NESTING`] levels.
+    pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, InvalidBody> {
+        let text = serde_json::to_string(value).map_err(|error| InvalidBody {
+            reason: format!("it cannot be written: {error}"),
+            line: 1,
+            column: 0,
+        })?;
+        match nesting(&text) > MAX_NESTING {
+            false => Ok(Self(text)),
+            true => Err(InvalidBody {
+                reason: format!("arrays and objects nested deeper than {MAX_NESTING} levels"),
+                line: 1,
+                column: text.len(),
+            }),
+        }
+    }
+
+    /// The value as a type.
+    ///
+    /// # Errors
+    /// What of the type is missing or different.
+    pub fn read<T: serde::de::DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        let mut json = serde_json::Deserializer::from_str(&self.0);
+        // It was counted when it came in, and serde_json would stop one level short of ours.
+        json.disable_recursion_limit();
+        T::deserialize(&mut json)
+    }
+
     /// Takes back a text that came out of [`Body::as_str`] before, without checking it again.
     #[must_use]
     pub fn from_checked(text: String) -> Self {
@@ -101,6 +133,27 @@ impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Body({} bytes)", self.0.len())
     }
+}
+
+/// How deep the arrays and objects of a valid JSON text are nested.
+fn nesting(json: &str) -> usize {
+    let (mut depth, mut deepest, mut in_text) = (0usize, 0, false);
+    let mut bytes = json.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' if in_text => {
+                bytes.next();
+            }
+            b'"' => in_text = !in_text,
+            b'{' | b'[' if !in_text => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
 /// serde_json ends its messages with " at line L column C", which [`InvalidBody`] says itself.
@@ -254,6 +307,30 @@ mod tests {
             "the parser has looked one byte ahead"
         );
         fault("[".repeat(10_000_000).as_bytes());
+    }
+
+    #[test]
+    fn values_are_counted_as_texts_are() {
+        let nested = |levels: usize| {
+            let leaf = serde_json::json!("[\\\"[{");
+            (0..levels).fold(leaf, |inner, _| serde_json::json!([inner]))
+        };
+        let deepest = Body::of(&nested(MAX_NESTING)).unwrap();
+        assert_eq!(Body::parse(deepest.as_str().into()).as_ref(), Ok(&deepest));
+        assert_eq!(deepest.read::<serde_json::Value>().unwrap(), nested(MAX_NESTING));
+        assert!(
+            Body::of(&nested(MAX_NESTING + 1))
+                .unwrap_err()
+                .reason
+                .contains("128 levels")
+        );
+        let map = std::collections::BTreeMap::from([(vec![1], 1)]);
+        assert!(
+            Body::of(&map)
+                .unwrap_err()
+                .reason
+                .contains("key must be a string")
+        );
     }
 
     #[test]

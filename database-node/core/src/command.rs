@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Body, CollectionName, DatabaseName, DocumentId, Revision, SlotCount, Timestamp};
+use crate::{
+    Body, CollectionName, DatabaseName, DocumentId, KeyAction, KeyName, NamespaceName, Revision, SchemaName,
+    SlotCount, Timestamp, ViewDefinition, ViewId,
+};
 
 /// The version of the rules by which this build applies commands.
 ///
@@ -47,21 +50,73 @@ pub enum Operation {
         /// Its slots, fixed from now on.
         slots: SlotCount,
     },
-    /// Writes a document whole: an insert, an overwrite or an update, as `precondition` says.
-    Put {
-        /// Which document.
-        address: DocumentAddress,
-        /// Its new content.
-        body: Body,
-        /// What must hold before.
-        precondition: Precondition,
+    /// Deletes a database with everything in it.
+    DeleteDatabase {
+        /// Its name.
+        name: DatabaseName,
     },
-    /// Deletes a document; rejected when there is none.
-    Delete {
-        /// Which document.
-        address: DocumentAddress,
-        /// What must hold before.
-        precondition: Precondition,
+    /// Gives a database a schema: from now on it has these views and no others. A view that is new, or whose
+    /// definition has changed, starts empty under a new [`ViewId`], and is to be built.
+    DefineSchema {
+        /// The database.
+        database: DatabaseName,
+        /// The schema's name.
+        schema: SchemaName,
+        /// Its views.
+        views: Vec<ViewDefinition>,
+    },
+    /// Changes documents, all or none.
+    Transact {
+        /// The database.
+        database: DatabaseName,
+        /// The changes, each of which sees those before it.
+        changes: Vec<DocumentChange>,
+    },
+    /// Adds documents to a view that is being built. Those that have changed since they were read are skipped:
+    /// whoever changed them has brought their entries along.
+    BuildView {
+        /// The database.
+        database: DatabaseName,
+        /// The view.
+        view: ViewId,
+        /// Documents with what they emit.
+        documents: Vec<IndexedDocument>,
+        /// Whether these are the last: the view is then ready, and takes the place of its predecessor.
+        is_last: bool,
+    },
+    /// Gives up on building a view; it has no entries from then on.
+    FailView {
+        /// The database.
+        database: DatabaseName,
+        /// The view.
+        view: ViewId,
+        /// Why.
+        reason: String,
+    },
+    /// Reads and changes one key of the key-value store.
+    ChangeKey {
+        /// The database.
+        database: DatabaseName,
+        /// The key's namespace.
+        namespace: NamespaceName,
+        /// The key.
+        key: KeyName,
+        /// What to do with it.
+        action: KeyAction,
+    },
+    /// Removes those of these keys that have expired by the command's time.
+    ExpireKeys {
+        /// The database.
+        database: DatabaseName,
+        /// The keys.
+        keys: Vec<(NamespaceName, KeyName)>,
+    },
+    /// Forgets the changes that were committed before a time; feeds cannot begin before it any more.
+    TrimChanges {
+        /// The database.
+        database: DatabaseName,
+        /// The time of the first change to keep.
+        before: Timestamp,
     },
 }
 
@@ -70,28 +125,114 @@ impl Operation {
     #[must_use]
     pub fn size(&self) -> usize {
         match self {
-            Self::CreateDatabase { name, .. } => name.as_str().len(),
-            Self::Put { address, body, .. } => address.size() + body.as_str().len(),
-            Self::Delete { address, .. } => address.size(),
+            Self::CreateDatabase { name, .. } | Self::DeleteDatabase { name } => name.as_str().len(),
+            Self::DefineSchema { views, .. } => views.len() * 64,
+            Self::Transact { changes, .. } => changes.iter().map(DocumentChange::size).sum(),
+            Self::BuildView { documents, .. } => documents
+                .iter()
+                .map(|document| document.id.as_str().len() + size_of_entries(&document.entries))
+                .sum(),
+            Self::ChangeKey { key, action, .. } => key.as_str().len() + action.size(),
+            Self::ExpireKeys { keys, .. } => keys.len() * 32,
+            Self::FailView { reason, .. } => reason.len(),
+            Self::TrimChanges { .. } => 8,
+        }
+    }
+
+    /// Whether it only takes away, so that it may use some of the room that is kept free on the disk.
+    #[must_use]
+    pub fn frees(&self) -> bool {
+        match self {
+            Self::DeleteDatabase { .. } | Self::ExpireKeys { .. } | Self::TrimChanges { .. } => true,
+            Self::Transact { changes, .. } => changes
+                .iter()
+                .all(|change| !matches!(change.action, DocumentAction::Put { .. })),
+            Self::ChangeKey { action, .. } => matches!(action, KeyAction::Delete { .. }),
+            _ => false,
         }
     }
 }
 
-/// Where a document is.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct DocumentAddress {
-    /// The database.
-    pub database: DatabaseName,
-    /// The collection in it. A collection exists as soon as it holds a document.
+/// One change of a transaction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DocumentChange {
+    /// The collection. It exists as soon as it holds a document.
     pub collection: CollectionName,
-    /// The id in that.
+    /// The document's id in it.
     pub id: DocumentId,
+    /// What must hold before.
+    pub precondition: Precondition,
+    /// What to do.
+    pub action: DocumentAction,
 }
 
-impl DocumentAddress {
+impl DocumentChange {
+    /// About how many bytes it adds to a batch.
     fn size(&self) -> usize {
-        self.database.as_str().len() + self.collection.as_str().len() + self.id.as_str().len()
+        let address = self.collection.as_str().len() + self.id.as_str().len();
+        // The feed of changes repeats the address.
+        2 * address
+            + match &self.action {
+                DocumentAction::Put { body, emitted } => {
+                    let entries = emitted.iter().map(|emitted| size_of_entries(&emitted.entries));
+                    body.as_str().len() + entries.sum::<usize>()
+                }
+                DocumentAction::Delete | DocumentAction::Check => 0,
+            }
     }
+}
+
+/// What a change does to its document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DocumentAction {
+    /// Writes it whole: an insert, an overwrite or an update, as the precondition says.
+    Put {
+        /// Its new content.
+        body: Body,
+        /// What that emits to each view that is kept up to date with the documents.
+        emitted: Vec<Emitted>,
+    },
+    /// Deletes it; rejected when there is none.
+    Delete,
+    /// Leaves it as it is: the precondition is all that counts.
+    Check,
+}
+
+/// What a document emits to one view.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Emitted {
+    /// The view.
+    pub view: ViewId,
+    /// The entries, in the order in which they were emitted.
+    pub entries: Vec<ViewEntry>,
+}
+
+/// One entry of a view: an encoded [`crate::Key`] and a JSON value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewEntry {
+    /// The key.
+    pub key: Vec<u8>,
+    /// The value, as JSON.
+    pub value: Vec<u8>,
+}
+
+fn size_of_entries(entries: &[ViewEntry]) -> usize {
+    // The document's id is in each, and the key is kept twice.
+    entries
+        .iter()
+        .map(|entry| 2 * entry.key.len() + entry.value.len() + 64)
+        .sum()
+}
+
+/// A document and what it emits to a view that is being built.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexedDocument {
+    /// Its id.
+    pub id: DocumentId,
+    /// The revision that the entries were made from.
+    pub revision: Revision,
+    /// What it emits.
+    pub entries: Vec<ViewEntry>,
 }
 
 /// What must be true of the document before a write; if it is not, the write is rejected and changes
@@ -110,30 +251,58 @@ pub enum Precondition {
 
 #[cfg(test)]
 mod tests {
-    use super::{Command, DocumentAddress, Operation, Precondition};
-    use crate::{Body, DatabaseName, Revision, SlotCount, Timestamp};
+    use super::*;
 
     #[test]
     fn survives_encoding() {
-        let address = DocumentAddress {
-            database: DatabaseName::default_database(),
+        let time = Timestamp::from_bits(7);
+        let change = |action| DocumentChange {
             collection: "orders".parse().unwrap(),
             id: "a/1".parse().unwrap(),
+            precondition: Precondition::Revision(Revision::at(time)),
+            action,
         };
-        let time = Timestamp::from_bits(7);
+        let entries = vec![ViewEntry {
+            key: vec![1],
+            value: b"1".to_vec(),
+        }];
+        let put = DocumentAction::Put {
+            body: Body::parse(b"{\"a\":1}".to_vec()).unwrap(),
+            emitted: vec![Emitted {
+                view: ViewId::FIRST,
+                entries: entries.clone(),
+            }],
+        };
+        let database = DatabaseName::default_database();
         for operation in [
             Operation::CreateDatabase {
                 name: "other".parse().unwrap(),
                 slots: SlotCount::default(),
             },
-            Operation::Put {
-                address: address.clone(),
-                body: Body::parse(b"{\"a\":1}".to_vec()).unwrap(),
-                precondition: Precondition::Revision(Revision::at(time)),
+            Operation::DeleteDatabase {
+                name: "other".parse().unwrap(),
             },
-            Operation::Delete {
-                address,
-                precondition: Precondition::Exists,
+            Operation::Transact {
+                database: database.clone(),
+                changes: vec![
+                    change(put),
+                    change(DocumentAction::Delete),
+                    change(DocumentAction::Check),
+                ],
+            },
+            Operation::BuildView {
+                database: database.clone(),
+                view: ViewId::FIRST,
+                documents: vec![IndexedDocument {
+                    id: "a".parse().unwrap(),
+                    revision: Revision::at(time),
+                    entries,
+                }],
+                is_last: true,
+            },
+            Operation::TrimChanges {
+                database,
+                before: time,
             },
         ] {
             let command = Command::new(time, operation);

@@ -38,6 +38,14 @@ pub enum InvalidDocumentId {
         /// The text.
         value: String,
     },
+    /// The id of a document that is in a collection of other ids.
+    #[error("the document id {value:?} is not {expected}, as the ids of this collection are")]
+    OtherType {
+        /// The text, shortened.
+        value: String,
+        /// What ids there look like.
+        expected: &'static str,
+    },
 }
 
 /// The id of a document, unique in its collection: 1 to 1,024 bytes of UTF-8 without control characters.

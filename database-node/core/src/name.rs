@@ -1,4 +1,4 @@
-//! Names of databases and collections.
+//! Names of databases, collections, schemas, views, key-value namespaces and APIs.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,13 +17,13 @@ pub const MAX_NAME_LENGTH: usize = 63;
      letter or digit, and hold only ASCII letters, digits, '.', '_' and '-'"
 )]
 pub struct InvalidName {
-    /// What was to be named: "database" or "collection".
+    /// What was to be named, such as "database" or "collection".
     pub kind: &'static str,
     /// The text, shortened.
     pub value: String,
 }
 
-/// Checks the rule that both kinds of name share. It is part of [`crate::APPLY_VERSION`].
+/// Checks the rule that all kinds of name share. It is part of [`crate::APPLY_VERSION`].
 ///
 /// A name never starts with `_`, so routes such as `/v1/{db}/_kv` stay free, and never holds a zero byte,
 /// so a key can end the name with one.
@@ -94,6 +94,27 @@ name_type!(
     /// The name of a collection: 1 to 63 ASCII letters, digits, `.`, `_`, `-`; the first a letter or digit.
     CollectionName,
     "collection"
+);
+name_type!(
+    /// The name of a schema: 1 to 63 ASCII letters, digits, `.`, `_`, `-`; the first a letter or digit.
+    SchemaName,
+    "schema"
+);
+name_type!(
+    /// The name of a view, unique in its collection: 1 to 63 ASCII letters, digits, `.`, `_`, `-`; the first a letter
+    /// or digit.
+    ViewName,
+    "view"
+);
+name_type!(
+    /// The name of a key-value namespace: 1 to 63 ASCII letters, digits, `.`, `_`, `-`; the first a letter or digit.
+    NamespaceName,
+    "namespace"
+);
+name_type!(
+    /// The name of a custom API: 1 to 63 ASCII letters, digits, `.`, `_`, `-`; the first a letter or digit.
+    ApiName,
+    "API"
 );
 
 impl DatabaseName {

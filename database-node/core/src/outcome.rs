@@ -2,15 +2,29 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CollectionName, DatabaseName, DocumentId, Precondition, Revision};
+use crate::{
+    CollectionName, DatabaseName, DocumentId, KeyName, KeyOutcome, NamespaceName, Precondition, Revision,
+    SchemaName, ViewName,
+};
 
 /// What a command did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
-    /// The database now exists.
-    DatabaseCreated,
+    /// The database, its schema, its view or the age of its changes is now as it was asked to be.
+    Done,
+    /// The transaction was made; this is what came of each change.
+    Transacted(Vec<ChangeOutcome>),
+    /// What came of a change of a key.
+    Key(KeyOutcome),
+}
+
+/// What a change of a transaction did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ChangeOutcome {
     /// The document was written.
     Written {
+        /// Its id.
+        id: DocumentId,
         /// Its new revision.
         revision: Revision,
         /// Whether it did not exist before.
@@ -18,6 +32,8 @@ pub enum Outcome {
     },
     /// The document is gone.
     Deleted,
+    /// The document is as it was to be.
+    Checked,
 }
 
 /// Why a command changed nothing.
@@ -34,6 +50,19 @@ pub enum Rejection {
     DatabaseExists {
         /// The name.
         database: DatabaseName,
+    },
+    /// The database has a schema of another name.
+    #[error(
+        "the database {database:?} has the schema {current}, not {wanted}; open it with that schema, or use a database \
+         of its own for the other"
+    )]
+    OtherSchema {
+        /// The database.
+        database: DatabaseName,
+        /// Its schema.
+        current: SchemaName,
+        /// The one that it was to have.
+        wanted: SchemaName,
     },
     /// A delete found nothing.
     #[error("there is no document {id:?} in the collection {collection:?}")]
@@ -52,6 +81,42 @@ pub enum Rejection {
         wanted: Precondition,
         /// The document's revision, if it exists.
         current: Option<Revision>,
+    },
+    /// Another document has a key that no two may have.
+    #[error(
+        "the document {id:?} cannot have its key in the unique view {view}: the document {existing:?} of the collection \
+         {collection:?} has it"
+    )]
+    NotUnique {
+        /// The collection.
+        collection: CollectionName,
+        /// The view.
+        view: ViewName,
+        /// The document that was to be written.
+        id: DocumentId,
+        /// The document that has the key.
+        existing: DocumentId,
+    },
+    /// A write without the entries of a view that must be kept up to date with it.
+    #[error(
+        "the collection {collection:?} has the view {view}, and this write does not say what the document emits to its \
+         current version; open the database with the schema that has it"
+    )]
+    SchemaMoved {
+        /// The collection.
+        collection: CollectionName,
+        /// The view.
+        view: ViewName,
+    },
+    /// The value of the key is not a number, or the sum is out of range.
+    #[error("the key {key:?} in the namespace {namespace:?} cannot be counted with: {reason}")]
+    NotCountable {
+        /// The namespace.
+        namespace: NamespaceName,
+        /// The key.
+        key: KeyName,
+        /// Why.
+        reason: String,
     },
 }
 

@@ -26,6 +26,13 @@ impl Timestamp {
         Self(bits)
     }
 
+    /// The first timestamp of a millisecond since the Unix epoch.
+    #[must_use]
+    pub const fn at_millis(millis: u64) -> Self {
+        let millis = if millis > MAX_MILLIS { MAX_MILLIS } else { millis };
+        Self(millis << COUNTER_BITS)
+    }
+
     /// All 64 bits.
     #[must_use]
     pub const fn bits(self) -> u64 {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use pliantdb_core::{Operation, Outcome};
+use pliantdb_core::{ChangeOutcome, DatabaseName, Outcome, Request};
 use pliantdb_storage::{QUEUE_CAPACITY, Storage, StorageError};
 use tokio::sync::{AcquireError, Semaphore, oneshot};
 
@@ -68,13 +68,15 @@ impl App {
         }
     }
 
-    /// Commits an operation, and waits until it is on disk. Its memory is given back when it is done,
+    /// Commits a transaction, and waits until it is on disk. Its memory is given back when it is done,
     /// even if the client is gone before.
     pub(crate) async fn commit(
         &self,
-        operation: Operation,
+        database: &DatabaseName,
+        transaction: Request,
         memory: Option<Reserved>,
-    ) -> Result<Outcome, Problem> {
+    ) -> Result<Vec<ChangeOutcome>, Problem> {
+        let operation = self.storage.get(database)?.operation(transaction)?;
         let commit = async {
             let place = Arc::clone(&self.writes).acquire_owned().await;
             let place = place.map_err(|AcquireError { .. }| StorageError::Closed)?;
@@ -87,7 +89,10 @@ impl App {
             outcome.await.map_err(|_| StorageError::Closed)?
         };
         match tokio::time::timeout(self.request_timeout, commit).await {
-            Ok(result) => Ok(result?),
+            Ok(result) => match result? {
+                Outcome::Transacted(outcomes) => Ok(outcomes),
+                _ => Ok(Vec::new()),
+            },
             Err(_) => Err(Problem::unknown_outcome()),
         }
     }

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
-use pliantdb_core::{DatabaseName, Rejection, Timestamp};
+use pliantdb_core::{DatabaseName, Error, Rejection, Timestamp};
 
 use crate::store::StoreError;
 
@@ -112,12 +112,32 @@ pub enum StorageError {
         /// The last one applied.
         last: Timestamp,
     },
+    /// A custom API that cannot be registered, and why.
+    #[error("a custom API cannot be registered: {0}")]
+    InvalidApi(String),
     /// More writes are waiting than the queue holds. Nothing was written; try again.
     #[error("too many writes are waiting; try again in a moment")]
     Busy,
     /// The storage was closed. Nothing was written.
     #[error("the storage is closed")]
     Closed,
+}
+
+impl From<StorageError> for Error {
+    fn from(error: StorageError) -> Self {
+        match error {
+            StorageError::Rejected(Rejection::UnknownDatabase { database }) => {
+                Self::UnknownDatabase(database)
+            }
+            StorageError::Rejected(rejection) => Self::Rejected(rejection),
+            StorageError::UnknownDatabase(database) => Self::UnknownDatabase(database),
+            StorageError::Busy => Self::Busy,
+            StorageError::Closed => Self::Closed,
+            StorageError::DiskFull { .. } => Self::DiskFull(error.to_string()),
+            StorageError::InvalidApi(_) => Self::Invalid(error.to_string()),
+            error => Self::Storage(error.to_string()),
+        }
+    }
 }
 
 impl StorageError {

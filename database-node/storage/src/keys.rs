@@ -3,62 +3,237 @@
 //! ```text
 //! database id   u32, big-endian     0 for the meta range
 //! slot          u16, big-endian
-//! space         u8                  what kind of thing: 1 = documents
-//! collection    ASCII, then 0x00    a name never holds a zero byte
-//! document id   UTF-8, to the end, without control characters
+//! space         u8                  what kind of thing:
+//!
+//!   1 documents   collection 00 id
+//!   2 changes     commit timestamp u64 | number in the transaction u32
+//!   3 history     reserved for before-images
+//!   4 entries     view u32 | key | id, and for the n-th of the same key and id: 00 | n u16
+//!   5 emitted     view u32 | id                          which keys a document has in a view
+//!   6 owners      view u32 | key                         which document has a key of a unique view
+//!   7 partials    view u32 | level u8 | first entry      reduced values of runs of entries; local, can be made anew
+//!   8 stale       view u32 | timestamp u64 | entry       entries that partials do not count yet; local
+//!   9 values      namespace 00 key                       the key-value store
+//!  10 expiries    milliseconds u64 | namespace 00 key    when its values expire
 //!
 //! 0 | 1                             the applied record of the embedded database
 //! 0 | 2 | name                      a database
 //! 0 | 3 | group                     reserved: the applied record of a group (a shard's log)
+//! 0 | 4 | database id               the data key of an encrypted database, wrapped
+//! 0 | 5 | database id               what a database is made of
+//! 0 | 6                             the highest database id ever given
+//! 0 | 7 | database id | view u32    how far a lazy view has read the changes; local
 //! ```
-//! An id in text never holds a byte below 0x20. So these are free, for ever:
-//! - A first byte below 0x20 of an id is a tag that says of which other kind it is (numbers, tuples…). Each kind must
-//!   be encoded such that it ends by itself.
-//! - A 0x00 after an id begins a suffix with a version: the before-images of a document lie right behind it and
-//!   before every other id, also before those that begin with its own.
+//! - Names are ASCII and are ended by a 00. Ids and keys of the key-value store are UTF-8 without control characters, to
+//!   the end. Keys of views end by themselves ([`pliantdb_core::Key`]).
+//! - A document and what it emits lie in the slot of its id; a unique key in the slot of its bytes, after its view's
+//!   number; a key-value pair in that of its namespace and key. Numbers are big-endian.
+//! - An id in text never holds a byte below 0x20. So these are free, for ever: a first byte below 0x20 of an id is a tag
+//!   that says of which other kind it is, each of which must end by itself; and a 0x00 after an id begins a suffix.
 //!
 //! So a database, a range of its slots (a shard), and a collection in a slot are each one range of keys.
 
-use pliantdb_core::{CollectionName, DatabaseName, DocumentId, Slot};
+use pliantdb_core::{
+    CollectionName, DatabaseName, DocumentId, KeyName, NamespaceName, Slot, Timestamp, ViewId,
+};
 
 use crate::catalog::{DatabaseEntry, DatabaseId};
+use crate::store::KeyRange;
 
-/// The space of documents.
-const DOCUMENTS: u8 = 1;
+/// What kind of thing a key is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Space {
+    Documents = 1,
+    Changes = 2,
+    Entries = 4,
+    Emitted = 5,
+    Owners = 6,
+    Partials = 7,
+    Stale = 8,
+    Values = 9,
+    Expiries = 10,
+}
+
+/// The spaces whose keys begin with a view.
+pub(crate) const VIEW_SPACES: [Space; 5] = [
+    Space::Entries,
+    Space::Emitted,
+    Space::Owners,
+    Space::Partials,
+    Space::Stale,
+];
 
 /// Where the applied record lies.
 pub(crate) const APPLIED: [u8; 5] = [0, 0, 0, 0, 1];
+
+/// What the key of every database record begins with.
+pub(crate) const DATABASES: [u8; 5] = [0, 0, 0, 0, 2];
 
 /// What the key of the applied record of a group begins with; nothing has one yet.
 #[allow(dead_code, reason = "reserved, and tested so that nothing else takes it")]
 pub(crate) const GROUPS_APPLIED: [u8; 5] = [0, 0, 0, 0, 3];
 
-/// What the key of every database record begins with.
-pub(crate) const DATABASES: [u8; 5] = [0, 0, 0, 0, 2];
+/// What the key of every makeup record begins with.
+pub(crate) const MAKEUPS: [u8; 5] = [0, 0, 0, 0, 5];
+
+/// Where the highest database id lies.
+pub(crate) const LAST_DATABASE: [u8; 5] = [0, 0, 0, 0, 6];
+
+/// What the key of every lazy view's progress begins with.
+const LAZY_VIEWS: [u8; 5] = [0, 0, 0, 0, 7];
 
 /// The key of a database record.
 pub(crate) fn database(name: &DatabaseName) -> Vec<u8> {
     [&DATABASES, name.as_str().as_bytes()].concat()
 }
 
-/// What the key of every document of a collection in one slot begins with.
-pub(crate) fn collection(database: DatabaseId, slot: Slot, collection: &CollectionName) -> Vec<u8> {
-    let name = collection.as_str().as_bytes();
-    let mut key = Vec::with_capacity(8 + name.len());
+/// The key of what a database is made of.
+pub(crate) fn makeup(database: DatabaseId) -> Vec<u8> {
+    [&MAKEUPS[..], &database.get().to_be_bytes()].concat()
+}
+
+/// The key of how far a lazy view is.
+pub(crate) fn lazy_view(database: DatabaseId, view: ViewId) -> Vec<u8> {
+    [
+        &LAZY_VIEWS[..],
+        &database.get().to_be_bytes(),
+        &view.get().to_be_bytes(),
+    ]
+    .concat()
+}
+
+/// The keys of how far the lazy views of a database are.
+pub(crate) fn lazy_views(database: DatabaseId) -> KeyRange {
+    KeyRange::prefixed(&[&LAZY_VIEWS[..], &database.get().to_be_bytes()].concat())
+}
+
+/// All keys of a database but its meta records.
+pub(crate) fn everything(database: DatabaseId) -> KeyRange {
+    KeyRange::prefixed(&database.get().to_be_bytes())
+}
+
+/// What every key of a space in a slot begins with; `room` is how many bytes are to follow.
+pub(crate) fn space(database: DatabaseId, slot: Slot, space: Space, room: usize) -> Vec<u8> {
+    let mut key = Vec::with_capacity(7 + room);
     key.extend_from_slice(&database.get().to_be_bytes());
     key.extend_from_slice(&slot.get().to_be_bytes());
-    key.push(DOCUMENTS);
+    key.push(space as u8);
+    key
+}
+
+/// What the key of every document of a collection in one slot begins with.
+pub(crate) fn collection(
+    database: DatabaseId,
+    slot: Slot,
+    collection: &CollectionName,
+    room: usize,
+) -> Vec<u8> {
+    let name = collection.as_str().as_bytes();
+    let mut key = space(database, slot, Space::Documents, name.len() + 1 + room);
     key.extend_from_slice(name);
     key.push(0);
     key
 }
 
-/// The key of a document. Its shard key, which picks the slot, is its id.
+/// The slot of a document, and of what it emits. Its shard key, which picks the slot, is its id.
+pub(crate) fn slot_of(database: DatabaseEntry, id: &DocumentId) -> Slot {
+    database.slots.slot_of(id.as_str().as_bytes())
+}
+
+/// The key of a document.
 pub(crate) fn document(database: DatabaseEntry, in_collection: &CollectionName, id: &DocumentId) -> Vec<u8> {
-    let slot = database.slots.slot_of(id.as_str().as_bytes());
-    let mut key = collection(database.id, slot, in_collection);
+    let mut key = collection(
+        database.id,
+        slot_of(database, id),
+        in_collection,
+        id.as_str().len(),
+    );
     key.extend_from_slice(id.as_str().as_bytes());
     key
+}
+
+/// The key of a change: the `number`-th of the transaction committed at `timestamp`, from 0.
+pub(crate) fn change(database: DatabaseId, slot: Slot, timestamp: Timestamp, number: u32) -> Vec<u8> {
+    let mut key = space(database, slot, Space::Changes, 12);
+    key.extend_from_slice(&timestamp.bits().to_be_bytes());
+    key.extend_from_slice(&number.to_be_bytes());
+    key
+}
+
+/// What every key of a view in one of its spaces in a slot begins with.
+pub(crate) fn view(database: DatabaseId, slot: Slot, in_space: Space, view: ViewId, room: usize) -> Vec<u8> {
+    let mut key = space(database, slot, in_space, 4 + room);
+    key.extend_from_slice(&view.get().to_be_bytes());
+    key
+}
+
+/// An entry without what comes before it: its key, its document, and a number if the document has emitted the key
+/// before.
+pub(crate) fn entry(key: &[u8], id: &DocumentId, times_before: u16) -> Vec<u8> {
+    let id = id.as_str().as_bytes();
+    let mut entry = Vec::with_capacity(key.len() + id.len() + 3);
+    entry.extend_from_slice(key);
+    entry.extend_from_slice(id);
+    if times_before > 0 {
+        entry.push(0);
+        entry.extend_from_slice(&times_before.to_be_bytes());
+    }
+    entry
+}
+
+/// The key and the document's id of an entry; `None` if it is none.
+pub(crate) fn split_entry(entry: &[u8]) -> Option<(&[u8], &str)> {
+    let (key, id) = entry.split_at(pliantdb_core::key::encoded_length(entry)?);
+    let id = id.split(|byte| *byte == 0).next()?;
+    Some((key, str::from_utf8(id).ok()?))
+}
+
+/// The key of which document has a key of a unique view.
+pub(crate) fn owner(database: DatabaseEntry, of_view: ViewId, key: &[u8]) -> Vec<u8> {
+    let slot = database
+        .slots
+        .slot_of(&[&of_view.get().to_be_bytes(), key].concat());
+    let mut owner = view(database.id, slot, Space::Owners, of_view, key.len());
+    owner.extend_from_slice(key);
+    owner
+}
+
+/// A namespace and key of the key-value store, without what comes before them.
+pub(crate) fn name_in(namespace: &NamespaceName, key: &str) -> Vec<u8> {
+    [namespace.as_str().as_bytes(), &[0], key.as_bytes()].concat()
+}
+
+/// The key of a value of the key-value store.
+pub(crate) fn value(database: DatabaseEntry, namespace: &NamespaceName, key: &KeyName) -> Vec<u8> {
+    let name = name_in(namespace, key.as_str());
+    let mut value = space(
+        database.id,
+        database.slots.slot_of(&name),
+        Space::Values,
+        name.len(),
+    );
+    value.extend_from_slice(&name);
+    value
+}
+
+/// The key of when a value expires.
+pub(crate) fn expiry(
+    database: DatabaseEntry,
+    namespace: &NamespaceName,
+    key: &KeyName,
+    millis: u64,
+) -> Vec<u8> {
+    let name = name_in(namespace, key.as_str());
+    let mut expiry = space(
+        database.id,
+        database.slots.slot_of(&name),
+        Space::Expiries,
+        8 + name.len(),
+    );
+    expiry.extend_from_slice(&millis.to_be_bytes());
+    expiry.extend_from_slice(&name);
+    expiry
 }
 
 #[cfg(test)]
@@ -87,6 +262,51 @@ mod tests {
         assert_eq!(
             database(&DatabaseName::default_database()),
             b"\0\0\0\0\x02default"
+        );
+    }
+
+    #[test]
+    fn views_changes_and_values_are_where_they_always_were() {
+        let entry = DatabaseEntry {
+            id: DatabaseId::FIRST,
+            slots: SlotCount::default(),
+        };
+        let (id, slot) = (
+            "order-1".parse().unwrap(),
+            slot_of(entry, &"order-1".parse().unwrap()),
+        );
+        let time = Timestamp::from_bits(0x0102);
+        assert_eq!(
+            change(entry.id, slot, time, 3),
+            b"\0\0\0\x01\0\x06\x02\0\0\0\0\0\0\x01\x02\0\0\0\x03"
+        );
+        assert_eq!(
+            view(entry.id, slot, Space::Entries, ViewId::FIRST, 0),
+            b"\0\0\0\x01\0\x06\x04\0\0\0\x01"
+        );
+        let key = pliantdb_core::Key::encoded(&"a".to_owned());
+        assert_eq!(super::entry(&key, &id, 0), b"\x30a\0\x01order-1");
+        assert_eq!(super::entry(&key, &id, 2), b"\x30a\0\x01order-1\0\0\x02");
+        for times in [0, 2] {
+            assert_eq!(
+                split_entry(&super::entry(&key, &id, times)),
+                Some((key.as_slice(), "order-1"))
+            );
+        }
+        let namespace = "n".parse().unwrap();
+        assert_eq!(value(entry, &namespace, &"k".parse().unwrap())[6..], *b"\x09n\0k");
+        assert_eq!(
+            expiry(entry, &namespace, &"k".parse().unwrap(), 5)[6..],
+            *b"\x0a\0\0\0\0\0\0\0\x05n\0k"
+        );
+        assert_eq!(
+            owner(entry, ViewId::FIRST, &key)[6..],
+            *b"\x06\0\0\0\x01\x30a\0\x01"
+        );
+        assert_eq!(makeup(entry.id), b"\0\0\0\0\x05\0\0\0\x01");
+        assert_eq!(
+            lazy_view(entry.id, ViewId::FIRST),
+            b"\0\0\0\0\x07\0\0\0\x01\0\0\0\x01"
         );
     }
 
@@ -130,7 +350,7 @@ mod tests {
             };
             prop_assert_eq!(key(&a).cmp(&key(&b)), parts(&a).cmp(&parts(&b)));
             let (database, slot, name, id) = parts(&a);
-            let prefix = collection(DatabaseId::from(database), slot, &name);
+            let prefix = collection(DatabaseId::from(database), slot, &name, 0);
             let whole = key(&a);
             prop_assert_eq!(whole.strip_prefix(prefix.as_slice()), Some(id.as_str().as_bytes()));
         }

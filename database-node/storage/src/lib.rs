@@ -1,45 +1,85 @@
 //! The state machine of PliantDB on RocksDB, and the embedded database.
 //!
 //! ```
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let directory = tempfile::tempdir()?;
-//! # let path = directory.path();
-//! use pliantdb_core::{Body, DatabaseName, Precondition};
-//! use pliantdb_storage::Storage;
+//! use pliantdb_storage::{Collection, Connection, Database};
+//! use serde::{Deserialize, Serialize};
 //!
-//! let storage = Storage::open(path)?;
-//! let database = storage.database(&DatabaseName::default_database())?;
-//! let (users, id) = ("users".parse()?, "ada".parse()?);
-//! database.put(&users, &id, Body::parse(br#"{"born": 1815}"#.to_vec())?, Precondition::None)?;
-//! assert_eq!(database.get(&users, &id)?.map(|found| found.body.into_bytes()), Some(br#"{"born": 1815}"#.to_vec()));
+//! #[derive(Serialize, Deserialize, Collection)]
+//! #[collection(name = "users")]
+//! struct User {
+//!     name: String,
+//! }
+//!
+//! # fn main() -> Result<(), pliantdb_storage::Error> {
+//! # let directory = tempfile::tempdir().unwrap();
+//! # let path = directory.path();
+//! let database = Database::open::<User>(path)?;
+//! let ada = database.collection::<User>().insert(User { name: "Ada".to_owned() })?;
+//! assert_eq!(database.collection::<User>().get(&ada.id)?.unwrap().contents.name, "Ada");
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! Everything of `pliantdb-core` can be named as if it were here.
 //!
 //! From the bottom up:
 //! - module [`store`]: the narrow ordered-store trait, on RocksDB and in memory
 //! - `keys`, `records`: how keys and values are encoded, for ever
 //! - module [`machine`]: the state machine, the only code that changes state
-//! - `reading`: point reads and the ordered listing that merges slots
-//! - `writer`: the one thread that commits, many commands per fsync
+//! - `merge`, `reading`, `feed`, `values`, `views`: what is read, in one order over all slots
+//! - `writer`: the one thread that commits, many commands per fsync; `progress`: how far it has come
+//! - `engine`: every request, on any store; `housekeeping`: what it does by itself; `broker`: messages
 //! - `directory`, `disk_space`, `memory`: the data directory, the room on its disk, the memory to use
-//! - module [`storage`]: [`Storage`] and [`Database`], the embedded interface
+//! - modules [`storage`] and [`database`]: [`Storage`] and [`Database`], the embedded interface; `apis`: its custom APIs
+//! - module [`asynchronous`]: [`AsyncStorage`] and [`AsyncDatabase`], the same without blocking
 
+// The derives name this crate for those who depend on no other.
+extern crate self as pliantdb_storage;
+
+mod apis;
+pub mod asynchronous;
+mod broker;
 mod catalog;
+pub mod database;
 mod directory;
 mod disk_space;
+mod engine;
 mod error;
+mod feed;
+mod housekeeping;
 mod keys;
 pub mod machine;
 pub mod memory;
+mod merge;
+mod progress;
 mod reading;
 mod records;
 pub mod storage;
 pub mod store;
+mod values;
+mod views;
 mod writer;
 
-pub use catalog::{Catalog, DatabaseEntry, DatabaseId};
+pub use apis::Apis;
+pub use asynchronous::{AsyncDatabase, AsyncStorage};
+pub use catalog::{Catalog, DatabaseEntry, DatabaseId, DatabaseState, Makeup, ViewRecord, ViewState};
+pub use database::Database;
+pub use engine::{MAX_CHANGES, MAX_WRITE_BYTES};
 pub use error::StorageError;
-pub use reading::{Found, Listing, Page};
-pub use storage::{Commit, Database, Options, Stats, Storage, generate_document_id};
+pub use pliantdb_core::{
+    APPLY_VERSION, Answer, Api, ApiName, Body, Change, ChangeAction, ChangeKind, ChangeOutcome,
+    ChangedDocument, ChangesPage, Clock, Collection, CollectionName, CollectionSchema, Collections, Command,
+    CommittedTransaction, Connection, DatabaseName, Document, DocumentAction, DocumentChange, DocumentId,
+    Documents, Emit, Emitted, Error, Expiry, FeedCursor, FeedStart, Freshness, Group, GroupOf, Id,
+    IndexedDocument, InvalidBody, InvalidDocumentId, InvalidFeedCursor, InvalidKey, InvalidKeyName,
+    InvalidName, InvalidRevision, InvalidSchema, InvalidSlotCount, InvalidTopic, Key, KeyAction,
+    KeyCondition, KeyName, KeyOutcome, KeySelection, KeyStatus, KeyValue, List, Listing, MAX_NESTING, Map,
+    Message, Named, NamespaceName, Number, Operation, Order, Outcome, Page, Precondition, Query, RawRow,
+    Reduce, ReduceFn, Rejection, Request, Response, Revision, Row, RowCursor, RowOf, RowWithDocument, Rows,
+    Schema, SchemaName, Schematic, Slot, SlotCount, Step, StorageConnection, Stored, Subscriber, Timestamp,
+    Topic, TopicPattern, Transaction, TypedDocument, View, ViewDefinition, ViewEntry, ViewId, ViewName,
+    ViewPolicy, ViewQuery, ViewSchema, ViewStatus, Views,
+};
+pub use reading::Found;
+pub use storage::{Commit, Options, Stats, Storage, generate_document_id};
 pub use writer::QUEUE_CAPACITY;

@@ -1,9 +1,9 @@
 //! How values are laid out: a version byte, then what that version says.
 
-use pliantdb_core::{Body, Revision, Timestamp};
+use pliantdb_core::{Body, ChangeKind, ChangedDocument, CollectionName, DocumentId, Revision, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::DatabaseEntry;
+use crate::catalog::{DatabaseEntry, DatabaseId, Makeup};
 use crate::store::StoreError;
 
 /// The version that this build writes, of every kind of record.
@@ -50,6 +50,149 @@ pub(crate) fn decode_document(value: &[u8]) -> Result<(Revision, Body), StoreErr
     let (revision, body) = split_document(value)?;
     let text = String::from_utf8(body.to_vec()).map_err(|error| corrupt("document", error))?;
     Ok((revision, Body::from_checked(text)))
+}
+
+/// A change: version, kind (0 inserted, 1 updated, 2 deleted), collection, 00, id.
+pub(crate) fn encode_change(kind: ChangeKind, collection: &CollectionName, id: &DocumentId) -> Vec<u8> {
+    let (collection, id) = (collection.as_str().as_bytes(), id.as_str().as_bytes());
+    let mut value = Vec::with_capacity(3 + collection.len() + id.len());
+    value.push(VERSION);
+    value.push(match kind {
+        ChangeKind::Inserted => 0,
+        ChangeKind::Updated => 1,
+        ChangeKind::Deleted => 2,
+    });
+    value.extend_from_slice(collection);
+    value.push(0);
+    value.extend_from_slice(id);
+    value
+}
+
+pub(crate) fn decode_change(value: &[u8]) -> Result<ChangedDocument, StoreError> {
+    const KIND: &str = "change";
+    let (version, rest) = value.split_first().ok_or_else(|| corrupt(KIND, "it is empty"))?;
+    check_version(KIND, *version)?;
+    let (kind, rest) = rest
+        .split_first()
+        .ok_or_else(|| corrupt(KIND, "it is cut short"))?;
+    let kind = match kind {
+        0 => ChangeKind::Inserted,
+        1 => ChangeKind::Updated,
+        2 => ChangeKind::Deleted,
+        _ => return Err(corrupt(KIND, format_args!("there is no kind {kind}"))),
+    };
+    let text = str::from_utf8(rest).map_err(|error| corrupt(KIND, error))?;
+    let (collection, id) = text
+        .split_once('\0')
+        .ok_or_else(|| corrupt(KIND, "it has no id"))?;
+    Ok(ChangedDocument {
+        collection: collection.parse().map_err(|error| corrupt(KIND, error))?,
+        id: id.parse().map_err(|error| corrupt(KIND, error))?,
+        kind,
+    })
+}
+
+/// A value of the key-value store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StoredValue {
+    /// The milliseconds since the Unix epoch at which it is gone; `None` for never.
+    pub(crate) expires: Option<u64>,
+    pub(crate) body: Body,
+}
+
+impl StoredValue {
+    /// Whether it is gone at a time in milliseconds since the Unix epoch.
+    pub(crate) fn has_expired(&self, millis: u64) -> bool {
+        self.expires.is_some_and(|expires| expires <= millis)
+    }
+}
+
+/// A value of the key-value store: version, milliseconds when it expires (u64, big-endian; all ones for never), body.
+pub(crate) fn encode_value(value: &StoredValue) -> Vec<u8> {
+    let body = value.body.as_str().as_bytes();
+    let mut bytes = Vec::with_capacity(9 + body.len());
+    bytes.push(VERSION);
+    bytes.extend_from_slice(&value.expires.unwrap_or(u64::MAX).to_be_bytes());
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+pub(crate) fn decode_value(value: &[u8]) -> Result<StoredValue, StoreError> {
+    const KIND: &str = "value";
+    let (version, rest) = value.split_first().ok_or_else(|| corrupt(KIND, "it is empty"))?;
+    check_version(KIND, *version)?;
+    let (expires, body) = rest
+        .split_first_chunk()
+        .ok_or_else(|| corrupt(KIND, "it is cut short"))?;
+    let text = String::from_utf8(body.to_vec()).map_err(|error| corrupt(KIND, error))?;
+    Ok(StoredValue {
+        expires: Some(u64::from_be_bytes(*expires)).filter(|expires| *expires != u64::MAX),
+        body: Body::from_checked(text),
+    })
+}
+
+/// Which document has a key of a unique view: version, id.
+pub(crate) fn encode_owner(id: &DocumentId) -> Vec<u8> {
+    [&[VERSION], id.as_str().as_bytes()].concat()
+}
+
+pub(crate) fn decode_owner(value: &[u8]) -> Result<DocumentId, StoreError> {
+    const KIND: &str = "owner";
+    let (version, id) = value.split_first().ok_or_else(|| corrupt(KIND, "it is empty"))?;
+    check_version(KIND, *version)?;
+    let id = str::from_utf8(id).map_err(|error| corrupt(KIND, error))?;
+    id.parse().map_err(|error| corrupt(KIND, error))
+}
+
+/// The keys that a document has in a view, in the order in which it emitted them.
+pub(crate) fn encode_emitted(keys: &[&[u8]]) -> Result<Vec<u8>, StoreError> {
+    encode("emitted", &keys)
+}
+
+pub(crate) fn decode_emitted(value: &[u8]) -> Result<Vec<Vec<u8>>, StoreError> {
+    decode("emitted", value)
+}
+
+/// The reduced value of a run of entries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Partial {
+    /// The first entry behind the run; `None` when it goes to the end of the slot.
+    pub(crate) end: Option<Vec<u8>>,
+    /// The value, as JSON.
+    pub(crate) value: Vec<u8>,
+}
+
+pub(crate) fn encode_partial(partial: &Partial) -> Result<Vec<u8>, StoreError> {
+    encode("partial", partial)
+}
+
+pub(crate) fn decode_partial(value: &[u8]) -> Result<Partial, StoreError> {
+    decode("partial", value)
+}
+
+pub(crate) fn encode_makeup(makeup: &Makeup) -> Result<Vec<u8>, StoreError> {
+    encode("makeup", makeup)
+}
+
+pub(crate) fn decode_makeup(value: &[u8]) -> Result<Makeup, StoreError> {
+    decode("makeup", value)
+}
+
+pub(crate) fn encode_last_database(id: DatabaseId) -> Result<Vec<u8>, StoreError> {
+    encode("last database", &id)
+}
+
+pub(crate) fn decode_last_database(value: &[u8]) -> Result<DatabaseId, StoreError> {
+    decode("last database", value)
+}
+
+/// How far a lazy view has read the changes.
+pub(crate) fn encode_lazy_view(up_to: Timestamp) -> Result<Vec<u8>, StoreError> {
+    encode("lazy view", &up_to)
+}
+
+pub(crate) fn decode_lazy_view(value: &[u8]) -> Result<Timestamp, StoreError> {
+    decode("lazy view", value)
 }
 
 pub(crate) fn encode_applied(applied: &Applied) -> Result<Vec<u8>, StoreError> {

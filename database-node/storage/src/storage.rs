@@ -1,23 +1,26 @@
-//! The embedded interface: a directory of databases, blocking.
+//! The embedded storage: a directory of databases.
 
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use pliantdb_core::{
-    Body, CollectionName, DatabaseName, Document, DocumentAddress, DocumentId, Operation, Outcome,
-    Precondition, Revision, SlotCount,
+    DatabaseName, DocumentId, Error, Operation, Outcome, Schema, SlotCount, StorageConnection,
 };
 
-use crate::catalog::{Catalog, DatabaseEntry};
+use crate::apis::Apis;
+use crate::database::Database;
 use crate::directory::DataDirectory;
 use crate::disk_space::DiskSpace;
+use crate::engine::Engine;
 use crate::error::StorageError;
-use crate::machine::StateMachine;
+use crate::housekeeping::Housekeeper;
 use crate::memory::{self, MemoryPlan};
-use crate::reading::{self, Found, Listing, Page};
 use crate::store::{OrderedStore, RocksStats, RocksStore};
 pub use crate::writer::Commit;
-use crate::writer::Writer;
+
+/// How long changes are kept for feeds, unless said.
+const CHANGE_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How to open a [`Storage`].
 #[derive(Default)]
@@ -29,11 +32,16 @@ pub struct Options {
     /// How many bytes of memory the process may use, by default what [`memory::limit`] finds.
     /// [`MemoryPlan`] says what the storage takes of it.
     pub memory_limit: Option<u64>,
+    /// How long changes are kept for feeds to go on from, by default a day. A lazy view that was not queried for longer
+    /// is built anew.
+    pub change_retention: Option<Duration>,
     /// Hears of every commit, on the writer's thread: it must not block.
     pub observer: Option<Box<dyn Fn(Commit) + Send>>,
     /// Hears, once, when a commit failed such that no write is taken any more until the directory is opened again
     /// ([`StorageError::Failed`]), on the writer's thread: it must not block.
     pub on_failure: Option<Box<dyn FnOnce(StorageError) + Send>>,
+    /// Who answers custom APIs.
+    pub apis: Apis,
 }
 
 /// An open data directory with its databases. Clones share it; the last one to be dropped closes it.
@@ -42,18 +50,26 @@ pub struct Storage {
     inner: Arc<Inner>,
 }
 
-struct Inner {
-    writer: Writer,
-    store: Arc<RocksStore>,
-    catalog: Arc<RwLock<Catalog>>,
-    disk: Arc<DiskSpace>,
+pub(crate) struct Inner {
+    pub(crate) engine: Arc<Engine<RocksStore>>,
+    pub(crate) apis: Apis,
+    housekeeper: Housekeeper,
     /// Last, so that the lock outlives the store.
-    directory: DataDirectory,
+    _directory: DataDirectory,
+}
+
+impl Inner {
+    fn close(&self) {
+        // First, so that whoever waits or builds stops.
+        self.engine.progress.close();
+        self.housekeeper.stop();
+        self.engine.close();
+    }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.writer.close();
+        self.close();
     }
 }
 
@@ -81,8 +97,9 @@ impl Storage {
     /// [`Storage::open`], with options.
     ///
     /// # Errors
-    /// As [`Storage::open`].
+    /// As [`Storage::open`], and [`StorageError::InvalidApi`] for an API that cannot be registered.
     pub fn open_with(path: impl AsRef<Path>, options: Options) -> Result<Self, StorageError> {
+        options.apis.check()?;
         let directory = DataDirectory::open(path.as_ref())?;
         let memory = MemoryPlan::for_limit(options.memory_limit.unwrap_or_else(memory::limit));
         let memory = memory.on_disk(DiskSpace::total(directory.path())?);
@@ -90,71 +107,64 @@ impl Storage {
             true => RocksStore::create(&directory.state(), memory)?,
             false => RocksStore::open(&directory.state(), memory)?,
         };
-        let store = Arc::new(store);
-        let machine = StateMachine::open(Arc::clone(&store))?;
-        let catalog = machine.catalog();
-        let disk = Arc::new(DiskSpace::of(
-            directory.path().to_owned(),
-            options.min_free_space,
-            memory,
-        ));
+        let path = directory.path().to_owned();
+        let disk = Arc::new(DiskSpace::of(path.clone(), options.min_free_space, memory));
         let observer = options.observer.unwrap_or_else(|| Box::new(|_| {}));
         let on_failure = options.on_failure.unwrap_or_else(|| Box::new(|_| {}));
-        let writer = Writer::start(machine, Arc::clone(&disk), observer, on_failure)
-            .map_err(|error| StorageError::io("start the writer for", directory.path(), error))?;
-        let storage = Self {
-            inner: Arc::new(Inner {
-                writer,
-                store,
-                catalog,
-                disk,
-                directory,
-            }),
-        };
-        if storage.inner.directory.is_new() {
-            storage.create_database(&DatabaseName::default_database(), SlotCount::default())?;
-            storage.inner.directory.finish()?;
+        let engine = Arc::new(Engine::start(Arc::new(store), disk, observer, on_failure)?);
+        if directory.is_new() {
+            engine.create_database(&DatabaseName::default_database(), SlotCount::default())?;
+            directory.finish()?;
         }
-        Ok(storage)
+        let retention = options.change_retention.unwrap_or(CHANGE_RETENTION);
+        let housekeeper = Housekeeper::start(Arc::clone(&engine), retention)
+            .map_err(|error| StorageError::io("start the housekeeper of", &path, error))?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                engine,
+                apis: options.apis,
+                housekeeper,
+                _directory: directory,
+            }),
+        })
     }
 
-    /// Creates a database, cut into `slots` for good.
+    /// Creates a database without a schema, cut into `slots` for good.
     ///
     /// # Errors
     /// [`StorageError::Rejected`] when the name is taken; else as [`Storage::execute`].
-    pub fn create_database(&self, name: &DatabaseName, slots: SlotCount) -> Result<Database, StorageError> {
-        self.execute(Operation::CreateDatabase {
-            name: name.clone(),
-            slots,
-        })?;
-        self.database(name)
+    pub fn create(&self, name: &DatabaseName, slots: SlotCount) -> Result<Database, StorageError> {
+        self.inner.engine.create_database(name, slots)?;
+        self.get(name)
     }
 
-    /// The database of that name.
+    /// The database of that name, with the schema that it was last opened with.
     ///
     /// # Errors
     /// [`StorageError::UnknownDatabase`].
-    pub fn database(&self, name: &DatabaseName) -> Result<Database, StorageError> {
-        let entry = self
-            .entry(name)
-            .ok_or_else(|| StorageError::UnknownDatabase(name.clone()))?;
-        Ok(Database {
-            storage: self.clone(),
-            name: name.clone(),
-            entry,
-        })
+    pub fn get(&self, name: &DatabaseName) -> Result<Database, StorageError> {
+        let catalog = self
+            .inner
+            .engine
+            .catalog
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        match catalog.get(name) {
+            Some(_) => Ok(Database::new(Arc::clone(&self.inner), name.clone())),
+            None => Err(StorageError::UnknownDatabase(name.clone())),
+        }
     }
 
     /// The names of all databases, in order.
     #[must_use]
-    pub fn databases(&self) -> Vec<DatabaseName> {
-        self.inner
+    pub fn names(&self) -> Vec<DatabaseName> {
+        let catalog = self
+            .inner
+            .engine
             .catalog
             .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .names()
-            .cloned()
-            .collect()
+            .unwrap_or_else(PoisonError::into_inner);
+        catalog.databases().map(|(name, _)| name.clone()).collect()
     }
 
     /// Commits one operation and waits until it is on disk.
@@ -165,7 +175,7 @@ impl Storage {
     /// not visible then, but when the directory is opened again it may turn out to have been made. After that, unless
     /// it was only for want of room, every write is answered with [`StorageError::Failed`].
     pub fn execute(&self, operation: Operation) -> Result<Outcome, StorageError> {
-        self.inner.writer.execute(operation)
+        self.inner.engine.writer.execute(operation)
     }
 
     /// Queues one operation without waiting; `done` is called with what [`Storage::execute`] would
@@ -179,7 +189,8 @@ impl Storage {
         operation: Operation,
         done: impl FnOnce(Result<Outcome, StorageError>) + Send + 'static,
     ) -> Result<(), StorageError> {
-        self.inner.writer.submit(operation, Box::new(done))
+        let submitted = self.inner.engine.writer.try_submit(operation, Box::new(done))?;
+        submitted.map_err(|_| StorageError::Busy)
     }
 
     /// Whether writes are taken at the moment.
@@ -187,9 +198,12 @@ impl Storage {
     /// # Errors
     /// Why not: [`StorageError::Failed`], [`StorageError::DiskFull`], or the failure of the last commit.
     pub fn writable(&self) -> Result<(), StorageError> {
-        let failure = self.inner.writer.failure();
+        let Engine {
+            writer, disk, store, ..
+        } = self.inner.engine.as_ref();
+        let failure = writer.failure();
         if !matches!(failure, Some(StorageError::Failed(_))) {
-            self.inner.disk.check(self.inner.store.unflushed())?;
+            disk.check(store.unflushed())?;
         }
         failure.map_or(Ok(()), Err)
     }
@@ -199,158 +213,54 @@ impl Storage {
     /// # Errors
     /// [`StorageError::Io`] when the disk cannot be asked.
     pub fn stats(&self) -> Result<Stats, StorageError> {
-        let (disk_free, disk_reserve) = self.inner.disk.measure()?;
+        let (disk_free, disk_reserve) = self.inner.engine.disk.measure()?;
         Ok(Stats {
-            store: self.inner.store.stats(),
+            store: self.inner.engine.store.stats(),
             disk_free,
             disk_reserve,
         })
     }
 
-    /// Takes no more writes, commits those that wait, and writes all to table files, so that the next
-    /// start is quick. Reads go on; the directory is free when the last clone is dropped.
+    /// Takes no more writes, commits those that wait, ends subscriptions, and writes all to table files, so that the
+    /// next start is quick. Reads go on; the directory is free when the last clone is dropped.
     ///
     /// # Errors
     /// [`StorageError::Store`] when the tables could not be written. Nothing is lost then. [`StorageError::Failed`]
     /// when the storage failed before; nothing is flushed then, for the log is what counts.
     pub fn close(&self) -> Result<(), StorageError> {
-        self.inner.writer.close();
-        if let Some(failed @ StorageError::Failed(_)) = self.inner.writer.failure() {
+        self.inner.close();
+        if let Some(failed @ StorageError::Failed(_)) = self.inner.engine.writer.failure() {
             return Err(failed);
         }
-        Ok(self.inner.store.flush()?)
+        Ok(self.inner.engine.store.flush()?)
     }
 
-    fn entry(&self, name: &DatabaseName) -> Option<DatabaseEntry> {
-        self.inner
-            .catalog
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(name)
+    fn define<S: Schema>(&self, name: DatabaseName) -> Result<Database, Error> {
+        self.inner.engine.define_schema::<S>(&name)?;
+        self.inner.housekeeper.wake();
+        Ok(Database::new(Arc::clone(&self.inner), name))
     }
 }
 
-/// One database of a [`Storage`]. Every call blocks until it is done: writes, until they are on disk.
-#[derive(Clone)]
-pub struct Database {
-    storage: Storage,
-    name: DatabaseName,
-    entry: DatabaseEntry,
-}
+impl StorageConnection for Storage {
+    type Database = Database;
 
-impl Database {
-    /// Its name.
-    #[must_use]
-    pub fn name(&self) -> &DatabaseName {
-        &self.name
+    fn create_database<S: Schema>(&self, name: &str) -> Result<Database, Error> {
+        let name: DatabaseName = name.parse()?;
+        self.inner.engine.create_database(&name, SlotCount::default())?;
+        self.define::<S>(name)
     }
 
-    /// Reads a document; `None` when there is none.
-    ///
-    /// # Errors
-    /// [`StorageError::Store`].
-    pub fn get(
-        &self,
-        collection: &CollectionName,
-        id: &DocumentId,
-    ) -> Result<Option<Document>, StorageError> {
-        reading::get(self.storage.inner.store.as_ref(), self.entry, collection, id)
+    fn database<S: Schema>(&self, name: &str) -> Result<Database, Error> {
+        self.define::<S>(name.parse()?)
     }
 
-    /// Reads a document if its body has at most `most` bytes; else tells its size. For who must have room before.
-    ///
-    /// # Errors
-    /// [`StorageError::Store`].
-    pub fn get_within(
-        &self,
-        collection: &CollectionName,
-        id: &DocumentId,
-        most: usize,
-    ) -> Result<Found, StorageError> {
-        reading::get_within(
-            self.storage.inner.store.as_ref(),
-            self.entry,
-            collection,
-            id,
-            most,
-        )
+    fn delete_database(&self, name: &str) -> Result<(), Error> {
+        self.inner.engine.delete_database(&name.parse()?)
     }
 
-    /// Reads one page of a collection, in the order of ids.
-    ///
-    /// # Errors
-    /// [`StorageError::Store`].
-    pub fn list(&self, collection: &CollectionName, listing: &Listing) -> Result<Page, StorageError> {
-        reading::list(
-            &self.storage.inner.store.snapshot(),
-            self.entry,
-            collection,
-            listing,
-        )
-    }
-
-    /// Writes a document if `precondition` holds; returns its revision, and whether it is new.
-    ///
-    /// # Errors
-    /// As [`Storage::execute`].
-    pub fn put(
-        &self,
-        collection: &CollectionName,
-        id: &DocumentId,
-        body: Body,
-        precondition: Precondition,
-    ) -> Result<(Revision, bool), StorageError> {
-        let address = self.address(collection, id);
-        match self.storage.execute(Operation::Put {
-            address,
-            body,
-            precondition,
-        })? {
-            Outcome::Written { revision, created } => Ok((revision, created)),
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    /// Inserts a document under an id made for it.
-    ///
-    /// # Errors
-    /// As [`Storage::execute`].
-    pub fn push(
-        &self,
-        collection: &CollectionName,
-        body: Body,
-    ) -> Result<(DocumentId, Revision), StorageError> {
-        let id = generate_document_id();
-        let (revision, _) = self.put(collection, &id, body, Precondition::Absent)?;
-        Ok((id, revision))
-    }
-
-    /// Deletes a document if `precondition` holds.
-    ///
-    /// # Errors
-    /// As [`Storage::execute`]; it is rejected when there is no such document.
-    pub fn delete(
-        &self,
-        collection: &CollectionName,
-        id: &DocumentId,
-        precondition: Precondition,
-    ) -> Result<(), StorageError> {
-        let address = self.address(collection, id);
-        match self.storage.execute(Operation::Delete {
-            address,
-            precondition,
-        })? {
-            Outcome::Deleted => Ok(()),
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    fn address(&self, collection: &CollectionName, id: &DocumentId) -> DocumentAddress {
-        DocumentAddress {
-            database: self.name.clone(),
-            collection: collection.clone(),
-            id: id.clone(),
-        }
+    fn databases(&self) -> Result<Vec<DatabaseName>, Error> {
+        Ok(self.names())
     }
 }
 
@@ -358,11 +268,4 @@ impl Database {
 #[must_use]
 pub fn generate_document_id() -> DocumentId {
     DocumentId::from_u128(uuid::Uuid::now_v7().as_u128())
-}
-
-/// An outcome of another kind of operation: a fault of this program.
-fn unexpected(outcome: &Outcome) -> StorageError {
-    StorageError::Store(crate::store::StoreError::Engine(format!(
-        "a commit came to {outcome:?}"
-    )))
 }

@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use pliantdb_core::{Clock, Command, Operation, Outcome};
+use pliantdb_core::{ChangeOutcome, Clock, Command, KeyStatus, Operation, Outcome};
 
 use crate::disk_space::DiskSpace;
 use crate::error::StorageError;
 use crate::machine::{CommandResult, StateMachine};
-use crate::store::{OrderedStore, StoreError};
+use crate::progress::Progress;
+use crate::store::{Batch, OrderedStore, StoreError};
 
 /// How many writes can wait for the writer; the next is refused, or blocks its caller.
 pub const QUEUE_CAPACITY: usize = 4096;
@@ -29,7 +30,7 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Commit {
     /// The commands in the batch, rejected ones included.
     pub commands: usize,
-    /// The documents written or deleted.
+    /// The documents and keys written or deleted.
     pub changes: usize,
     /// How long applying and syncing took.
     pub duration: Duration,
@@ -44,9 +45,14 @@ pub(crate) type OnFailure = Box<dyn FnOnce(StorageError) + Send>;
 /// Called once with what an operation came to, on the writer's thread: it must not block.
 pub(crate) type Done = Box<dyn FnOnce(Result<Outcome, StorageError>) + Send>;
 
-struct Request {
-    operation: Operation,
-    done: Done,
+enum Request {
+    /// To be stamped and applied.
+    Operation { operation: Operation, done: Done },
+    /// To be written as it is: what is local to this node and can be made anew.
+    Local {
+        batch: Batch,
+        done: SyncSender<Result<(), StorageError>>,
+    },
 }
 
 /// Hands operations to the writer thread.
@@ -62,6 +68,7 @@ impl Writer {
     pub(crate) fn start<S: OrderedStore>(
         machine: StateMachine<S>,
         disk: Arc<DiskSpace>,
+        progress: Arc<Progress>,
         observer: Observer,
         on_failure: OnFailure,
     ) -> std::io::Result<Self> {
@@ -71,6 +78,7 @@ impl Writer {
         let committer = Committer {
             machine,
             disk,
+            progress,
             clock,
             health: Arc::clone(&health),
             observer,
@@ -91,36 +99,52 @@ impl Writer {
         })
     }
 
-    /// Queues an operation without waiting.
-    pub(crate) fn submit(&self, operation: Operation, done: Done) -> Result<(), StorageError> {
+    /// Queues an operation without waiting; gives it back when the queue is full.
+    pub(crate) fn try_submit(
+        &self,
+        operation: Operation,
+        done: Done,
+    ) -> Result<Result<(), (Operation, Done)>, StorageError> {
         let queue = self.queue.read().unwrap_or_else(PoisonError::into_inner);
         let queue = queue.as_ref().ok_or(StorageError::Closed)?;
-        queue
-            .try_send(Request { operation, done })
-            .map_err(|error| match error {
-                TrySendError::Full(_) => StorageError::Busy,
-                TrySendError::Disconnected(_) => StorageError::Closed,
-            })
+        match queue.try_send(Request::Operation { operation, done }) {
+            Ok(()) => Ok(Ok(())),
+            Err(TrySendError::Full(Request::Operation { operation, done })) => Ok(Err((operation, done))),
+            Err(TrySendError::Full(Request::Local { .. }) | TrySendError::Disconnected(_)) => {
+                Err(StorageError::Closed)
+            }
+        }
+    }
+
+    /// Queues an operation, waiting for room in the queue.
+    pub(crate) fn queue(&self, operation: Operation, done: Done) -> Result<(), StorageError> {
+        self.send(Request::Operation { operation, done })
     }
 
     /// Commits an operation and waits for it.
     pub(crate) fn execute(&self, operation: Operation) -> Result<Outcome, StorageError> {
         let (done, outcome) = sync_channel(1);
-        // The queue's lock must not be held while waiting, or closing would wait for it.
-        let queue = self.queue.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let send = Box::new(move |result| {
+        let done = Box::new(move |result| {
             // Fails only if the caller is gone.
             let _ = done.send(result);
         });
-        let queue = queue.ok_or(StorageError::Closed)?;
-        queue
-            .send(Request {
-                operation,
-                done: send,
-            })
-            .map_err(|_| StorageError::Closed)?;
-        drop(queue);
+        self.send(Request::Operation { operation, done })?;
         outcome.recv().map_err(|_| StorageError::Closed)?
+    }
+
+    /// Writes what is local to this node and can be made anew, and waits until it can be read.
+    pub(crate) fn write_local(&self, batch: Batch) -> Result<(), StorageError> {
+        let (done, outcome) = sync_channel(1);
+        self.send(Request::Local { batch, done })?;
+        outcome.recv().map_err(|_| StorageError::Closed)?
+    }
+
+    /// Queues a request, waiting for room in the queue.
+    fn send(&self, request: Request) -> Result<(), StorageError> {
+        // The queue's lock must not be held while waiting, or closing would wait for it.
+        let queue = self.queue.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let queue = queue.ok_or(StorageError::Closed)?;
+        queue.send(request).map_err(|_| StorageError::Closed)
     }
 
     /// Why writes are refused or fail at the moment.
@@ -146,6 +170,7 @@ impl Writer {
 struct Committer<S> {
     machine: StateMachine<S>,
     disk: Arc<DiskSpace>,
+    progress: Arc<Progress>,
     clock: Clock,
     health: Arc<Mutex<Option<StorageError>>>,
     observer: Observer,
@@ -180,8 +205,11 @@ impl<S: OrderedStore> Committer<S> {
     /// Commits a group of requests with one sync, then answers each.
     fn commit(&mut self, requests: Vec<Request>) {
         if let Some(failed) = &self.failed {
-            for Request { done, .. } in requests {
-                done(Err(failed.clone()));
+            for request in requests {
+                match request {
+                    Request::Operation { done, .. } => done(Err(failed.clone())),
+                    Request::Local { done, .. } => drop(done.send(Err(failed.clone()))),
+                }
             }
             return;
         }
@@ -194,8 +222,24 @@ impl<S: OrderedStore> Committer<S> {
             Vec::with_capacity(requests.len()),
             Vec::with_capacity(requests.len()),
         );
-        for Request { operation, done } in requests {
-            let frees = matches!(operation, Operation::Delete { .. });
+        let mut locals = Vec::new();
+        for request in requests {
+            let (operation, done) = match request {
+                Request::Operation { operation, done } => (operation, done),
+                Request::Local { batch, done } => {
+                    let taken = match &mut room {
+                        Ok(room) => room.take(batch.size(), false),
+                        Err(error) => Err(error.clone()),
+                    };
+                    match taken {
+                        Ok(()) => locals.push((batch, done)),
+                        // Fails only if the caller is gone.
+                        Err(full) => drop(done.send(Err(full))),
+                    }
+                    continue;
+                }
+            };
+            let frees = operation.frees();
             let taken = match &mut room {
                 Ok(room) => room.take(operation.size() + COMMAND_OVERHEAD, frees),
                 Err(error) => Err(error.clone()),
@@ -208,12 +252,26 @@ impl<S: OrderedStore> Committer<S> {
             commands.push(Command::new(self.clock.next(wall_ms()), operation));
             waiting.push(done);
         }
-        if commands.is_empty() {
-            self.set_health(self.no_room.clone());
-        } else {
+        for (batch, done) in locals {
+            // Fails only if the caller is gone.
+            let _ = done.send(self.write_local(&batch));
+        }
+        if !commands.is_empty() {
             self.apply(&commands, waiting);
+        } else if self.failed.is_none() {
+            self.set_health(self.no_room.clone());
         }
         self.make_room();
+    }
+
+    /// Writes what is local.
+    fn write_local(&mut self, batch: &Batch) -> Result<(), StorageError> {
+        if let Some(failed) = self.failed.clone() {
+            return Err(failed);
+        }
+        self.machine
+            .write_local(batch)
+            .inspect_err(|error| self.fail(error.clone()))
     }
 
     /// While there is no room for all: lets the store see to it, at most once in a while, and only after changes.
@@ -244,10 +302,8 @@ impl<S: OrderedStore> Committer<S> {
                 self.is_changed = true;
                 // Deletes may go on while writes are refused.
                 self.set_health(self.no_room.clone());
-                let is_change = |result: &&CommandResult| {
-                    matches!(result, Ok(Outcome::Written { .. } | Outcome::Deleted))
-                };
-                let changes = results.iter().filter(is_change).count();
+                self.progress.advance(self.machine.applied().timestamp);
+                let changes = results.iter().map(changes).sum();
                 (self.observer)(Commit {
                     commands: commands.len(),
                     changes,
@@ -326,19 +382,42 @@ impl<S: OrderedStore> Committer<S> {
     }
 }
 
+impl Request {
+    /// About how many bytes it writes.
+    fn size(&self) -> usize {
+        match self {
+            Self::Operation { operation, .. } => operation.size(),
+            Self::Local { batch, .. } => batch.size(),
+        }
+    }
+}
+
 /// The first request and all that already wait behind it, as far as one batch goes.
 fn gather(first: Request, requests: &Receiver<Request>) -> Vec<Request> {
-    let mut bytes = first.operation.size();
+    let mut bytes = first.size();
     let mut group = vec![first];
     while group.len() < BATCH_COMMANDS && bytes < BATCH_BYTES {
         let Ok(next) = requests.try_recv() else { break };
-        bytes += next.operation.size();
+        bytes += next.size();
         group.push(next);
     }
     group
 }
 
-fn wall_ms() -> u64 {
+/// How many documents and keys a command has changed.
+fn changes(result: &CommandResult) -> usize {
+    match result {
+        Ok(Outcome::Transacted(changes)) => changes
+            .iter()
+            .filter(|change| !matches!(change, ChangeOutcome::Checked))
+            .count(),
+        Ok(Outcome::Key(key)) => usize::from(key.status != KeyStatus::Unchanged),
+        Ok(Outcome::Done) | Err(_) => 0,
+    }
+}
+
+/// The milliseconds since the Unix epoch.
+pub(crate) fn wall_ms() -> u64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
@@ -347,11 +426,17 @@ fn wall_ms() -> u64 {
 mod tests {
     use std::sync::mpsc::channel;
 
-    use pliantdb_core::{Body, DatabaseName, DocumentAddress, Precondition, SlotCount};
+    use pliantdb_core::{
+        Body, DatabaseName, DocumentAction, DocumentChange, Precondition, SlotCount, Timestamp,
+    };
 
     use super::*;
     use crate::memory::MemoryPlan;
-    use crate::store::{Batch, BatchNumber, Durability, MemoryStore};
+    use crate::store::{BatchNumber, Durability, MemoryStore};
+
+    fn progress() -> Arc<Progress> {
+        Arc::new(Progress::at(Timestamp::ZERO))
+    }
 
     /// A store in which the document `damaged` cannot be read.
     #[derive(Default)]
@@ -392,7 +477,7 @@ mod tests {
             Some(0),
             MemoryPlan::for_limit(0),
         ));
-        let writer = Writer::start(machine, disk, Box::new(|_| {}), Box::new(|_| {})).unwrap();
+        let writer = Writer::start(machine, disk, progress(), Box::new(|_| {}), Box::new(|_| {})).unwrap();
         let database = DatabaseName::default_database();
         let create = Operation::CreateDatabase {
             name: database.clone(),
@@ -404,17 +489,20 @@ mod tests {
         for id in ids {
             let answers = answers.clone();
             let (collection, id) = ("c".parse().unwrap(), id.parse().unwrap());
-            let put = Operation::Put {
-                address: DocumentAddress {
-                    database: database.clone(),
+            let put = Operation::Transact {
+                database: database.clone(),
+                changes: vec![DocumentChange {
                     collection,
                     id,
-                },
-                body: Body::parse(b"1".to_vec()).unwrap(),
-                precondition: Precondition::None,
+                    precondition: Precondition::None,
+                    action: DocumentAction::Put {
+                        body: Body::parse(b"1".to_vec()).unwrap(),
+                        emitted: Vec::new(),
+                    },
+                }],
             };
             writer
-                .submit(put, Box::new(move |result| answers.send(result.is_ok()).unwrap()))
+                .queue(put, Box::new(move |result| answers.send(result.is_ok()).unwrap()))
                 .unwrap();
         }
         drop(answers);
@@ -470,7 +558,7 @@ mod tests {
         ));
         let (failures, failed) = channel();
         let on_failure = Box::new(move |error| failures.send(error).unwrap());
-        let writer = Writer::start(machine, disk, Box::new(|_| {}), on_failure).unwrap();
+        let writer = Writer::start(machine, disk, progress(), Box::new(|_| {}), on_failure).unwrap();
         (writer, failed)
     }
 

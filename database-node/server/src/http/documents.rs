@@ -8,13 +8,15 @@ use axum::http::header::{CONTENT_TYPE, ETAG, LOCATION};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use pliantdb_core::{Document, DocumentAddress, DocumentId, Operation, Outcome, Precondition};
+use pliantdb_core::{
+    Change, ChangeAction, ChangeOutcome, Document, DocumentId, Precondition, Request as DatabaseRequest,
+};
 use pliantdb_storage::{Found, generate_document_id};
 use serde::Serialize;
 
 use super::Problem;
 use super::conditions::{self, ReadCondition, etag};
-use super::parameters::{CollectionPath, DocumentPath};
+use super::parameters::{CollectionPath, DocumentAddress, DocumentPath};
 use crate::app::App;
 use crate::request_memory::{Reserved, SMALL, held};
 
@@ -82,7 +84,7 @@ async fn look_up(
         id,
     } = address.clone();
     // Small ones in one look-up.
-    let looked_up = app.read(move |storage| storage.database(&database)?.get_within(&collection, &id, SMALL));
+    let looked_up = app.read(move |storage| storage.get(&database)?.get_within(&collection, &id, SMALL));
     match looked_up.await? {
         Found::Nothing => Ok((None, None)),
         Found::Document(found) => Ok((Some(found), None)),
@@ -94,7 +96,7 @@ async fn look_up(
                 id,
             } = address.clone();
             let found = app
-                .read(move |storage| storage.database(&database)?.get(&collection, &id))
+                .read(move |storage| storage.get(&database)?.get(&collection, &id))
                 .await?;
             Ok((found, Some(reserved)))
         }
@@ -140,11 +142,15 @@ pub(super) async fn delete(
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
     let precondition = conditions::of_write(&headers)?;
+    let DocumentAddress {
+        database,
+        collection,
+        id,
+    } = address;
+    let action = ChangeAction::Delete { id, precondition };
     app.commit(
-        Operation::Delete {
-            address,
-            precondition,
-        },
+        &database,
+        DatabaseRequest::Transact(vec![Change { collection, action }]),
         None,
     )
     .await?;
@@ -158,19 +164,23 @@ async fn put(
     request: Request,
 ) -> Result<(StatusCode, impl IntoResponse), Problem> {
     let (body, memory) = super::body::document(app, request).await?;
-    let id = address.id.clone();
-    match app
-        .commit(
-            Operation::Put {
-                address,
-                body,
-                precondition,
-            },
-            Some(memory),
-        )
-        .await?
-    {
-        Outcome::Written { revision, created } => {
+    let DocumentAddress {
+        database,
+        collection,
+        id,
+    } = address;
+    let action = ChangeAction::Put {
+        id,
+        body,
+        precondition,
+    };
+    let request = DatabaseRequest::Transact(vec![Change { collection, action }]);
+    match app.commit(&database, request, Some(memory)).await?.pop() {
+        Some(ChangeOutcome::Written {
+            id,
+            revision,
+            created,
+        }) => {
             let status = if created {
                 StatusCode::CREATED
             } else {

@@ -30,7 +30,7 @@ pub(super) async fn list(
         let reserved = app.reserve(bytes, 1).await?;
         let (database, collection, this) = (database.clone(), collection.clone(), listing.clone());
         let read = app.read(move |storage| {
-            let page = storage.database(&database)?.list(&collection, &this)?;
+            let page = storage.get(&database)?.list(&collection, &this)?;
             Ok(match page.too_large {
                 Some(size) => Err(size),
                 None => Ok(encode(page)),

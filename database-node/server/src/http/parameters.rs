@@ -5,7 +5,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery};
 use axum::http::request::Parts;
 use percent_encoding::percent_decode_str;
-use pliantdb_core::{CollectionName, DatabaseName, DocumentAddress, DocumentId};
+use pliantdb_core::{CollectionName, DatabaseName, DocumentId};
 
 use super::Problem;
 
@@ -27,6 +27,14 @@ impl<S: Send + Sync> FromRequestParts<S> for CollectionPath {
             collection: parse("collection", collection)?,
         })
     }
+}
+
+/// Where a document is.
+#[derive(Debug, Clone)]
+pub(super) struct DocumentAddress {
+    pub(super) database: DatabaseName,
+    pub(super) collection: CollectionName,
+    pub(super) id: DocumentId,
 }
 
 /// `/v1/{db}/{collection}/{id}`.

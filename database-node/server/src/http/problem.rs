@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use pliantdb_core::{Rejection, shorten};
+use pliantdb_core::{Error, Rejection, shorten};
 use pliantdb_storage::StorageError;
 use pliantdb_storage::store::StoreError;
 use serde::Serialize;
@@ -187,16 +187,28 @@ impl From<Rejection> for Problem {
         let detail = rejection.to_string();
         match rejection {
             Rejection::UnknownDatabase { database } => unknown_database(detail, database.as_str()),
-            Rejection::DatabaseExists { database } => Self::new(
-                StatusCode::CONFLICT,
-                "database-exists",
-                "The database exists",
-                detail,
-            )
-            .with("database", database.as_str()),
+            Rejection::DatabaseExists { database } => {
+                Self::conflict("database-exists", "The database exists", detail)
+                    .with("database", database.as_str())
+            }
             Rejection::UnknownDocument { .. } => Self::unknown_document(detail),
             Rejection::PreconditionFailed { current, .. } => Self::precondition_failed(detail)
                 .with("currentRevision", current.map(|revision| revision.to_string())),
+            Rejection::NotUnique { existing, .. } => {
+                Self::conflict("not-unique", "Another document has the key", detail)
+                    .with("existing", existing.as_str())
+            }
+            Rejection::OtherSchema { .. } => {
+                Self::conflict("other-schema", "The database has another schema", detail)
+            }
+            Rejection::SchemaMoved { .. } => Self::conflict(
+                "schema-needed",
+                "The collection has views that this server does not know",
+                detail,
+            ),
+            Rejection::NotCountable { .. } => {
+                Self::conflict("not-countable", "The value cannot be counted with", detail)
+            }
         }
     }
 }
@@ -205,6 +217,10 @@ impl Problem {
     /// A document that is not there.
     pub(crate) fn unknown_document(detail: String) -> Self {
         Self::not_found("unknown-document", "There is no such document", detail)
+    }
+
+    fn conflict(kind: &'static str, title: &'static str, detail: String) -> Self {
+        Self::new(StatusCode::CONFLICT, kind, title, detail)
     }
 
     /// A condition of the request that does not hold.
@@ -267,6 +283,35 @@ impl From<StorageError> for Problem {
             }
             _ => {
                 tracing::error!(error = detail, "the storage failed");
+                let detail = "the storage failed; the server's log says why";
+                Self::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "storage-failed",
+                    "The storage failed",
+                    detail,
+                )
+            }
+        }
+    }
+}
+
+impl From<Error> for Problem {
+    /// What can be wrong with a write before it is committed; the rest comes as a [`StorageError`].
+    fn from(error: Error) -> Self {
+        let detail = error.to_string();
+        match error {
+            Error::Rejected(rejection) => rejection.into(),
+            Error::UnknownDatabase(name) => unknown_database(detail, name.as_str()),
+            Error::OtherType { .. } | Error::View { .. } | Error::Invalid(_) => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "unfit-document",
+                "The document does not fit its collection",
+                detail,
+            ),
+            Error::Busy => Self::busy(&detail),
+            Error::Closed => StorageError::Closed.into(),
+            _ => {
+                tracing::error!(error = detail, "a write could not be prepared");
                 let detail = "the storage failed; the server's log says why";
                 Self::new(
                     StatusCode::INTERNAL_SERVER_ERROR,

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, btree_map};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use pliantdb_core::Order;
+
 use super::{Batch, BatchNumber, Change, Cursor, Durability, KeyRange, OrderedStore, Snapshot, StoreError};
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -125,16 +127,22 @@ pub struct MemorySnapshot {
 impl Snapshot for MemorySnapshot {
     type Cursor<'a> = MemoryCursor<'a>;
 
-    fn scan(&self, range: KeyRange) -> Result<MemoryCursor<'_>, StoreError> {
-        if range.is_empty() {
-            return Ok(MemoryCursor {
-                rest: btree_map::Range::default(),
-                here: None,
-            });
-        }
-        let mut rest = self.map.range::<[u8], _>(bounds(&range));
-        let here = rest.next();
-        Ok(MemoryCursor { rest, here })
+    fn get<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, StoreError> {
+        Ok(self.map.get(key).map(|value| read(value)))
+    }
+
+    fn scan(&self, range: KeyRange, order: Order) -> Result<MemoryCursor<'_>, StoreError> {
+        let rest = match range.is_empty() {
+            true => btree_map::Range::default(),
+            false => self.map.range::<[u8], _>(bounds(&range)),
+        };
+        let mut cursor = MemoryCursor {
+            rest,
+            order,
+            here: None,
+        };
+        cursor.advance()?;
+        Ok(cursor)
     }
 }
 
@@ -142,6 +150,7 @@ impl Snapshot for MemorySnapshot {
 #[derive(Debug)]
 pub struct MemoryCursor<'a> {
     rest: btree_map::Range<'a, Vec<u8>, Vec<u8>>,
+    order: Order,
     here: Option<(&'a Vec<u8>, &'a Vec<u8>)>,
 }
 
@@ -151,7 +160,10 @@ impl Cursor for MemoryCursor<'_> {
     }
 
     fn advance(&mut self) -> Result<(), StoreError> {
-        self.here = self.rest.next();
+        self.here = match self.order {
+            Order::Ascending => self.rest.next(),
+            Order::Descending => self.rest.next_back(),
+        };
         Ok(())
     }
 }

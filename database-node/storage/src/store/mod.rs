@@ -6,6 +6,7 @@ mod rocks;
 mod wal;
 
 pub use memory::MemoryStore;
+use pliantdb_core::Order;
 pub use rocks::{RocksStats, RocksStore};
 pub use wal::TornLog;
 
@@ -95,6 +96,17 @@ impl Batch {
         }
     }
 
+    /// Drops the changes after the first `length`.
+    pub fn truncate(&mut self, length: usize) {
+        self.changes.truncate(length);
+    }
+
+    /// The bytes of all keys and values.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.changes.iter().map(Change::size).sum()
+    }
+
     /// The changes, in order.
     #[must_use]
     pub fn changes(&self) -> &[Change] {
@@ -147,6 +159,18 @@ pub trait OrderedStore: Send + Sync + 'static {
     /// [`StoreError::Corrupt`] when a checksum does not match, else [`StoreError::Engine`].
     fn get<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, StoreError>;
 
+    /// As [`OrderedStore::get`], if that needs no disk: `None` when it would have to wait for one.
+    ///
+    /// # Errors
+    /// As [`OrderedStore::get`].
+    fn get_cached<T>(
+        &self,
+        key: &[u8],
+        read: impl FnOnce(&[u8]) -> T,
+    ) -> Result<Option<Option<T>>, StoreError> {
+        self.get(key, read).map(Some)
+    }
+
     /// The store as it is now, untouched by later writes.
     fn snapshot(&self) -> Self::Snapshot<'_>;
 
@@ -186,19 +210,25 @@ pub trait Snapshot {
     where
         Self: 'a;
 
-    /// Starts reading `range` from its first key.
+    /// Hands the value of `key` to `read`, without copying it first; `None` when there is none.
     ///
     /// # Errors
     /// As [`OrderedStore::get`].
-    fn scan(&self, range: KeyRange) -> Result<Self::Cursor<'_>, StoreError>;
+    fn get<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, StoreError>;
+
+    /// Starts reading `range` from its first key, or from its last when that is the order.
+    ///
+    /// # Errors
+    /// As [`OrderedStore::get`].
+    fn scan(&self, range: KeyRange, order: Order) -> Result<Self::Cursor<'_>, StoreError>;
 }
 
-/// A position in a scan, going forward.
+/// A position in a scan.
 pub trait Cursor {
     /// The key and value here, or `None` past the end.
     fn entry(&self) -> Option<(&[u8], &[u8])>;
 
-    /// Goes to the next key.
+    /// Goes to the next key, in the order of the scan.
     ///
     /// # Errors
     /// As [`OrderedStore::get`].

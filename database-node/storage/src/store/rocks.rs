@@ -4,10 +4,11 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use pliantdb_core::Order;
 use rocksdb::statistics::{StatsLevel, Ticker};
 use rocksdb::{
     BlockBasedOptions, Cache, DB, DBCompressionType, DBRawIterator, DBRecoveryMode, ErrorKind, LogLevel,
-    Options, ReadOptions, WriteBatch, WriteBufferManager, WriteOptions, properties,
+    Options, ReadOptions, ReadTier, WriteBatch, WriteBufferManager, WriteOptions, properties,
 };
 
 use super::wal::{self, SyncedFile, TornLog};
@@ -262,6 +263,20 @@ impl OrderedStore for RocksStore {
         Ok(value.map(|value| read(&value)))
     }
 
+    fn get_cached<T>(
+        &self,
+        key: &[u8],
+        read: impl FnOnce(&[u8]) -> T,
+    ) -> Result<Option<Option<T>>, StoreError> {
+        let mut options = ReadOptions::default();
+        options.set_read_tier(ReadTier::BlockCache);
+        match self.db.get_pinned_opt(key, &options) {
+            Ok(value) => Ok(Some(value.map(|value| read(&value)))),
+            Err(error) if error.kind() == ErrorKind::Incomplete => Ok(None),
+            Err(error) => Err(store_error(error)),
+        }
+    }
+
     fn snapshot(&self) -> RocksSnapshot<'_> {
         RocksSnapshot {
             snapshot: self.db.snapshot(),
@@ -329,22 +344,35 @@ impl Snapshot for RocksSnapshot<'_> {
     where
         Self: 'a;
 
-    fn scan(&self, range: KeyRange) -> Result<RocksCursor<'_>, StoreError> {
+    fn get<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, StoreError> {
+        let value = self.snapshot.get_pinned(key).map_err(store_error)?;
+        Ok(value.map(|value| read(&value)))
+    }
+
+    fn scan(&self, range: KeyRange, order: Order) -> Result<RocksCursor<'_>, StoreError> {
         // RocksDB gives nothing, not an error, when the upper bound lies below the start.
         let mut options = ReadOptions::default();
         if let Some(end) = range.end {
             options.set_iterate_upper_bound(end);
         }
+        if order == Order::Descending {
+            options.set_iterate_lower_bound(range.start.as_slice());
+        }
         let mut iterator = self.snapshot.raw_iterator_opt(options);
-        iterator.seek(&range.start);
+        match order {
+            Order::Ascending => iterator.seek(&range.start),
+            // To the last key below the upper bound.
+            Order::Descending => iterator.seek_to_last(),
+        }
         iterator.status().map_err(store_error)?;
-        Ok(RocksCursor { iterator })
+        Ok(RocksCursor { iterator, order })
     }
 }
 
 /// A position in a [`RocksSnapshot`].
 pub struct RocksCursor<'a> {
     iterator: DBRawIterator<'a>,
+    order: Order,
 }
 
 impl Cursor for RocksCursor<'_> {
@@ -354,7 +382,10 @@ impl Cursor for RocksCursor<'_> {
 
     fn advance(&mut self) -> Result<(), StoreError> {
         if self.iterator.valid() {
-            self.iterator.next();
+            match self.order {
+                Order::Ascending => self.iterator.next(),
+                Order::Descending => self.iterator.prev(),
+            }
         }
         self.iterator.status().map_err(store_error)
     }

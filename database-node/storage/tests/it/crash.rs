@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use pliantdb_core::{
-    Body, Command, DatabaseName, DocumentAddress, Operation, Precondition, SlotCount, Timestamp,
+    Body, Command, DatabaseName, DocumentAction, DocumentChange, Operation, Precondition, SlotCount,
+    Timestamp,
 };
 use pliantdb_storage::machine::StateMachine;
 use pliantdb_storage::store::{Batch, Durability, MemoryStore, OrderedStore};
@@ -23,16 +24,16 @@ fn what_was_applied_is_there_after_a_crash() {
         .apply(&[Command::new(Timestamp::from_bits(1), create)])
         .unwrap();
     for n in 2..50 {
-        let address = DocumentAddress {
-            database: name.clone(),
-            collection: "c".parse().unwrap(),
-            id: n.to_string().parse().unwrap(),
-        };
         let body = Body::parse(b"{}".to_vec()).unwrap();
-        let put = Operation::Put {
-            address,
-            body,
-            precondition: Precondition::Absent,
+        let emitted = Vec::new();
+        let put = Operation::Transact {
+            database: name.clone(),
+            changes: vec![DocumentChange {
+                collection: "c".parse().unwrap(),
+                id: n.to_string().parse().unwrap(),
+                precondition: Precondition::Absent,
+                action: DocumentAction::Put { body, emitted },
+            }],
         };
         machine
             .apply(&[Command::new(Timestamp::from_bits(n), put)])

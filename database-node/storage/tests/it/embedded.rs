@@ -4,8 +4,8 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 
 use pliantdb_core::{
-    Body, CollectionName, DatabaseName, DocumentAddress, DocumentId, Operation, Precondition, Rejection,
-    SlotCount,
+    Body, Change, ChangeAction, CollectionName, DatabaseName, DocumentId, Error, Precondition, Rejection,
+    Request, SlotCount,
 };
 use pliantdb_storage::{Database, Options, Storage, StorageError};
 
@@ -14,7 +14,7 @@ fn body(text: &str) -> Body {
 }
 
 fn default(storage: &Storage) -> (Database, CollectionName, DocumentId) {
-    let database = storage.database(&DatabaseName::default_database()).unwrap();
+    let database = storage.get(&DatabaseName::default_database()).unwrap();
     (database, "users".parse().unwrap(), "ada".parse().unwrap())
 }
 
@@ -37,7 +37,7 @@ fn writes_reads_and_deletes() {
         .put(&users, &ada, body("3"), Precondition::Revision(first))
         .unwrap_err();
     assert!(
-        matches!(error, StorageError::Rejected(Rejection::PreconditionFailed { current, .. }) if current == Some(second)),
+        matches!(error, Error::Rejected(Rejection::PreconditionFailed { current, .. }) if current == Some(second)),
     );
     let found = database.get(&users, &ada).unwrap().unwrap();
     assert_eq!((found.revision, found.body), (second, body("2")));
@@ -45,7 +45,7 @@ fn writes_reads_and_deletes() {
     database.delete(&users, &ada, Precondition::None).unwrap();
     let error = database.delete(&users, &ada, Precondition::None).unwrap_err();
     assert!(
-        matches!(error, StorageError::Rejected(Rejection::UnknownDocument { .. })),
+        matches!(error, Error::Rejected(Rejection::UnknownDocument { .. })),
         "{error}"
     );
     let (third, _) = database.put(&users, &ada, body("1"), Precondition::None).unwrap();
@@ -62,12 +62,12 @@ fn keeps_databases_apart_and_over_a_restart() {
     let storage = Storage::open(directory.path()).unwrap();
     let (database, users, ada) = default(&storage);
     let other: DatabaseName = "other".parse().unwrap();
-    assert!(matches!(storage.database(&other), Err(StorageError::UnknownDatabase(name)) if name == other));
+    assert!(matches!(storage.get(&other), Err(StorageError::UnknownDatabase(name)) if name == other));
     let second = storage
-        .create_database(&other, SlotCount::try_from(4096).unwrap())
+        .create(&other, SlotCount::try_from(4096).unwrap())
         .unwrap();
     let error = storage
-        .create_database(&other, SlotCount::default())
+        .create(&other, SlotCount::default())
         .map(|_| ())
         .unwrap_err();
     assert!(
@@ -85,7 +85,7 @@ fn keeps_databases_apart_and_over_a_restart() {
     storage.close().unwrap();
     assert_eq!(
         database.put(&users, &ada, body("9"), Precondition::None),
-        Err(StorageError::Closed)
+        Err(Error::Closed)
     );
     assert_eq!(
         database.get(&users, &ada).unwrap().unwrap().body,
@@ -95,15 +95,12 @@ fn keeps_databases_apart_and_over_a_restart() {
     drop((storage, database, second));
 
     let storage = Storage::open(directory.path()).unwrap();
-    assert_eq!(
-        storage.databases(),
-        [DatabaseName::default_database(), other.clone()]
-    );
+    assert_eq!(storage.names(), [DatabaseName::default_database(), other.clone()]);
     let (database, ..) = default(&storage);
     assert_eq!(database.get(&users, &ada).unwrap().unwrap().revision, revision);
     assert_eq!(
         storage
-            .database(&other)
+            .get(&other)
             .unwrap()
             .get(&users, &ada)
             .unwrap()
@@ -126,19 +123,18 @@ fn groups_waiting_writes_into_one_sync() {
         ..Options::default()
     };
     let storage = Storage::open_with(directory.path(), options).unwrap();
+    let (database, ..) = default(&storage);
     let syncs = storage.stats().unwrap().store.wal_syncs;
     let (answers, answered) = channel();
     for n in 0..500 {
-        let address = DocumentAddress {
-            database: DatabaseName::default_database(),
+        let insert = Change {
             collection: "c".parse().unwrap(),
-            id: n.to_string().parse().unwrap(),
+            action: ChangeAction::Insert {
+                id: Some(n.to_string().parse().unwrap()),
+                body: body("1"),
+            },
         };
-        let operation = Operation::Put {
-            address,
-            body: body("1"),
-            precondition: Precondition::Absent,
-        };
+        let operation = database.operation(Request::Transact(vec![insert])).unwrap();
         let answers = answers.clone();
         storage
             .submit(operation, move |result| answers.send(result.is_ok()).unwrap())
@@ -178,7 +174,7 @@ fn refuses_writes_without_room_and_goes_on_reading() {
     let error = database
         .put(&users, &ada, body("2"), Precondition::None)
         .unwrap_err();
-    assert!(matches!(error, StorageError::DiskFull { .. }), "{error}");
+    assert!(matches!(error, Error::DiskFull(_)), "{error}");
     assert!(matches!(storage.writable(), Err(StorageError::DiskFull { .. })));
     assert_eq!(database.get(&users, &ada).unwrap().unwrap().body, body("1"));
     database
@@ -236,7 +232,7 @@ fn rejections_need_no_sync() {
     let before = syncs();
     for _ in 0..10 {
         let again = database.put(&users, &ada, body("2"), Precondition::Absent);
-        assert!(matches!(again, Err(StorageError::Rejected(_))));
+        assert!(matches!(again, Err(Error::Rejected(_))));
     }
     assert_eq!(syncs(), before);
     let (second, _) = database.put(&users, &ada, body("3"), Precondition::None).unwrap();

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use pliantdb_core::{Body, CollectionName, DatabaseName, DocumentId, Precondition};
-use pliantdb_storage::{Database, Storage, StorageError};
+use pliantdb_storage::{Database, Error, Storage};
 
 /// A small file system; gone when dropped.
 struct Mounted(tempfile::TempDir);
@@ -37,7 +37,7 @@ impl Drop for Mounted {
 
 fn open(path: &Path) -> (Storage, Database) {
     let storage = Storage::open(path).unwrap();
-    let database = storage.database(&DatabaseName::default_database()).unwrap();
+    let database = storage.get(&DatabaseName::default_database()).unwrap();
     (storage, database)
 }
 
@@ -74,7 +74,7 @@ fn starts_deletes_and_recovers() {
                 Err(error) => break error,
             }
         };
-        assert!(matches!(error, StorageError::DiskFull { .. }), "{error}");
+        assert!(matches!(error, Error::DiskFull(_)), "{error}");
         assert!(written * megabytes > 80, "{written} of {megabytes} MiB");
         // Dropped without a flush, as a crash would.
         drop((storage, database));
@@ -88,7 +88,7 @@ fn starts_deletes_and_recovers() {
         }
         let start = Instant::now();
         while let Err(error) = database.put(&collection, &id(0), body(0), Precondition::None) {
-            assert!(matches!(error, StorageError::DiskFull { .. }), "{error}");
+            assert!(matches!(error, Error::DiskFull(_)), "{error}");
             assert!(start.elapsed() < Duration::from_secs(30), "{error}");
             std::thread::sleep(Duration::from_millis(100));
         }

@@ -58,7 +58,7 @@ fn equals_a_sorted_map() {
     )| {
         case.set(case.get() + 1);
         let name: DatabaseName = format!("case{}", case.get()).parse().unwrap();
-        let database = storage.create_database(&name, SlotCount::try_from(slots).unwrap()).unwrap();
+        let database = storage.create(&name, SlotCount::try_from(slots).unwrap()).unwrap();
         let collection = "c".parse().unwrap();
         // Neighbours that must not show.
         let other = fill(&database, &"c.".parse().unwrap(), &ids[..ids.len() / 2]);
@@ -78,7 +78,7 @@ fn equals_a_sorted_map() {
 fn a_page_ends_when_its_bytes_are_enough() {
     let directory = tempfile::tempdir().unwrap();
     let storage = Storage::open(directory.path()).unwrap();
-    let database = storage.database(&DatabaseName::default_database()).unwrap();
+    let database = storage.get(&DatabaseName::default_database()).unwrap();
     let collection = "c".parse().unwrap();
     let ids = (0..10)
         .map(|n| n.to_string().parse().unwrap())
@@ -119,7 +119,7 @@ fn a_page_ends_when_its_bytes_are_enough() {
 fn lists_large_bodies_in_order() {
     let directory = tempfile::tempdir().unwrap();
     let storage = Storage::open(directory.path()).unwrap();
-    let database = storage.database(&DatabaseName::default_database()).unwrap();
+    let database = storage.get(&DatabaseName::default_database()).unwrap();
     let collection = "c".parse().unwrap();
     let mut expected = Vec::new();
     for n in 0..60usize {
@@ -143,6 +143,6 @@ fn lists_large_bodies_in_order() {
     storage.close().unwrap();
     drop((storage, database));
     let storage = Storage::open(directory.path()).unwrap();
-    let database = storage.database(&DatabaseName::default_database()).unwrap();
+    let database = storage.get(&DatabaseName::default_database()).unwrap();
     assert!(pages(&database, &collection, &Listing::default()) == expected);
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pliantdb_core::{
-    Body, Command, DatabaseName, DocumentAddress, Operation, Outcome, Precondition, Rejection, Revision,
-    SlotCount, Timestamp,
+    Body, ChangeOutcome, Command, DatabaseName, DocumentAction, DocumentChange, Operation, Outcome,
+    Precondition, Rejection, Revision, SlotCount, Timestamp,
 };
 use pliantdb_storage::StorageError;
 use pliantdb_storage::machine::{CommandResult, StateMachine};
@@ -61,11 +61,19 @@ fn name(database: usize) -> DatabaseName {
     ["a", "b", "c"][database].parse().unwrap()
 }
 
-fn address((database, collection, id): Place) -> DocumentAddress {
-    DocumentAddress {
-        database: name(database),
+fn change((_, collection, id): Place, precondition: Precondition, action: DocumentAction) -> DocumentChange {
+    DocumentChange {
         collection: ["x", "x.y"][collection].parse().unwrap(),
         id: ["1", "1/2", "é", "10"][id].parse().unwrap(),
+        precondition,
+        action,
+    }
+}
+
+fn transact(place: Place, precondition: Precondition, action: DocumentAction) -> Operation {
+    Operation::Transact {
+        database: name(place.0),
+        changes: vec![change(place, precondition, action)],
     }
 }
 
@@ -91,7 +99,7 @@ impl Model {
                     true => Err(Rejection::DatabaseExists {
                         database: name.clone(),
                     }),
-                    false => Ok(Outcome::DatabaseCreated),
+                    false => Ok(Outcome::Done),
                 };
                 (
                     Operation::CreateDatabase {
@@ -106,18 +114,16 @@ impl Model {
                 let (precondition, holds) = self.check(place, wanted);
                 let result = holds.map(|current| {
                     self.documents.insert(place, revision);
-                    Outcome::Written {
+                    Outcome::Transacted(vec![ChangeOutcome::Written {
+                        id: change(place, precondition, DocumentAction::Check).id,
                         revision,
                         created: current.is_none(),
-                    }
+                    }])
                 });
                 let body = Body::parse(revision.timestamp().bits().to_string().into_bytes()).unwrap();
+                let emitted = Vec::new();
                 (
-                    Operation::Put {
-                        address: address(place),
-                        body,
-                        precondition,
-                    },
+                    transact(place, precondition, DocumentAction::Put { body, emitted }),
                     result,
                 )
             }
@@ -125,19 +131,14 @@ impl Model {
                 let place = (database, collection, id);
                 let (precondition, holds) = self.check(place, wanted);
                 let result = holds.and_then(|_| {
-                    let DocumentAddress { collection, id, .. } = address(place);
+                    let DocumentChange { collection, id, .. } =
+                        change(place, precondition, DocumentAction::Delete);
                     self.documents
                         .remove(&place)
                         .ok_or(Rejection::UnknownDocument { collection, id })?;
-                    Ok(Outcome::Deleted)
+                    Ok(Outcome::Transacted(vec![ChangeOutcome::Deleted]))
                 });
-                (
-                    Operation::Delete {
-                        address: address(place),
-                        precondition,
-                    },
-                    result,
-                )
+                (transact(place, precondition, DocumentAction::Delete), result)
             }
         }
     }
@@ -163,7 +164,7 @@ impl Model {
             Ok(current)
         } else {
             Err(Rejection::PreconditionFailed {
-                id: address(place).id,
+                id: change(place, precondition, DocumentAction::Check).id,
                 wanted: precondition,
                 current,
             })
@@ -242,8 +243,5 @@ fn refuses_commands_it_cannot_apply_and_changes_nothing() {
     assert!(matches!(error, StorageError::TimestampOrder { .. }), "{error}");
     assert_eq!((crate::store::everything(&*store), machine.applied()), before);
     assert_eq!(machine.apply(&[]), Ok(vec![]));
-    assert_eq!(
-        machine.apply(&[create(6, 1)]),
-        Ok(vec![Ok(Outcome::DatabaseCreated)])
-    );
+    assert_eq!(machine.apply(&[create(6, 1)]), Ok(vec![Ok(Outcome::Done)]));
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use pliantdb_core::Order;
 use pliantdb_storage::memory::MemoryPlan;
 use pliantdb_storage::store::{
     Batch, Change, Cursor, Durability, KeyRange, MemoryStore, OrderedStore, RocksStore, Snapshot,
@@ -19,7 +20,7 @@ pub(crate) fn rocks(path: &std::path::Path) -> RocksStore {
 }
 
 pub(crate) fn entries(snapshot: &impl Snapshot, range: KeyRange) -> Entries {
-    let mut cursor = snapshot.scan(range).unwrap();
+    let mut cursor = snapshot.scan(range, Order::Ascending).unwrap();
     let mut entries = Vec::new();
     while let Some((key, value)) = cursor.entry() {
         entries.push((key.to_vec(), value.to_vec()));

@@ -9,7 +9,9 @@ use pliantdb_storage::{Database, Options, Storage, StorageError};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::report::{Answer, Attempt, Load, Report, Text, Wanted, address, counter};
+use super::report::{
+    Answer, Attempt, Change, Load, Report, Text, Wanted, collection, counter, document, shared,
+};
 
 /// How many documents each thread has.
 const DOCUMENTS: u8 = 40;
@@ -30,7 +32,7 @@ pub(super) fn run(load: &Load) {
         }
         for counting in load.writers..load.writers + load.counters {
             let storage = &storage;
-            let database = storage.database(&DatabaseName::default_database()).unwrap();
+            let database = storage.get(&DatabaseName::default_database()).unwrap();
             scope.spawn(move || count(counting, storage, &database));
         }
         if let Some(after) = load.close_after {
@@ -58,7 +60,7 @@ impl<'a> Writer<'a> {
         Self {
             load,
             storage,
-            database: storage.database(&DatabaseName::default_database()).unwrap(),
+            database: storage.get(&DatabaseName::default_database()).unwrap(),
             number,
             random: StdRng::seed_from_u64(load.seed ^ (number as u64) << 32),
             tokens: 0,
@@ -103,19 +105,33 @@ impl<'a> Writer<'a> {
                 self.databases += 1;
                 Attempt::Create(self.load.number * DATABASES + self.databases)
             }
-            0..25 => Attempt::Delete(id, self.wanted(id)),
-            _ => Attempt::Put(id, self.text(), self.wanted(id)),
+            draw => {
+                // Of different documents, so that the order within a transaction says nothing.
+                let most = if draw < 25 { 5 } else { 1 };
+                let changes = (0..most).map(|n| self.change((id + n * 7) % DOCUMENTS));
+                Attempt::Transact(changes.collect())
+            }
+        }
+    }
+
+    fn change(&mut self, id: u8) -> Change {
+        Change {
+            id,
+            text: self.random.random_bool(0.75).then(|| self.text()),
+            wanted: self.wanted(id),
         }
     }
 
     fn wanted(&mut self, id: u8) -> Wanted {
-        match self.random.random_range(0..8) {
+        match self.random.random_range(0..16) {
             0 => Wanted::Absent,
             1 => Wanted::Exists,
             // The current revision, unless one of those that wait changes it.
-            2..4 => {
-                let address = address(self.number, id);
-                let found = self.database.get(&address.collection, &address.id).unwrap();
+            2..5 => {
+                let found = self
+                    .database
+                    .get(&collection(self.number), &document(id))
+                    .unwrap();
                 found.map_or(Wanted::Absent, |found| Wanted::Revision(found.revision))
             }
             _ => Wanted::Nothing,
@@ -137,12 +153,13 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Counts a document up, in competition with others, until the storage is closed.
+/// Counts a document or a key up, in competition with others, until the storage is closed.
 fn count(counting: usize, storage: &Storage, database: &Database) {
-    let address = counter();
+    let keys = counting.is_multiple_of(2);
     loop {
-        let found = database.get(&address.collection, &address.id).unwrap();
+        let found = database.get(&shared(), &counter()).unwrap();
         let attempt = match found {
+            _ if keys => Attempt::Increment,
             None => Attempt::Count(1, Wanted::Absent),
             Some(found) => {
                 let number = found.body.as_str().parse().unwrap();

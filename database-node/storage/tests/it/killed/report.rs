@@ -3,8 +3,8 @@
 use std::io::Write;
 
 use pliantdb_core::{
-    Body, CollectionName, DatabaseName, DocumentAddress, Operation, Outcome, Precondition, Rejection,
-    Revision, SlotCount,
+    Body, ChangeOutcome, CollectionName, DatabaseName, DocumentAction, DocumentChange, DocumentId, KeyAction,
+    KeyName, NamespaceName, Number, Operation, Outcome, Precondition, Rejection, Revision, SlotCount,
 };
 use serde::{Deserialize, Serialize};
 
@@ -46,12 +46,20 @@ pub(super) enum Report {
 pub(super) enum Attempt {
     /// Creates the thread's database of that number.
     Create(u64),
-    /// Writes the thread's document of that number.
-    Put(u8, Text, Wanted),
-    /// Deletes it.
-    Delete(u8, Wanted),
+    /// Changes documents of the thread, all or none.
+    Transact(Vec<Change>),
     /// Writes a number into the document that several threads count up.
     Count(u64, Wanted),
+    /// Counts a key up that several threads do.
+    Increment,
+}
+
+/// What a transaction does to the thread's document of that number; without a text it deletes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Change {
+    pub(super) id: u8,
+    pub(super) text: Option<Text>,
+    pub(super) wanted: Wanted,
 }
 
 /// A text that says which write it is from, and can be made again for comparison.
@@ -77,6 +85,22 @@ pub(super) enum Answer {
     Refused,
 }
 
+impl Answer {
+    /// The revision of what was written, the same for every document of a transaction.
+    pub(super) fn revision(&self) -> Option<Revision> {
+        let Self::Done(Outcome::Transacted(outcomes)) = self else {
+            return None;
+        };
+        let mut revisions = outcomes.iter().filter_map(|outcome| match outcome {
+            ChangeOutcome::Written { revision, .. } => Some(*revision),
+            _ => None,
+        });
+        let first = revisions.next()?;
+        assert!(revisions.all(|revision| revision == first), "one commit");
+        Some(first)
+    }
+}
+
 impl Report {
     /// Sends it, whole or not at all: a pipe takes short writes so, also when the process is killed.
     pub(super) fn send(&self) {
@@ -94,22 +118,41 @@ impl Attempt {
                 name: database_name(writer, *number),
                 slots: SlotCount::default(),
             },
-            Self::Put(id, text, wanted) => Operation::Put {
-                address: address(writer, *id),
-                body: text.body(),
+            Self::Transact(changes) => transact(changes.iter().map(|change| DocumentChange {
+                collection: collection(writer),
+                id: document(change.id),
+                precondition: change.wanted.precondition(),
+                action: match &change.text {
+                    Some(text) => put(text.body()),
+                    None => DocumentAction::Delete,
+                },
+            })),
+            Self::Count(to, wanted) => transact(std::iter::once(DocumentChange {
+                collection: shared(),
+                id: counter(),
                 precondition: wanted.precondition(),
-            },
-            Self::Delete(id, wanted) => Operation::Delete {
-                address: address(writer, *id),
-                precondition: wanted.precondition(),
-            },
-            Self::Count(to, wanted) => Operation::Put {
-                address: counter(),
-                body: Body::parse(to.to_string().into_bytes()).unwrap(),
-                precondition: wanted.precondition(),
+                action: put(Body::parse(to.to_string().into_bytes()).unwrap()),
+            })),
+            Self::Increment => Operation::ChangeKey {
+                database: DatabaseName::default_database(),
+                namespace: namespace(),
+                key: key(),
+                action: KeyAction::Increment { by: Number::from(1) },
             },
         }
     }
+}
+
+fn transact(changes: impl Iterator<Item = DocumentChange>) -> Operation {
+    Operation::Transact {
+        database: DatabaseName::default_database(),
+        changes: changes.collect(),
+    }
+}
+
+fn put(body: Body) -> DocumentAction {
+    let emitted = Vec::new();
+    DocumentAction::Put { body, emitted }
 }
 
 impl Text {
@@ -156,18 +199,22 @@ pub(super) fn database_name(writer: usize, number: u64) -> DatabaseName {
     format!("of-{writer}-{number}").parse().unwrap()
 }
 
-pub(super) fn address(writer: usize, id: u8) -> DocumentAddress {
-    DocumentAddress {
-        database: DatabaseName::default_database(),
-        collection: collection(writer),
-        id: id.to_string().parse().unwrap(),
-    }
+pub(super) fn document(id: u8) -> DocumentId {
+    id.to_string().parse().unwrap()
 }
 
-pub(super) fn counter() -> DocumentAddress {
-    DocumentAddress {
-        database: DatabaseName::default_database(),
-        collection: "shared".parse().unwrap(),
-        id: "counter".parse().unwrap(),
-    }
+pub(super) fn shared() -> CollectionName {
+    "shared".parse().unwrap()
+}
+
+pub(super) fn counter() -> DocumentId {
+    "counter".parse().unwrap()
+}
+
+pub(super) fn namespace() -> NamespaceName {
+    "shared".parse().unwrap()
+}
+
+pub(super) fn key() -> KeyName {
+    "counter".parse().unwrap()
 }

@@ -1,0 +1,113 @@
+//! The suite on the embedded storage, blocking and asynchronous.
+
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+use std::path::Path;
+
+use pliantdb_conformance::{Door, feed, schema};
+use pliantdb_core::{Answer, Error};
+use pliantdb_storage::{Apis, AsyncStorage, Options, Storage};
+use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
+
+fn options() -> Options {
+    Options {
+        change_retention: Some(feed::RETENTION),
+        apis: Apis::default().with(|_, request: schema::Greet| schema::greet(&request)),
+        ..Options::default()
+    }
+}
+
+/// A storage that blocks.
+struct Blocking {
+    storage: Option<Storage>,
+    directory: TempDir,
+}
+
+impl Blocking {
+    fn storage_in(path: &Path) -> Storage {
+        Storage::open_with(path, options()).unwrap()
+    }
+}
+
+impl Door for Blocking {
+    type Storage = Storage;
+
+    fn open() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = Some(Self::storage_in(directory.path()));
+        Self { storage, directory }
+    }
+
+    fn storage(&self) -> &Storage {
+        self.storage.as_ref().unwrap()
+    }
+
+    fn reopen(&mut self) {
+        self.storage = None;
+        self.storage = Some(Self::storage_in(self.directory.path()));
+    }
+
+    fn wait<T: Send + 'static>(&self, answer: Answer<Storage, T>) -> Result<T, Error> {
+        answer
+    }
+}
+
+/// A storage that does not.
+struct Asynchronous {
+    storage: Option<AsyncStorage>,
+    runtime: Runtime,
+    directory: TempDir,
+}
+
+impl Door for Asynchronous {
+    type Storage = AsyncStorage;
+
+    fn open() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_time()
+            .build()
+            .unwrap();
+        let storage = Some(
+            runtime
+                .block_on(AsyncStorage::open_with(directory.path(), options()))
+                .unwrap(),
+        );
+        Self {
+            storage,
+            runtime,
+            directory,
+        }
+    }
+
+    fn storage(&self) -> &AsyncStorage {
+        self.storage.as_ref().unwrap()
+    }
+
+    fn reopen(&mut self) {
+        self.storage = None;
+        let opened = self
+            .runtime
+            .block_on(AsyncStorage::open_with(self.directory.path(), options()));
+        self.storage = Some(opened.unwrap());
+    }
+
+    fn wait<T: Send + 'static>(&self, answer: Answer<AsyncStorage, T>) -> Result<T, Error> {
+        // On a worker, where everything must be possible without blocking it.
+        self.runtime.block_on(self.runtime.spawn(answer)).unwrap()
+    }
+}
+
+mod blocking {
+    use super::Blocking;
+
+    pliantdb_conformance::conformance!(Blocking);
+}
+
+mod asynchronous {
+    use super::Asynchronous;
+
+    pliantdb_conformance::conformance!(Asynchronous);
+}

@@ -1,0 +1,94 @@
+//! What can go wrong between a program and its database, by whichever way they talk.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ApiName, CollectionName, DatabaseName, DocumentId, Rejection, ViewName};
+
+/// Why a database could not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Error {
+    /// The request was carried out and changed nothing, for this reason.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// No database of that name.
+    #[error("there is no database {0:?}")]
+    UnknownDatabase(DatabaseName),
+    /// The database's schema has no such view.
+    #[error(
+        "the collection {collection:?} has no view {view}; open the database with the schema that has it"
+    )]
+    UnknownView {
+        /// The collection.
+        collection: CollectionName,
+        /// The view.
+        view: ViewName,
+    },
+    /// Nothing answers to that API.
+    #[error("there is no API {0}; register its handler when the database is opened")]
+    UnknownApi(ApiName),
+    /// What was given cannot be used, and why.
+    #[error("{0}")]
+    Invalid(String),
+    /// A document is not of the type that its collection is to hold.
+    #[error("the document {id:?} of the collection {collection:?} is not of the collection's type: {reason}")]
+    OtherType {
+        /// The collection.
+        collection: CollectionName,
+        /// The document.
+        id: DocumentId,
+        /// What does not fit.
+        reason: String,
+    },
+    /// A view cannot take what a document emits to it, or cannot be read.
+    #[error("the view {view} of the collection {collection:?} failed: {reason}")]
+    View {
+        /// The collection.
+        collection: CollectionName,
+        /// The view.
+        view: ViewName,
+        /// Why.
+        reason: String,
+    },
+    /// The changes that a feed was to go on with are no longer kept.
+    #[error(
+        "the changes after this cursor are no longer kept; read the documents anew and follow the feed from now, or keep \
+         changes for longer"
+    )]
+    CursorExpired,
+    /// A subscriber was too slow, and so many messages were dropped.
+    #[error("{0} messages were dropped, for they were not received in time")]
+    Lagged(u64),
+    /// The handler of an API failed; this is what it said.
+    #[error("the API {api} failed: {reason}")]
+    Api {
+        /// The API.
+        api: ApiName,
+        /// What its handler said.
+        reason: String,
+    },
+    /// Too much is waiting; try again in a moment. Nothing was done.
+    #[error("too many requests are waiting; try again in a moment")]
+    Busy,
+    /// The database was closed. Nothing was done.
+    #[error("the database is closed")]
+    Closed,
+    /// There is too little room on the disk for the write. Nothing was done; reads and deletes go on.
+    #[error("{0}")]
+    DiskFull(String),
+    /// The storage below failed.
+    #[error("{0}")]
+    Storage(String),
+}
+
+impl Error {
+    /// What was given cannot be used, and why.
+    pub fn invalid(reason: impl std::fmt::Display) -> Self {
+        Self::Invalid(reason.to_string())
+    }
+
+    /// The answer is of another kind than the request asks for: a fault of the program at the other end.
+    #[must_use]
+    pub fn unexpected_answer() -> Self {
+        Self::Storage("the answer is of another kind than was asked for".to_owned())
+    }
+}

@@ -1,0 +1,225 @@
+//! One database, blocking.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use pliantdb_core::{
+    Body, Change, ChangeAction, ChangeOutcome, CollectionName, Connection, DatabaseName, Document,
+    DocumentId, Error, Listing, Message, Operation, Page, Precondition, Request, Response, Revision, Schema,
+    Step, StorageConnection, Subscriber, TopicPattern,
+};
+
+use crate::broker::Inbox;
+use crate::error::StorageError;
+use crate::reading::{self, Found};
+use crate::storage::{Inner, Options, Storage, generate_document_id};
+use crate::store::OrderedStore;
+
+/// One database of a [`Storage`]. Every call blocks until it is done: writes, until they are on disk.
+///
+/// What is typed comes from [`Connection`]; the methods here take any JSON.
+#[derive(Clone)]
+pub struct Database {
+    inner: Arc<Inner>,
+    name: DatabaseName,
+}
+
+impl Database {
+    pub(crate) fn new(inner: Arc<Inner>, name: DatabaseName) -> Self {
+        Self { inner, name }
+    }
+
+    /// Opens the database `default` of the data directory at `path`, which is created if there is none, with the schema
+    /// `S`.
+    ///
+    /// # Errors
+    /// As [`Storage::open`], and [`Error::Invalid`] for a schema that contradicts itself.
+    pub fn open<S: Schema>(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::open_with::<S>(path, Options::default())
+    }
+
+    /// [`Database::open`], with options.
+    ///
+    /// # Errors
+    /// As [`Database::open`].
+    pub fn open_with<S: Schema>(path: impl AsRef<Path>, options: Options) -> Result<Self, Error> {
+        Storage::open_with(path, options)?.database::<S>(DatabaseName::default_database().as_str())
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &DatabaseName {
+        &self.name
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
+    /// Answers a request.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub fn execute(&self, request: Request) -> Result<Response, Error> {
+        match request {
+            Request::Call { api, body } => self.inner.apis.call(self, &api, &body).map(Response::Called),
+            request => self.inner.engine.execute(&self.name, request),
+        }
+    }
+
+    /// The operation that a request to write asks for, for [`Storage::submit`].
+    ///
+    /// # Errors
+    /// [`Error::OtherType`], [`Error::View`] and [`Error::Invalid`] when it cannot be one.
+    pub fn operation(&self, request: Request) -> Result<Operation, Error> {
+        self.inner.engine.operation(&self.name, request)
+    }
+
+    /// Reads a document; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`StorageError::Store`] and [`StorageError::UnknownDatabase`].
+    pub fn get(
+        &self,
+        collection: &CollectionName,
+        id: &DocumentId,
+    ) -> Result<Option<Document>, StorageError> {
+        reading::get(self.inner.engine.store.as_ref(), self.entry()?, collection, id)
+    }
+
+    /// Reads a document if its body has at most `most` bytes; else tells its size. For who must have room before.
+    ///
+    /// # Errors
+    /// As [`Database::get`].
+    pub fn get_within(
+        &self,
+        collection: &CollectionName,
+        id: &DocumentId,
+        most: usize,
+    ) -> Result<Found, StorageError> {
+        reading::get_within(
+            self.inner.engine.store.as_ref(),
+            self.entry()?,
+            collection,
+            id,
+            most,
+        )
+    }
+
+    /// Reads one page of a collection, in the order of ids.
+    ///
+    /// # Errors
+    /// As [`Database::get`].
+    pub fn list(&self, collection: &CollectionName, listing: &Listing) -> Result<Page, StorageError> {
+        reading::list(
+            &self.inner.engine.store.snapshot(),
+            self.entry()?,
+            collection,
+            listing,
+        )
+    }
+
+    /// Writes a document if `precondition` holds; returns its revision, and whether it is new.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] when it does not hold, [`Error::OtherType`] when the body is not of the collection's type.
+    pub fn put(
+        &self,
+        collection: &CollectionName,
+        id: &DocumentId,
+        body: Body,
+        precondition: Precondition,
+    ) -> Result<(Revision, bool), Error> {
+        let id = id.clone();
+        match self.change(
+            collection,
+            ChangeAction::Put {
+                id,
+                body,
+                precondition,
+            },
+        )? {
+            ChangeOutcome::Written {
+                revision, created, ..
+            } => Ok((revision, created)),
+            _ => Err(Error::unexpected_answer()),
+        }
+    }
+
+    /// Inserts a document under an id made for it.
+    ///
+    /// # Errors
+    /// As [`Database::put`].
+    pub fn push(&self, collection: &CollectionName, body: Body) -> Result<(DocumentId, Revision), Error> {
+        let id = generate_document_id();
+        let (revision, _) = self.put(collection, &id, body, Precondition::Absent)?;
+        Ok((id, revision))
+    }
+
+    /// Deletes a document if `precondition` holds.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`], also when there is no such document.
+    pub fn delete(
+        &self,
+        collection: &CollectionName,
+        id: &DocumentId,
+        precondition: Precondition,
+    ) -> Result<(), Error> {
+        let id = id.clone();
+        self.change(collection, ChangeAction::Delete { id, precondition })
+            .map(|_| ())
+    }
+
+    fn change(&self, collection: &CollectionName, action: ChangeAction) -> Result<ChangeOutcome, Error> {
+        let collection = collection.clone();
+        match self.execute(Request::Transact(vec![Change { collection, action }]))? {
+            Response::Transacted(mut outcomes) => outcomes.pop().ok_or_else(Error::unexpected_answer),
+            _ => Err(Error::unexpected_answer()),
+        }
+    }
+
+    fn entry(&self) -> Result<crate::catalog::DatabaseEntry, StorageError> {
+        let state = self.inner.engine.state(&self.name);
+        Ok(state
+            .map_err(|_| StorageError::UnknownDatabase(self.name.clone()))?
+            .entry)
+    }
+}
+
+impl Connection for Database {
+    type Output<T: Send + 'static> = Result<T, Error>;
+    type Subscriber = Subscription;
+
+    fn converse<T: Send + 'static>(
+        &self,
+        first: Result<Request, Error>,
+        mut next: impl FnMut(Result<Response, Error>) -> Step<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        let mut request = first?;
+        loop {
+            match next(self.execute(request)) {
+                Step::Ask(again) => request = again,
+                Step::Done(result) => return result,
+            }
+        }
+    }
+
+    fn subscribe_to(&self, patterns: Result<Vec<TopicPattern>, Error>) -> Result<Subscription, Error> {
+        let id = self.inner.engine.state(&self.name)?.entry.id;
+        Ok(Subscription(self.inner.engine.broker.subscribe(id, patterns?)))
+    }
+}
+
+/// Receives the messages of a [`Database`], blocking.
+pub struct Subscription(Arc<Inbox>);
+
+impl Subscriber<Database> for Subscription {
+    fn receive(&self) -> Result<Message, Error> {
+        self.0.receive()
+    }
+
+    fn try_receive(&self) -> Result<Option<Message>, Error> {
+        self.0.try_receive()
+    }
+}

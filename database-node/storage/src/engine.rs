@@ -1,0 +1,438 @@
+//! The engine: every request, on any store.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
+
+use pliantdb_core::{
+    Change, ChangeAction, ChangesPage, CollectionName, DatabaseName, Document, DocumentAction,
+    DocumentChange, DocumentId, Emitted, Error, FeedCursor, FeedStart, Operation, Outcome, Precondition,
+    Rejection, Request, Response, Revision, Schema, Schematic, SlotCount, Timestamp, ViewPolicy,
+};
+
+use crate::broker::Broker;
+use crate::catalog::{Catalog, DatabaseEntry, DatabaseId, DatabaseState};
+use crate::disk_space::DiskSpace;
+use crate::error::StorageError;
+use crate::machine::StateMachine;
+use crate::progress::Progress;
+use crate::records;
+use crate::store::{OrderedStore, Snapshot, StoreError};
+use crate::views::ViewRuntimes;
+use crate::writer::{Observer, OnFailure, Writer, wall_ms};
+use crate::{feed, keys, reading, values};
+
+/// The most bytes that the bodies of a transaction, or a value of the key-value store, can have together.
+pub const MAX_WRITE_BYTES: usize = 64 << 20;
+/// The most changes of a transaction.
+pub const MAX_CHANGES: usize = 100_000;
+
+/// Databases on a store: state machine, writer, views, messages.
+pub(crate) struct Engine<S> {
+    pub(crate) store: Arc<S>,
+    pub(crate) writer: Writer,
+    pub(crate) catalog: Arc<RwLock<Catalog>>,
+    pub(crate) disk: Arc<DiskSpace>,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) broker: Broker,
+    pub(crate) views: ViewRuntimes,
+    schemas: RwLock<HashMap<DatabaseId, Arc<Schematic>>>,
+}
+
+impl<S: OrderedStore> Engine<S> {
+    /// Starts on a store.
+    pub(crate) fn start(
+        store: Arc<S>,
+        disk: Arc<DiskSpace>,
+        observer: Observer,
+        on_failure: OnFailure,
+    ) -> Result<Self, StorageError> {
+        let machine = StateMachine::open(Arc::clone(&store))?;
+        let catalog = machine.catalog();
+        let progress = Arc::new(Progress::at(machine.applied().timestamp));
+        let writer = Writer::start(
+            machine,
+            Arc::clone(&disk),
+            Arc::clone(&progress),
+            observer,
+            on_failure,
+        )
+        .map_err(|error| StoreError::Engine(format!("the writer's thread cannot be started: {error}")))?;
+        Ok(Self {
+            store,
+            writer,
+            catalog,
+            disk,
+            progress,
+            broker: Broker::default(),
+            views: ViewRuntimes::default(),
+            schemas: RwLock::default(),
+        })
+    }
+
+    /// Takes no more writes, ends all subscriptions, and commits what waits.
+    pub(crate) fn close(&self) {
+        self.progress.close();
+        self.writer.close();
+        self.broker.close(None);
+    }
+
+    /// The database of that name.
+    pub(crate) fn state(&self, name: &DatabaseName) -> Result<DatabaseState, Error> {
+        let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
+        catalog
+            .get(name)
+            .cloned()
+            .ok_or_else(|| Error::UnknownDatabase(name.clone()))
+    }
+
+    /// The number and slots of the database of that name.
+    fn entry(&self, name: &DatabaseName) -> Result<DatabaseEntry, Error> {
+        let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
+        let state = catalog
+            .get(name)
+            .ok_or_else(|| Error::UnknownDatabase(name.clone()))?;
+        Ok(state.entry)
+    }
+
+    /// Whether a database has views that change with its documents.
+    pub(crate) fn has_eager_views(&self, name: &DatabaseName) -> Result<bool, Error> {
+        let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
+        let state = catalog
+            .get(name)
+            .ok_or_else(|| Error::UnknownDatabase(name.clone()))?;
+        Ok(state
+            .makeup
+            .views
+            .iter()
+            .any(|view| view.definition.policy != ViewPolicy::Lazy))
+    }
+
+    /// The schema that a database was opened with; that of `()` if it was opened with none.
+    pub(crate) fn schematic(&self, database: DatabaseId) -> Arc<Schematic> {
+        let schemas = self.schemas.read().unwrap_or_else(PoisonError::into_inner);
+        schemas.get(&database).cloned().unwrap_or_default()
+    }
+
+    /// Creates a database.
+    pub(crate) fn create_database(&self, name: &DatabaseName, slots: SlotCount) -> Result<(), StorageError> {
+        let name = name.clone();
+        self.writer
+            .execute(Operation::CreateDatabase { name, slots })
+            .map(|_| ())
+    }
+
+    /// Deletes a database, and ends the subscriptions to its messages.
+    pub(crate) fn delete_database(&self, name: &DatabaseName) -> Result<(), Error> {
+        let entry = self.entry(name)?;
+        self.writer
+            .execute(Operation::DeleteDatabase { name: name.clone() })?;
+        self.broker.close(Some(entry.id));
+        self.views.forget(entry.id);
+        self.schemas
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&entry.id);
+        Ok(())
+    }
+
+    /// Lets a database be used with the schema `X`, whose views are built if need be. `()` changes nothing.
+    pub(crate) fn define_schema<X: Schema>(&self, name: &DatabaseName) -> Result<(), Error> {
+        let schematic = Schematic::of::<X>().map_err(Error::invalid)?;
+        let Some(schema) = schematic.name().cloned() else {
+            return self.entry(name).map(|_| ());
+        };
+        let state = self.state(name)?;
+        let views: Vec<_> = schematic.views().map(|view| view.definition().clone()).collect();
+        let is_known = state.makeup.schema.as_ref() == Some(&schema)
+            && views.len() == state.makeup.views.len()
+            && views.iter().all(|view| {
+                state
+                    .makeup
+                    .view(&view.collection, &view.name)
+                    .is_some_and(|known| {
+                        known.definition == *view
+                            && !matches!(known.state, crate::catalog::ViewState::Failed(_))
+                    })
+            });
+        if !is_known {
+            self.writer.execute(Operation::DefineSchema {
+                database: name.clone(),
+                schema,
+                views,
+            })?;
+        }
+        let mut schemas = self.schemas.write().unwrap_or_else(PoisonError::into_inner);
+        schemas.insert(state.entry.id, Arc::new(schematic));
+        Ok(())
+    }
+
+    /// Answers a request, waiting as long as it takes.
+    pub(crate) fn execute(&self, name: &DatabaseName, request: Request) -> Result<Response, Error> {
+        match request {
+            Request::Get { collection, ids } => {
+                let entry = self.entry(name)?;
+                let get = |id: &DocumentId| reading::get(self.store.as_ref(), entry, &collection, id);
+                let found = ids.iter().filter_map(|id| get(id).transpose());
+                Ok(Response::Documents(found.collect::<Result<_, _>>()?))
+            }
+            Request::List { collection, listing } => {
+                let entry = self.entry(name)?;
+                let page = reading::list(&self.store.snapshot(), entry, &collection, &listing)?;
+                Ok(Response::Page(page))
+            }
+            Request::Transact(_) | Request::ChangeKey { .. } => {
+                // Kept only where entries of views can turn out to be outdated, for bodies can be large.
+                let again = self.has_eager_views(name)?.then(|| request.clone());
+                let operation = self.operation(name, request)?;
+                match (self.writer.execute(operation), again) {
+                    // The schema was changed after the entries were made; once more with the new one.
+                    (Err(StorageError::Rejected(Rejection::SchemaMoved { .. })), Some(again)) => {
+                        let operation = self.operation(name, again)?;
+                        answer(self.writer.execute(operation))
+                    }
+                    (outcome, _) => answer(outcome),
+                }
+            }
+            Request::Query {
+                query,
+                with_documents,
+            } => self.query(name, &query, with_documents).map(Response::Rows),
+            Request::Reduce(query) => self
+                .reduce(name, &query)
+                .map(|group| Response::Groups(vec![group])),
+            Request::ReduceGrouped(query) => self.reduce_grouped(name, &query).map(Response::Groups),
+            Request::DeleteMatching(query) => self.delete_matching(name, query).map(Response::Count),
+            Request::ViewStatus { collection, view } => self
+                .view_status(name, &collection, &view)
+                .map(Response::ViewStatus),
+            Request::GetKey { namespace, key } => {
+                let value = values::get(
+                    self.store.as_ref(),
+                    self.entry(name)?,
+                    &namespace,
+                    &key,
+                    wall_ms(),
+                );
+                Ok(Response::Value(value.map_err(StorageError::from)?))
+            }
+            Request::ListKeys {
+                namespace,
+                prefix,
+                after,
+                limit,
+            } => {
+                let (entry, snapshot) = (self.entry(name)?, self.store.snapshot());
+                let found = values::list(
+                    &snapshot,
+                    entry,
+                    &namespace,
+                    &prefix,
+                    after.as_ref(),
+                    limit,
+                    wall_ms(),
+                );
+                Ok(Response::Keys(found.map_err(StorageError::from)?))
+            }
+            Request::Publish(message) => Ok(Response::Count(self.publish(name, &message)?)),
+            Request::Changes { from, limit, wait } => {
+                let deadline = Instant::now() + wait;
+                let mut from = from;
+                loop {
+                    let (page, now) = self.changes(name, &from, limit)?;
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    // What was applied may have changed no document.
+                    if !page.transactions.is_empty() || !self.progress.wait(now, left) {
+                        return Ok(Response::Changes(page));
+                    }
+                    from = FeedStart::After(page.next);
+                }
+            }
+            // Whoever holds the handlers answers these.
+            Request::Call { api, .. } => Err(Error::UnknownApi(api)),
+        }
+    }
+
+    /// Reads one document if that needs no disk; `None` when it would have to wait for one.
+    pub(crate) fn get_cached(
+        &self,
+        name: &DatabaseName,
+        collection: &CollectionName,
+        id: &DocumentId,
+    ) -> Result<Option<Option<Document>>, Error> {
+        let entry = self.entry(name)?;
+        Ok(reading::get_cached(self.store.as_ref(), entry, collection, id)?)
+    }
+
+    /// Sends a message.
+    pub(crate) fn publish(
+        &self,
+        name: &DatabaseName,
+        message: &pliantdb_core::Message,
+    ) -> Result<u64, Error> {
+        Ok(self.broker.publish(self.entry(name)?.id, message))
+    }
+
+    /// Changes, without waiting for any, and up to when they reach.
+    pub(crate) fn changes(
+        &self,
+        name: &DatabaseName,
+        from: &FeedStart,
+        limit: usize,
+    ) -> Result<(ChangesPage, Timestamp), Error> {
+        let entry = self.entry(name)?;
+        let snapshot = self.store.snapshot();
+        let now = applied(&snapshot).map_err(StorageError::from)?;
+        // From the snapshot too, for changes may have been trimmed since.
+        let makeup = snapshot
+            .get(&keys::makeup(entry.id), records::decode_makeup)
+            .and_then(Option::transpose);
+        let makeup = makeup.map_err(StorageError::from)?.unwrap_or_default();
+        let after = match from {
+            FeedStart::Oldest => Timestamp::from_bits(makeup.changes_from.bits().saturating_sub(1)),
+            FeedStart::Now => {
+                let next = FeedCursor::new(entry.id.get(), now);
+                let transactions = Vec::new();
+                return Ok((ChangesPage { transactions, next }, now));
+            }
+            FeedStart::After(cursor) if cursor.database() != entry.id.get() => {
+                return Err(Error::invalid(format_args!(
+                    "the cursor {cursor} is one of another database, or of one that had the name {name:?} before"
+                )));
+            }
+            FeedStart::After(cursor) => cursor.after(),
+        };
+        Ok((feed::page(&snapshot, entry, &makeup, after, now, limit)?, now))
+    }
+
+    /// The operation that a request to write asks for.
+    pub(crate) fn operation(&self, name: &DatabaseName, request: Request) -> Result<Operation, Error> {
+        let operation = match request {
+            Request::Transact(changes) => {
+                let state = self.state(name)?;
+                let schematic = self.schematic(state.entry.id);
+                if changes.len() > MAX_CHANGES {
+                    let count = changes.len();
+                    let reason =
+                        format!("the transaction has {count} changes, and {MAX_CHANGES} is the most");
+                    return Err(Error::Invalid(reason));
+                }
+                let change = |change| document_change(&state, &schematic, change);
+                Operation::Transact {
+                    database: name.clone(),
+                    changes: changes.into_iter().map(change).collect::<Result<_, _>>()?,
+                }
+            }
+            Request::ChangeKey {
+                namespace,
+                key,
+                action,
+            } => {
+                self.entry(name)?;
+                Operation::ChangeKey {
+                    database: name.clone(),
+                    namespace,
+                    key,
+                    action,
+                }
+            }
+            _ => return Err(Error::invalid("the request is not one to write")),
+        };
+        match operation.size() {
+            size if size > MAX_WRITE_BYTES => Err(Error::Invalid(format!(
+                "the write has about {size} bytes, and {MAX_WRITE_BYTES} is the most; split it"
+            ))),
+            _ => Ok(operation),
+        }
+    }
+}
+
+/// What a write came to, as an answer.
+pub(crate) fn answer(outcome: Result<Outcome, StorageError>) -> Result<Response, Error> {
+    match outcome? {
+        Outcome::Transacted(outcomes) => Ok(Response::Transacted(outcomes)),
+        Outcome::Key(outcome) => Ok(Response::Key(outcome)),
+        Outcome::Done => Err(Error::unexpected_answer()),
+    }
+}
+
+/// How far the state machine had come when a snapshot was taken.
+pub(crate) fn applied(snapshot: &impl Snapshot) -> Result<Timestamp, StoreError> {
+    let applied = snapshot
+        .get(&keys::APPLIED, records::decode_applied)?
+        .transpose()?;
+    Ok(applied.unwrap_or_default().timestamp)
+}
+
+/// A change with all that applying it needs: its id, and what the document emits.
+fn document_change(
+    state: &DatabaseState,
+    schematic: &Schematic,
+    change: Change,
+) -> Result<DocumentChange, Error> {
+    let Change { collection, action } = change;
+    let (id, precondition, body) = match action {
+        ChangeAction::Insert { id, body } => {
+            let id = id.unwrap_or_else(crate::storage::generate_document_id);
+            (id, Precondition::Absent, Some(body))
+        }
+        ChangeAction::Put {
+            id,
+            body,
+            precondition,
+        } => (id, precondition, Some(body)),
+        ChangeAction::Delete { id, precondition } => {
+            return Ok(DocumentChange {
+                collection,
+                id,
+                precondition,
+                action: DocumentAction::Delete,
+            });
+        }
+        ChangeAction::Check { id, precondition } => (id, precondition, None),
+    };
+    let Some(body) = body else {
+        return Ok(DocumentChange {
+            collection,
+            id,
+            precondition,
+            action: DocumentAction::Check,
+        });
+    };
+    let mut emitted = Vec::new();
+    let document = Document {
+        id,
+        revision: Revision::at(Timestamp::ZERO),
+        body,
+    };
+    if let Some(schema) = schematic.collection(&collection) {
+        // Also without a view: nothing gets into a typed collection that is not of its type.
+        let typed = schema.read(&document)?;
+        for record in state.makeup.eager_views(&collection) {
+            let Some(view) = schema
+                .view(&record.definition.name)
+                .filter(|view| *view.definition() == record.definition)
+            else {
+                continue;
+            };
+            let entries = view.map(&typed).map_err(|reason| Error::View {
+                collection: collection.clone(),
+                view: record.definition.name.clone(),
+                reason,
+            })?;
+            emitted.push(Emitted {
+                view: record.id,
+                entries,
+            });
+        }
+    }
+    Ok(DocumentChange {
+        collection,
+        id: document.id,
+        precondition,
+        action: DocumentAction::Put {
+            body: document.body,
+            emitted,
+        },
+    })
+}

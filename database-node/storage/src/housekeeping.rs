@@ -1,0 +1,160 @@
+//! What a storage does by itself: builds views, removes values that have expired and changes that are old enough.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use pliantdb_core::{DatabaseName, Operation, Timestamp};
+
+use crate::catalog::DatabaseState;
+use crate::engine::Engine;
+use crate::error::StorageError;
+use crate::feed::Changes;
+use crate::store::OrderedStore;
+use crate::values;
+use crate::writer::wall_ms;
+
+/// How often it looks for what has expired.
+const INTERVAL: Duration = Duration::from_secs(10);
+/// How many parts of their retention changes are removed in: it is exact to one such part.
+const PARTS: u32 = 24;
+/// At most so many values of a slot are removed by one command.
+const EXPIRED: usize = 1000;
+
+/// The thread that does it.
+pub(crate) struct Housekeeper {
+    wake: SyncSender<()>,
+    is_stopped: Arc<AtomicBool>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Housekeeper {
+    pub(crate) fn start<S: OrderedStore>(
+        engine: Arc<Engine<S>>,
+        retention: Duration,
+    ) -> std::io::Result<Self> {
+        let (wake, woken) = sync_channel(1);
+        let is_stopped = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&is_stopped);
+        let thread = std::thread::Builder::new()
+            .name("housekeeper".to_owned())
+            .spawn(move || run(&engine, retention, &woken, &stopped))?;
+        Ok(Self {
+            wake,
+            is_stopped,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// Lets it look for views to build.
+    pub(crate) fn wake(&self) {
+        // It is awake already, or stopped.
+        let _ = self.wake.try_send(());
+    }
+
+    /// Ends the thread, which finishes the step that it is at.
+    pub(crate) fn stop(&self) {
+        self.is_stopped.store(true, Ordering::Release);
+        self.wake();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("the housekeeper panicked");
+        }
+    }
+}
+
+fn run<S: OrderedStore>(
+    engine: &Engine<S>,
+    retention: Duration,
+    woken: &Receiver<()>,
+    is_stopped: &AtomicBool,
+) {
+    let is_wanted = || !is_stopped.load(Ordering::Acquire);
+    let trimming = (retention / PARTS).max(Duration::from_millis(10));
+    let interval = INTERVAL.min(trimming);
+    let (mut expired, mut trimmed) = (Instant::now(), Instant::now());
+    while is_wanted() {
+        engine.build_views(&is_wanted);
+        match woken.recv_timeout(interval) {
+            Ok(()) => continue,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        let tidy =
+            |is_due: bool, tidy: &dyn Fn(&DatabaseName, &DatabaseState) -> Result<(), StorageError>| {
+                for (name, state) in is_due.then(|| databases(engine)).into_iter().flatten() {
+                    match tidy(&name, &state) {
+                        // It was deleted meanwhile, or writes are not taken; there will be another time.
+                        Ok(())
+                        | Err(
+                            StorageError::Rejected(_) | StorageError::Closed | StorageError::DiskFull { .. },
+                        ) => {}
+                        Err(error) => {
+                            tracing::warn!(database = %name, %error, "what has expired was not removed");
+                        }
+                    }
+                }
+                is_due
+            };
+        if tidy(expired.elapsed() >= INTERVAL, &|name, state| {
+            remove_expired(engine, name, state)
+        }) {
+            expired = Instant::now();
+        }
+        if tidy(trimmed.elapsed() >= trimming, &|name, state| {
+            trim(engine, name, state, retention)
+        }) {
+            trimmed = Instant::now();
+        }
+    }
+}
+
+fn databases<S: OrderedStore>(engine: &Engine<S>) -> Vec<(DatabaseName, DatabaseState)> {
+    let catalog = engine.catalog.read().unwrap_or_else(PoisonError::into_inner);
+    catalog
+        .databases()
+        .map(|(name, state)| (name.clone(), state.clone()))
+        .collect()
+}
+
+fn remove_expired<S: OrderedStore>(
+    engine: &Engine<S>,
+    name: &DatabaseName,
+    state: &DatabaseState,
+) -> Result<(), StorageError> {
+    loop {
+        let keys = values::expired(&engine.store.snapshot(), state.entry, wall_ms(), EXPIRED)?;
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let database = name.clone();
+        engine.writer.execute(Operation::ExpireKeys { database, keys })?;
+    }
+}
+
+/// Removes the changes that are older than they must be kept, if there are any.
+fn trim<S: OrderedStore>(
+    engine: &Engine<S>,
+    name: &DatabaseName,
+    state: &DatabaseState,
+    retention: Duration,
+) -> Result<(), StorageError> {
+    let retention = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
+    let before = Timestamp::at_millis(wall_ms().saturating_sub(retention));
+    let snapshot = engine.store.snapshot();
+    let oldest = Changes::between(&snapshot, state.entry, Timestamp::ZERO)?.next()?;
+    drop(snapshot);
+    if oldest.is_some_and(|oldest| oldest.timestamp < before) {
+        // Or those that were not queried for so long would have to be built anew.
+        engine.update_lazy_views(name, state);
+        let database = name.clone();
+        engine
+            .writer
+            .execute(Operation::TrimChanges { database, before })?;
+    }
+    Ok(())
+}

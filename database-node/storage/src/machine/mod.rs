@@ -1,0 +1,265 @@
+//! The state machine: the only code that changes state.
+
+mod documents;
+mod pending;
+mod schema;
+mod values;
+pub(crate) mod views;
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use pliantdb_core::{APPLY_VERSION, Command, DatabaseName, Operation, Outcome, Rejection, Timestamp};
+
+use crate::catalog::{Catalog, DatabaseState};
+use crate::error::StorageError;
+use crate::keys;
+pub use crate::records::Applied;
+use crate::records::{self, corrupt};
+use crate::store::{Batch, Cursor, Durability, KeyRange, OrderedStore, Snapshot};
+pub(crate) use pending::Pending;
+
+/// Applies commands to a store.
+///
+/// The same commands in the same order leave the same bytes, however they are cut into batches: nothing
+/// here reads a clock, draws a number, or depends on the order of a hash map.
+#[derive(Debug)]
+pub struct StateMachine<S> {
+    store: Arc<S>,
+    catalog: Arc<RwLock<Catalog>>,
+    applied: Applied,
+}
+
+/// What one command came to.
+pub type CommandResult = Result<Outcome, Rejection>;
+
+impl<S: OrderedStore> StateMachine<S> {
+    /// Takes up where the store left off; an empty store is at the beginning.
+    ///
+    /// # Errors
+    /// [`StorageError::Store`] when the store fails or its meta range cannot be read.
+    pub fn open(store: Arc<S>) -> Result<Self, StorageError> {
+        let applied = store
+            .get(&keys::APPLIED, records::decode_applied)?
+            .transpose()?
+            .unwrap_or_default();
+        let mut catalog = Catalog::default();
+        if let Some(id) = store
+            .get(&keys::LAST_DATABASE, records::decode_last_database)?
+            .transpose()?
+        {
+            catalog.was_given(id);
+        }
+        let snapshot = store.snapshot();
+        let databases = KeyRange::prefixed(&keys::DATABASES);
+        let mut cursor = snapshot.scan(databases, pliantdb_core::Order::Ascending)?;
+        while let Some((key, value)) = cursor.entry() {
+            let name = str::from_utf8(&key[keys::DATABASES.len()..])
+                .map_err(|error| corrupt("database", error))?
+                .parse()
+                .map_err(|error| corrupt("database", error))?;
+            let entry = records::decode_database(value)?;
+            let makeup = snapshot
+                .get(&keys::makeup(entry.id), records::decode_makeup)?
+                .transpose()?;
+            let makeup = Arc::new(makeup.unwrap_or_default());
+            catalog.insert(name, DatabaseState { entry, makeup });
+            cursor.advance()?;
+        }
+        drop(cursor);
+        drop(snapshot);
+        Ok(Self {
+            store,
+            catalog: Arc::new(RwLock::new(catalog)),
+            applied,
+        })
+    }
+
+    /// The databases, for readers; it changes as commands are applied.
+    #[must_use]
+    pub fn catalog(&self) -> Arc<RwLock<Catalog>> {
+        Arc::clone(&self.catalog)
+    }
+
+    /// How far it has come.
+    #[must_use]
+    pub fn applied(&self) -> Applied {
+        self.applied
+    }
+
+    /// Applies `commands` in order as one atomic batch, synced if it changes anything, and returns what each came to.
+    /// A rejected command changes nothing; those after it see the effects of those before it.
+    ///
+    /// # Errors
+    /// [`StorageError::UnknownApplyVersion`] and [`StorageError::TimestampOrder`] before anything is
+    /// applied, [`StorageError::Store`] when the store cannot be read, and [`StorageError::Commit`] when it cannot be
+    /// written. No command was applied then, as far as readers and later commands can tell; after a failed commit
+    /// and a restart the batch may turn out to be there, whole.
+    pub fn apply(&mut self, commands: &[Command]) -> Result<Vec<CommandResult>, StorageError> {
+        if commands.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut applying = Applying {
+            pending: Pending::new(self.store.as_ref()),
+            shared: &self.catalog,
+            changed: None,
+            applied: self.applied,
+        };
+        let results = commands
+            .iter()
+            .map(|command| applying.command(command))
+            .collect::<Result<Vec<_>, _>>()?;
+        let Applying {
+            pending,
+            changed,
+            applied,
+            ..
+        } = applying;
+        let mut batch = pending.into_batch();
+        // Rejections tell of what is on disk already. If a crash takes back that they were applied, nobody can have
+        // seen their timestamps, which are given anew.
+        let durability = match batch.changes().is_empty() {
+            true => Durability::Buffered,
+            false => Durability::Synced,
+        };
+        batch.put(keys::APPLIED, records::encode_applied(&applied)?);
+        self.store
+            .write(&batch, durability)
+            .map_err(StorageError::Commit)?;
+        self.applied = applied;
+        if let Some(changed) = changed {
+            *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = changed;
+        }
+        Ok(results)
+    }
+
+    /// Writes what is local to this node and can be made anew: it is not a command, and a crash may take it back.
+    ///
+    /// # Errors
+    /// [`StorageError::Commit`].
+    pub(crate) fn write_local(&self, batch: &Batch) -> Result<(), StorageError> {
+        let written = self.store.write(batch, Durability::Buffered);
+        written.map(|_| ()).map_err(StorageError::Commit)
+    }
+
+    /// The store.
+    pub(crate) fn store(&self) -> &S {
+        &self.store
+    }
+
+    /// Writes the applied record again as it is, to see whether the store takes writes.
+    ///
+    /// # Errors
+    /// [`StorageError::Commit`] when it does not.
+    pub fn probe(&self) -> Result<(), StorageError> {
+        let mut batch = Batch::default();
+        batch.put(keys::APPLIED, records::encode_applied(&self.applied)?);
+        let probed = self.store.write(&batch, Durability::Synced);
+        probed.map(|_| ()).map_err(StorageError::Commit)
+    }
+}
+
+/// A batch of commands being applied.
+struct Applying<'a, S> {
+    pending: Pending<'a, S>,
+    /// The databases as they were before the batch.
+    shared: &'a RwLock<Catalog>,
+    /// The databases, if the batch has changed them.
+    changed: Option<Catalog>,
+    applied: Applied,
+}
+
+impl<S: OrderedStore> Applying<'_, S> {
+    fn command(&mut self, command: &Command) -> Result<CommandResult, StorageError> {
+        if command.version != APPLY_VERSION {
+            return Err(StorageError::UnknownApplyVersion {
+                found: command.version,
+                supported: APPLY_VERSION,
+            });
+        }
+        if command.timestamp <= self.applied.timestamp {
+            let last = self.applied.timestamp;
+            return Err(StorageError::TimestampOrder {
+                found: command.timestamp,
+                last,
+            });
+        }
+        let before = self.pending.savepoint();
+        let result = match self.operation(&command.operation, command.timestamp) {
+            Ok(outcome) => Ok(outcome),
+            Err(StorageError::Rejected(rejection)) => {
+                self.pending.go_back(&before);
+                Err(rejection)
+            }
+            Err(failure) => return Err(failure),
+        };
+        self.applied = Applied {
+            index: self.applied.index + 1,
+            timestamp: command.timestamp,
+        };
+        Ok(result)
+    }
+
+    fn operation(&mut self, operation: &Operation, time: Timestamp) -> Result<Outcome, StorageError> {
+        match operation {
+            Operation::CreateDatabase { name, slots } => self.create_database(name, *slots)?,
+            Operation::DeleteDatabase { name } => self.delete_database(name)?,
+            Operation::DefineSchema {
+                database,
+                schema,
+                views,
+            } => self.define_schema(database, schema, views)?,
+            Operation::Transact { database, changes } => {
+                let state = self.database(database)?;
+                return self.transact(&state, changes, time).map(Outcome::Transacted);
+            }
+            Operation::BuildView {
+                database,
+                view,
+                documents,
+                is_last,
+            } => self.build_view(database, *view, documents, *is_last, time)?,
+            Operation::FailView {
+                database,
+                view,
+                reason,
+            } => self.fail_view(database, *view, reason.clone())?,
+            Operation::ChangeKey {
+                database,
+                namespace,
+                key,
+                action,
+            } => {
+                let entry = self.database(database)?.entry;
+                return self
+                    .change_key(entry, namespace, key, action, time)
+                    .map(Outcome::Key);
+            }
+            Operation::ExpireKeys { database, keys } => {
+                let entry = self.database(database)?.entry;
+                self.expire_keys(entry, keys, time)?;
+            }
+            Operation::TrimChanges { database, before } => self.trim_changes(database, *before)?,
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// A database as this batch leaves it so far.
+    fn database(&self, name: &DatabaseName) -> Result<DatabaseState, StorageError> {
+        let find = |catalog: &Catalog| catalog.get(name).cloned();
+        let found = match &self.changed {
+            Some(changed) => find(changed),
+            None => find(&self.shared.read().unwrap_or_else(PoisonError::into_inner)),
+        };
+        let unknown = || Rejection::UnknownDatabase {
+            database: name.clone(),
+        };
+        Ok(found.ok_or_else(unknown)?)
+    }
+
+    /// The databases, to be changed.
+    fn catalog(&mut self) -> &mut Catalog {
+        let shared = self.shared;
+        let copy = || shared.read().unwrap_or_else(PoisonError::into_inner).clone();
+        self.changed.get_or_insert_with(copy)
+    }
+}

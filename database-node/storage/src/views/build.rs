@@ -1,0 +1,233 @@
+//! Building views that are new, or whose definition has changed, out of the documents there are.
+
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+use pliantdb_core::{
+    DatabaseName, Document, DocumentId, Error, IndexedDocument, Operation, Order, Slot, Timestamp, ViewPolicy,
+};
+
+use super::update::BATCH_BYTES;
+use super::{Readable, ViewRuntime, find, stored};
+use crate::catalog::ViewState;
+use crate::engine::{Engine, applied};
+use crate::error::StorageError;
+use crate::machine::{Pending, views};
+use crate::records::corrupt;
+use crate::store::{Cursor, KeyRange, OrderedStore, Snapshot, StoreError};
+use crate::{keys, records};
+
+/// How many documents one command adds to a view.
+const DOCUMENTS: usize = 512;
+
+impl<S: OrderedStore> Engine<S> {
+    /// Builds every view that is to be built and whose map this process knows. `is_wanted` says whether to go on.
+    pub(crate) fn build_views(&self, is_wanted: &dyn Fn() -> bool) {
+        let databases: Vec<_> = {
+            let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
+            catalog
+                .databases()
+                .map(|(name, state)| (name.clone(), state.clone()))
+                .collect()
+        };
+        for (name, state) in databases {
+            let schematic = self.schematic(state.entry.id);
+            for record in &state.makeup.views {
+                if record.state != ViewState::Building || find(&schematic, record).is_none() || !is_wanted() {
+                    continue;
+                }
+                let view = Readable {
+                    database: state.entry,
+                    record: record.clone(),
+                    id: record.id,
+                    schematic: schematic.clone(),
+                };
+                match self.build(&name, &view, is_wanted) {
+                    Ok(()) => {}
+                    // It is tried again, here or at the next start.
+                    Err(error @ (Error::Closed | Error::Busy | Error::Storage(_))) => {
+                        tracing::warn!(database = %name, view = %record.definition.name, %error, "a view was not built");
+                    }
+                    Err(error) => {
+                        let database = name.clone();
+                        let (view, reason) = (record.id, error.to_string());
+                        let _ = self.writer.execute(Operation::FailView {
+                            database,
+                            view,
+                            reason,
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    fn build(&self, name: &DatabaseName, view: &Readable, is_wanted: &dyn Fn() -> bool) -> Result<(), Error> {
+        let runtime = self.views.get(view.database.id, view.id);
+        if view.record.definition.policy == ViewPolicy::Lazy {
+            let mut up_to = runtime.up_to.lock().unwrap_or_else(PoisonError::into_inner);
+            *up_to = Some(self.build_lazy_view(name, view, &runtime)?);
+            drop(up_to);
+            self.add_documents(name, view, Vec::new(), true)
+        } else {
+            self.build_eager_view(name, view, &runtime, is_wanted)
+        }
+    }
+
+    /// Maps all documents as of now, and gives when that is. The view's `up_to` is locked.
+    pub(super) fn build_lazy_view(
+        &self,
+        name: &DatabaseName,
+        view: &Readable,
+        runtime: &ViewRuntime,
+    ) -> Result<Timestamp, Error> {
+        tracing::info!(database = %name, view = %view.record.definition.name, "building a view");
+        runtime.restart();
+        let mut pending = Pending::new(self.store.as_ref());
+        pending.delete_unread(keys::lazy_view(view.database.id, view.id));
+        for slot in view.database.slots.slots() {
+            for space in keys::VIEW_SPACES {
+                let range = keys::view(view.database.id, slot, space, view.id, 0);
+                pending.delete_range(KeyRange::prefixed(&range));
+            }
+        }
+        self.write_local(std::mem::replace(&mut pending, Pending::new(self.store.as_ref())))?;
+        let snapshot = self.store.snapshot();
+        let now = stored(applied(&snapshot))?;
+        // Its partials are made at the end, at once.
+        let mut record = view.record.clone();
+        record.definition.reduces = false;
+        for slot in view.database.slots.slots() {
+            let mut documents = stored(InSlot::scan(&snapshot, view, slot))?;
+            while let Some(document) = stored(documents.next())? {
+                let entries = view.entries_of(&document)?;
+                views::replace(
+                    &mut pending,
+                    view.database,
+                    &record,
+                    &document.id,
+                    false,
+                    &entries,
+                    now,
+                )?;
+                runtime.documents.fetch_add(1, Ordering::Relaxed);
+                if pending.size() > BATCH_BYTES {
+                    if self.progress.is_closed() {
+                        return Err(Error::Closed);
+                    }
+                    self.write_local(std::mem::replace(&mut pending, Pending::new(self.store.as_ref())))?;
+                }
+            }
+            runtime.slots_done.fetch_add(1, Ordering::Relaxed);
+        }
+        drop(snapshot);
+        pending.put_unread(
+            keys::lazy_view(view.database.id, view.id),
+            stored(records::encode_lazy_view(now))?,
+        );
+        self.write_local(pending)?;
+        self.make_partials(view)?;
+        Ok(now)
+    }
+
+    /// Maps all documents; those that are changed meanwhile bring their entries along.
+    fn build_eager_view(
+        &self,
+        name: &DatabaseName,
+        view: &Readable,
+        runtime: &ViewRuntime,
+        is_wanted: &dyn Fn() -> bool,
+    ) -> Result<(), Error> {
+        tracing::info!(database = %name, view = %view.record.definition.name, "building a view");
+        runtime.restart();
+        let snapshot = self.store.snapshot();
+        let mut found = Vec::new();
+        let mut bytes = 0;
+        for slot in view.database.slots.slots() {
+            let mut documents = stored(InSlot::scan(&snapshot, view, slot))?;
+            while let Some(document) = stored(documents.next())? {
+                let entries = view.entries_of(&document)?;
+                bytes += document.id.as_str().len();
+                bytes += entries
+                    .iter()
+                    .map(|entry| entry.key.len() + entry.value.len())
+                    .sum::<usize>();
+                found.push(IndexedDocument {
+                    id: document.id,
+                    revision: document.revision,
+                    entries,
+                });
+                runtime.documents.fetch_add(1, Ordering::Relaxed);
+                if found.len() == DOCUMENTS || bytes > BATCH_BYTES {
+                    bytes = 0;
+                    self.add_documents(name, view, std::mem::take(&mut found), false)?;
+                    if !is_wanted() {
+                        return Err(Error::Closed);
+                    }
+                }
+            }
+            runtime.slots_done.fetch_add(1, Ordering::Relaxed);
+        }
+        drop(snapshot);
+        self.add_documents(name, view, found, false)?;
+        self.make_partials(view)?;
+        self.add_documents(name, view, Vec::new(), true)
+    }
+
+    fn add_documents(
+        &self,
+        name: &DatabaseName,
+        view: &Readable,
+        documents: Vec<IndexedDocument>,
+        is_last: bool,
+    ) -> Result<(), Error> {
+        let operation = Operation::BuildView {
+            database: name.clone(),
+            view: view.id,
+            documents,
+            is_last,
+        };
+        self.writer
+            .execute(operation)
+            .map(|_| ())
+            .map_err(|error| match error {
+                // The builder goes on when there is room, or writes are taken again.
+                error @ StorageError::DiskFull { .. } => Error::Storage(error.to_string()),
+                error => error.into(),
+            })
+    }
+}
+
+/// The documents of a view's collection in one slot.
+struct InSlot<C> {
+    base: usize,
+    cursor: C,
+}
+
+impl<C: Cursor> InSlot<C> {
+    fn scan<'s, S: Snapshot<Cursor<'s> = C>>(
+        snapshot: &'s S,
+        view: &Readable,
+        slot: Slot,
+    ) -> Result<Self, StoreError> {
+        let base = keys::collection(view.database.id, slot, &view.record.definition.collection, 0);
+        Ok(Self {
+            base: base.len(),
+            cursor: snapshot.scan(KeyRange::prefixed(&base), Order::Ascending)?,
+        })
+    }
+
+    fn next(&mut self) -> Result<Option<Document>, StoreError> {
+        let Some((key, value)) = self.cursor.entry() else {
+            return Ok(None);
+        };
+        let id = str::from_utf8(key.get(self.base..).unwrap_or_default());
+        let id: DocumentId = id
+            .map_err(|error| corrupt("document", error))?
+            .parse()
+            .map_err(|error| corrupt("document", error))?;
+        let (revision, body) = records::decode_document(value)?;
+        self.cursor.advance()?;
+        Ok(Some(Document { id, revision, body }))
+    }
+}

@@ -1,0 +1,181 @@
+//! Views: building them, keeping the lazy ones up to date, and answering from them.
+
+mod build;
+mod partials;
+mod query;
+mod update;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use pliantdb_core::{
+    CollectionName, DatabaseName, DocumentId, Error, Freshness, Query, Schematic, Timestamp, ViewId,
+    ViewName, ViewPolicy, ViewSchema, ViewStatus,
+};
+
+use crate::catalog::{DatabaseEntry, DatabaseId, ViewRecord, ViewState};
+use crate::engine::Engine;
+use crate::error::StorageError;
+use crate::records::corrupt;
+use crate::store::{OrderedStore, StoreError};
+
+/// How long to wait at most for a view to be built before looking again.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// What is kept in memory of each view.
+#[derive(Default)]
+pub(crate) struct ViewRuntimes {
+    views: Mutex<HashMap<(DatabaseId, ViewId), Arc<ViewRuntime>>>,
+}
+
+/// What is kept in memory of a view.
+#[derive(Default)]
+pub(crate) struct ViewRuntime {
+    /// Up to when a lazy view has read the changes; `None` until that was looked up. Locked while it reads more, so
+    /// that only one does.
+    up_to: Mutex<Option<Timestamp>>,
+    /// Locked while its partials are made anew, so that only one does.
+    partials: Mutex<()>,
+    /// Documents that the building of it has looked at.
+    documents: AtomicU64,
+    /// Slots that the building of it has done.
+    slots_done: AtomicU16,
+}
+
+impl ViewRuntimes {
+    fn get(&self, database: DatabaseId, view: ViewId) -> Arc<ViewRuntime> {
+        let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(views.entry((database, view)).or_default())
+    }
+
+    /// Forgets the views of a database.
+    pub(crate) fn forget(&self, database: DatabaseId) {
+        let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        views.retain(|(of, _), _| *of != database);
+    }
+}
+
+/// A view that can answer.
+struct Readable {
+    database: DatabaseEntry,
+    record: ViewRecord,
+    /// The version to read: that of the record, or the one before.
+    id: ViewId,
+    schematic: Arc<Schematic>,
+}
+
+impl Readable {
+    fn schema(&self) -> Result<&ViewSchema, Error> {
+        let definition = &self.record.definition;
+        find(&self.schematic, &self.record).ok_or_else(|| Error::UnknownView {
+            collection: definition.collection.clone(),
+            view: definition.name.clone(),
+        })
+    }
+
+    fn failed(&self, reason: impl std::fmt::Display) -> Error {
+        failed(&self.record, reason)
+    }
+}
+
+/// What the program says of exactly this version of a view.
+fn find<'s>(schematic: &'s Schematic, record: &ViewRecord) -> Option<&'s ViewSchema> {
+    let collection = schematic.collection(&record.definition.collection)?;
+    collection
+        .view(&record.definition.name)
+        .filter(|view| *view.definition() == record.definition)
+}
+
+fn failed(record: &ViewRecord, reason: impl std::fmt::Display) -> Error {
+    Error::View {
+        collection: record.definition.collection.clone(),
+        view: record.definition.name.clone(),
+        reason: reason.to_string(),
+    }
+}
+
+/// An id out of a key.
+fn id_of(text: &str) -> Result<DocumentId, StoreError> {
+    text.parse().map_err(|error| corrupt("entry", error))
+}
+
+impl<S: OrderedStore> Engine<S> {
+    /// A view as a query wants it: built, and up to date.
+    fn readable(&self, name: &DatabaseName, query: &Query) -> Result<Readable, Error> {
+        loop {
+            let before = self.progress.applied();
+            let state = self.state(name)?;
+            let record =
+                state
+                    .makeup
+                    .view(&query.collection, &query.view)
+                    .ok_or_else(|| Error::UnknownView {
+                        collection: query.collection.clone(),
+                        view: query.view.clone(),
+                    })?;
+            let mut readable = Readable {
+                database: state.entry,
+                record: record.clone(),
+                id: record.id,
+                schematic: self.schematic(state.entry.id),
+            };
+            match (&record.state, record.previous) {
+                (ViewState::Failed(reason), _) => return Err(failed(record, reason)),
+                (ViewState::Building, Some(previous)) if query.freshness != Freshness::Rebuilt => {
+                    readable.id = previous;
+                    return Ok(readable);
+                }
+                (ViewState::Building, None) if query.freshness == Freshness::Stale => return Ok(readable),
+                (ViewState::Building, _) => {
+                    // Only who knows its map can build it.
+                    readable.schema()?;
+                    self.progress.wait(before, LOOK_AGAIN);
+                    if self.progress.is_closed() {
+                        return Err(Error::Closed);
+                    }
+                }
+                (ViewState::Ready, _) => {
+                    if record.definition.policy == ViewPolicy::Lazy && query.freshness != Freshness::Stale {
+                        self.update_lazy_view(name, &readable)?;
+                    }
+                    return Ok(readable);
+                }
+            }
+        }
+    }
+
+    /// How a view is doing.
+    pub(crate) fn view_status(
+        &self,
+        name: &DatabaseName,
+        collection: &CollectionName,
+        view: &ViewName,
+    ) -> Result<ViewStatus, Error> {
+        let state = self.state(name)?;
+        let record = state
+            .makeup
+            .view(collection, view)
+            .ok_or_else(|| Error::UnknownView {
+                collection: collection.clone(),
+                view: view.clone(),
+            })?;
+        let runtime = self.views.get(state.entry.id, record.id);
+        Ok(match &record.state {
+            ViewState::Ready => ViewStatus::Ready,
+            ViewState::Failed(reason) => ViewStatus::Failed(reason.clone()),
+            ViewState::Building => ViewStatus::Building {
+                documents: runtime.documents.load(Ordering::Relaxed),
+                slots_done: runtime.slots_done.load(Ordering::Relaxed),
+                slots: state.entry.slots.get(),
+                serves_previous: record.previous.is_some(),
+            },
+        })
+    }
+}
+
+/// What the store says, as an error of the database.
+fn stored<T>(result: Result<T, StoreError>) -> Result<T, Error> {
+    Ok(result.map_err(StorageError::from)?)
+}

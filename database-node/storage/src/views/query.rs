@@ -1,0 +1,346 @@
+//! Answering from views.
+
+use std::collections::BTreeSet;
+
+use pliantdb_core::{
+    Change, ChangeAction, DatabaseName, Document, DocumentId, Error, Group, KeySelection, Order,
+    Precondition, Query, RawRow, Rejection, Request, Response, RowCursor, Rows, Slot, ViewPolicy,
+};
+
+use super::partials::{InSlot, Reducing};
+use super::{Readable, id_of, stored};
+use crate::engine::Engine;
+use crate::keys::{self, Space};
+use crate::merge::Merged;
+use crate::records::{self, corrupt};
+use crate::store::{KeyRange, OrderedStore, Snapshot, StoreError};
+
+/// An answer takes no more rows when it has so many bytes.
+const ROWS_BYTES: usize = 4 << 20;
+/// So many documents are deleted in one transaction.
+const DELETES: usize = 500;
+/// A group of more entries is reduced by its partials.
+const LARGE_GROUP: usize = 128;
+
+/// Entries from the first, inclusive, to the second, exclusive.
+type EntryRange = (Vec<u8>, Option<Vec<u8>>);
+
+impl<S: OrderedStore> Engine<S> {
+    /// Reads entries of a view.
+    pub(crate) fn query(
+        &self,
+        name: &DatabaseName,
+        query: &Query,
+        with_documents: bool,
+    ) -> Result<Rows, Error> {
+        let view = self.readable(name, query)?;
+        stored(rows(&self.store.snapshot(), &view, query, with_documents))
+    }
+
+    /// Reduces entries of a view to one value.
+    pub(crate) fn reduce(&self, name: &DatabaseName, query: &Query) -> Result<Group, Error> {
+        let view = self.reducible(name, query)?;
+        let snapshot = self.store.snapshot();
+        let mut values = Vec::new();
+        let slots = stored(open_slots(&snapshot, &view))?;
+        for (start, end) in ranges(query) {
+            for slot in &slots {
+                stored(slot.values(&start, end.as_deref(), &mut values))?;
+            }
+        }
+        Ok(Group {
+            key: Vec::new(),
+            value: Reducing::of(&view)?.reduce(values)?,
+        })
+    }
+
+    /// Reduces the entries of each key.
+    pub(crate) fn reduce_grouped(&self, name: &DatabaseName, query: &Query) -> Result<Vec<Group>, Error> {
+        let view = self.reducible(name, query)?;
+        let schema = Reducing::of(&view)?;
+        let snapshot = self.store.snapshot();
+        let slots = stored(open_slots(&snapshot, &view))?;
+        let mut groups = Vec::new();
+        for (start, end) in ranges(query) {
+            let mut position = Some(start);
+            while let Some(start) = position.take() {
+                let mut entries = stored(scan(
+                    &snapshot,
+                    &view,
+                    view.database.slots.slots(),
+                    &start,
+                    end.as_deref(),
+                    Order::Ascending,
+                ))?;
+                let mut group: Option<(Vec<u8>, Vec<Vec<u8>>)> = None;
+                while let Some((entry, value)) = stored(entries.entry())? {
+                    let key = stored(key_of(entry))?;
+                    match &mut group {
+                        Some((of, values)) if of == key => values.push(value.to_vec()),
+                        other => {
+                            if let Some((key, values)) = other.replace((key.to_vec(), vec![value.to_vec()])) {
+                                groups.push(Group {
+                                    key,
+                                    value: schema.reduce(values)?,
+                                });
+                            }
+                        }
+                    }
+                    if let Some((key, values)) = &mut group
+                        && values.len() == LARGE_GROUP
+                    {
+                        // The rest of it is behind us at once.
+                        values.clear();
+                        let behind = KeyRange::prefixed(key).end;
+                        let until = behind.as_deref().map_or(end.as_deref(), |behind| {
+                            Some(end.as_deref().map_or(behind, |end| end.min(behind)))
+                        });
+                        let from = start.as_slice().max(key.as_slice());
+                        for slot in &slots {
+                            stored(slot.values(from, until, values))?;
+                        }
+                        position = behind.filter(|behind| end.as_ref().is_none_or(|end| behind < end));
+                        break;
+                    }
+                    stored(entries.advance())?;
+                }
+                if let Some((key, values)) = group {
+                    groups.push(Group {
+                        key,
+                        value: schema.reduce(values)?,
+                    });
+                }
+            }
+        }
+        if query.order == Order::Descending {
+            groups.reverse();
+        }
+        Ok(groups)
+    }
+
+    /// Deletes the documents behind entries of a view; those that are changed meanwhile stay.
+    pub(crate) fn delete_matching(&self, name: &DatabaseName, mut query: Query) -> Result<u64, Error> {
+        let mut deleted = 0;
+        let limit = query.limit;
+        let (mut seen, mut rows_read) = (BTreeSet::new(), 0);
+        loop {
+            query.limit = Some(limit.map_or(DELETES, |limit| DELETES.min(limit - rows_read)));
+            let Rows { rows, next } = self.query(name, &query, true)?;
+            rows_read += rows.len();
+            let documents = rows.into_iter().filter_map(|row| row.document);
+            let documents: Vec<Document> = documents
+                .filter(|document| seen.insert(document.id.clone()))
+                .collect();
+            deleted += self.delete_unchanged(name, &query, &documents)?;
+            query.after = next;
+            if query.after.is_none() || limit.is_some_and(|limit| rows_read >= limit) {
+                return Ok(deleted);
+            }
+        }
+    }
+
+    /// Deletes documents as they were read: together, or each for itself if one of them was changed.
+    fn delete_unchanged(
+        &self,
+        name: &DatabaseName,
+        query: &Query,
+        documents: &[Document],
+    ) -> Result<u64, Error> {
+        let delete = |documents: &[Document]| {
+            let changes = documents.iter().map(|document| Change {
+                collection: query.collection.clone(),
+                action: ChangeAction::Delete {
+                    id: document.id.clone(),
+                    precondition: Precondition::Revision(document.revision),
+                },
+            });
+            match self.execute(name, Request::Transact(changes.collect())) {
+                Ok(Response::Transacted(outcomes)) => Ok(outcomes.len() as u64),
+                Err(Error::Rejected(
+                    Rejection::PreconditionFailed { .. } | Rejection::UnknownDocument { .. },
+                )) => Ok(0),
+                Ok(_) => Err(Error::unexpected_answer()),
+                Err(error) => Err(error),
+            }
+        };
+        match delete(documents)? {
+            0 if documents.len() > 1 => documents.chunks(1).map(delete).sum(),
+            deleted => Ok(deleted),
+        }
+    }
+
+    fn reducible(&self, name: &DatabaseName, query: &Query) -> Result<Readable, Error> {
+        if query.limit.is_some() || query.after.is_some() {
+            return Err(Error::invalid(
+                "a reduce takes all entries of its keys: leave out the limit and the place",
+            ));
+        }
+        let view = self.readable(name, query)?;
+        if !view.record.definition.reduces {
+            return Err(view.failed("it has no reduce"));
+        }
+        if view.id == view.record.id {
+            let runtime = self.views.get(view.database.id, view.id);
+            self.refresh_partials(&view, &runtime)?;
+        }
+        Ok(view)
+    }
+}
+
+fn open_slots<'s, S: Snapshot>(snapshot: &'s S, view: &Readable) -> Result<Vec<InSlot<'s, S>>, StoreError> {
+    view.database
+        .slots
+        .slots()
+        .map(|slot| InSlot::open(snapshot, view, slot))
+        .collect()
+}
+
+fn rows(
+    snapshot: &impl Snapshot,
+    view: &Readable,
+    query: &Query,
+    with_documents: bool,
+) -> Result<Rows, StoreError> {
+    let mut rows = Rows::default();
+    if query.limit == Some(0) {
+        return Ok(rows);
+    }
+    let mut bytes = 0;
+    let mut last = None;
+    let mut ranges = ranges(query);
+    if query.order == Order::Descending {
+        ranges.reverse();
+    }
+    for (mut start, mut end) in ranges {
+        match (&query.after, query.order) {
+            (Some(RowCursor(after)), Order::Ascending) => {
+                start = start.max([after.as_slice(), &[0]].concat());
+            }
+            (Some(RowCursor(after)), Order::Descending) => {
+                end = Some(end.map_or(after.clone(), |end| end.min(after.clone())));
+            }
+            (None, _) => {}
+        }
+        let slot = match &query.keys {
+            KeySelection::These(_) if view.record.definition.policy == ViewPolicy::Unique => {
+                slot_of_owner(snapshot, view, &start)?
+            }
+            _ => None,
+        };
+        let mut entries = match slot {
+            Some(slot) => scan(
+                snapshot,
+                view,
+                slot.into_iter(),
+                &start,
+                end.as_deref(),
+                query.order,
+            )?,
+            None => scan(
+                snapshot,
+                view,
+                view.database.slots.slots(),
+                &start,
+                end.as_deref(),
+                query.order,
+            )?,
+        };
+        while let Some((entry, value)) = entries.entry()? {
+            if bytes >= ROWS_BYTES || query.limit.is_some_and(|limit| rows.rows.len() >= limit) {
+                rows.next = last.map(RowCursor);
+                return Ok(rows);
+            }
+            let (key, id) = keys::split_entry(entry).ok_or_else(|| corrupt("entry", "it is cut short"))?;
+            let id = id_of(id)?;
+            let document = match with_documents {
+                true => document(snapshot, view, &id)?,
+                false => None,
+            };
+            // It is gone since a version of the view that is no longer kept up to date.
+            if document.is_some() || !with_documents {
+                let size = document
+                    .as_ref()
+                    .map_or(0, |document| document.body.as_str().len());
+                bytes += entry.len() + value.len() + size;
+                last = Some(entry.to_vec());
+                rows.rows.push(RawRow {
+                    key: key.to_vec(),
+                    id,
+                    value: value.to_vec(),
+                    document,
+                });
+            }
+            entries.advance()?;
+        }
+    }
+    Ok(rows)
+}
+
+/// Where the entry of a key of a unique view lies, if there is one; `None` when that is not known.
+fn slot_of_owner(
+    snapshot: &impl Snapshot,
+    view: &Readable,
+    key: &[u8],
+) -> Result<Option<Option<Slot>>, StoreError> {
+    if view.id != view.record.id || pliantdb_core::key::encoded_length(key) != Some(key.len()) {
+        return Ok(None);
+    }
+    let key = keys::owner(view.database, view.id, key);
+    let owner = snapshot.get(&key, records::decode_owner)?.transpose()?;
+    Ok(Some(owner.map(|id| keys::slot_of(view.database, &id))))
+}
+
+fn document(
+    snapshot: &impl Snapshot,
+    view: &Readable,
+    id: &DocumentId,
+) -> Result<Option<Document>, StoreError> {
+    let key = keys::document(view.database, &view.record.definition.collection, id);
+    let found = snapshot.get(&key, records::decode_document)?.transpose()?;
+    Ok(found.map(|(revision, body)| Document {
+        id: id.clone(),
+        revision,
+        body,
+    }))
+}
+
+/// The entries of a view in a range, of several slots in one order.
+fn scan<'s, S: Snapshot>(
+    snapshot: &'s S,
+    view: &Readable,
+    slots: impl Iterator<Item = Slot>,
+    start: &[u8],
+    end: Option<&[u8]>,
+    order: Order,
+) -> Result<Merged<'s, S>, StoreError> {
+    let bases = slots.map(|slot| keys::view(view.database.id, slot, Space::Entries, view.id, 0));
+    let of = |base: &[u8]| {
+        let mut range = KeyRange::prefixed(base);
+        range.start.extend_from_slice(start);
+        if let Some(end) = end {
+            range.end = Some([base, end].concat());
+        }
+        range
+    };
+    Merged::scan(snapshot, bases, of, order)
+}
+
+fn key_of(entry: &[u8]) -> Result<&[u8], StoreError> {
+    keys::split_entry(entry)
+        .map(|(key, _)| key)
+        .ok_or_else(|| corrupt("entry", "it is cut short"))
+}
+
+/// The entries that a query asks for, in ascending order.
+fn ranges(query: &Query) -> Vec<EntryRange> {
+    match &query.keys {
+        KeySelection::All => vec![(Vec::new(), None)],
+        KeySelection::Range(start, end) => vec![(start.clone(), end.clone())],
+        KeySelection::These(keys) => {
+            let keys: BTreeSet<&Vec<u8>> = keys.iter().collect();
+            keys.into_iter()
+                .map(|key| (key.clone(), KeyRange::prefixed(key).end))
+                .collect()
+        }
+    }
+}

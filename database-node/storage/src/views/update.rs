@@ -1,0 +1,167 @@
+//! Lazy views: bringing them up to date with what was changed since they were last queried.
+
+use std::collections::BTreeSet;
+use std::sync::PoisonError;
+
+use pliantdb_core::{DatabaseName, Document, DocumentId, Error, Timestamp, ViewEntry, ViewPolicy};
+
+use super::{Readable, ViewRuntime, find, stored};
+use crate::catalog::{DatabaseState, ViewState};
+use crate::engine::{Engine, applied};
+use crate::feed::Changes;
+use crate::machine::{Pending, views};
+use crate::store::{OrderedStore, Snapshot};
+use crate::{keys, records};
+
+/// How many documents are looked at between two places from where an update could go on.
+const DOCUMENTS: usize = 10_000;
+/// How many bytes are written at once.
+pub(super) const BATCH_BYTES: usize = 1 << 20;
+
+impl<S: OrderedStore> Engine<S> {
+    /// Lets all lazy views of a database show everything that was committed before now, as far as that can be done.
+    pub(crate) fn update_lazy_views(&self, name: &DatabaseName, state: &DatabaseState) {
+        let schematic = self.schematic(state.entry.id);
+        for record in &state.makeup.views {
+            let is_lazy = record.definition.policy == ViewPolicy::Lazy && record.state == ViewState::Ready;
+            if is_lazy && find(&schematic, record).is_some() {
+                let view = Readable {
+                    database: state.entry,
+                    record: record.clone(),
+                    id: record.id,
+                    schematic: schematic.clone(),
+                };
+                if let Err(error) = self.update_lazy_view(name, &view) {
+                    tracing::warn!(database = %name, view = %record.definition.name, %error, "a view was not updated");
+                }
+            }
+        }
+    }
+
+    /// Lets a lazy view show everything that was committed before now.
+    pub(super) fn update_lazy_view(&self, name: &DatabaseName, view: &Readable) -> Result<(), Error> {
+        let runtime = self.views.get(view.database.id, view.id);
+        let mut up_to = runtime.up_to.lock().unwrap_or_else(PoisonError::into_inner);
+        if up_to.is_none() {
+            let key = keys::lazy_view(view.database.id, view.id);
+            let stored_time = stored(
+                self.store
+                    .get(&key, records::decode_lazy_view)
+                    .and_then(Option::transpose),
+            )?;
+            *up_to = Some(stored_time.unwrap_or(Timestamp::ZERO));
+        }
+        let target = self.progress.applied();
+        while let Some(since) = *up_to
+            && since < target
+        {
+            match self.read_changes(view, since)? {
+                Some(now) => *up_to = Some(now),
+                // What it would have to read is no longer kept: a view that was not queried for long.
+                None => *up_to = Some(self.build_lazy_view(name, view, &runtime)?),
+            }
+        }
+        drop(up_to);
+        self.refresh_partials(view, &runtime)
+    }
+
+    /// Maps the documents that were changed after `since`, and gives up to when that was done; `None` when the changes
+    /// are no longer kept.
+    fn read_changes(&self, view: &Readable, since: Timestamp) -> Result<Option<Timestamp>, Error> {
+        let snapshot = self.store.snapshot();
+        let now = stored(applied(&snapshot))?;
+        let makeup = snapshot.get(&keys::makeup(view.database.id), records::decode_makeup);
+        let makeup = stored(makeup.and_then(Option::transpose))?.unwrap_or_default();
+        if since.bits().saturating_add(1) < makeup.changes_from.bits() {
+            return Ok(None);
+        }
+        let mut changes = stored(Changes::between(&snapshot, view.database, since))?;
+        let mut changed = BTreeSet::new();
+        let mut reached = now;
+        while let Some(transaction) = stored(changes.next())? {
+            let of_collection = transaction
+                .changes
+                .into_iter()
+                .filter(|change| change.collection == view.record.definition.collection);
+            changed.extend(of_collection.map(|change| change.id));
+            if changed.len() >= DOCUMENTS {
+                reached = transaction.timestamp;
+                break;
+            }
+        }
+        let mut pending = Pending::new(self.store.as_ref());
+        for id in changed {
+            let entries = self.map(view, &snapshot, &id)?;
+            views::replace(
+                &mut pending,
+                view.database,
+                &view.record,
+                &id,
+                true,
+                &entries,
+                now,
+            )?;
+            if pending.size() > BATCH_BYTES {
+                self.write_local(std::mem::replace(&mut pending, Pending::new(self.store.as_ref())))?;
+            }
+        }
+        pending.put_unread(
+            keys::lazy_view(view.database.id, view.id),
+            stored(records::encode_lazy_view(reached))?,
+        );
+        // Without entries there is nothing to lose: the next update may as well begin where this one did.
+        if pending.length() > 1 || reached != now {
+            self.write_local(pending)?;
+        }
+        Ok(Some(reached))
+    }
+
+    /// What a document emits to a view as of a snapshot; nothing if there is no such document.
+    fn map(
+        &self,
+        view: &Readable,
+        snapshot: &impl Snapshot,
+        id: &DocumentId,
+    ) -> Result<Vec<ViewEntry>, Error> {
+        let key = keys::document(view.database, &view.record.definition.collection, id);
+        let found = stored(
+            snapshot
+                .get(&key, records::decode_document)
+                .and_then(Option::transpose),
+        )?;
+        match found {
+            Some((revision, body)) => {
+                let id = id.clone();
+                view.entries_of(&Document { id, revision, body })
+            }
+            None => Ok(Vec::new()),
+        }
+    }
+
+    pub(super) fn write_local(&self, pending: Pending<'_, S>) -> Result<(), Error> {
+        Ok(self.writer.write_local(pending.into_batch())?)
+    }
+}
+
+impl Readable {
+    /// What a document emits.
+    pub(super) fn entries_of(&self, document: &Document) -> Result<Vec<ViewEntry>, Error> {
+        let schema = self.schema()?;
+        let collection = self.schematic.collection(&self.record.definition.collection);
+        let typed = match collection {
+            Some(collection) => collection.read(document)?,
+            None => return Err(self.failed("its collection is not in the schema")),
+        };
+        schema
+            .map(&typed)
+            .map_err(|reason| self.failed(format_args!("document {:?}: {reason}", document.id)))
+    }
+}
+
+impl ViewRuntime {
+    /// Starts counting anew.
+    pub(super) fn restart(&self) {
+        self.documents.store(0, std::sync::atomic::Ordering::Relaxed);
+        self.slots_done.store(0, std::sync::atomic::Ordering::Relaxed);
+    }
+}
