@@ -209,10 +209,8 @@ pub fn unique_views_refuse_a_second<D: Door>() {
     door.wait(users.overwrite(&ada.id, User::new("ada@a", "FR", 3)))
         .unwrap();
     let owners = door.wait(database.view::<ByEmail>().query()).unwrap();
-    assert_eq!(
-        owners.into_iter().map(|row| row.id).collect::<Vec<_>>(),
-        [ada.id.clone()]
-    );
+    assert_eq!(owners.len(), 1);
+    assert_eq!(owners[0].id, ada.id);
     door.wait(users.delete_by_id(&ada.id)).unwrap();
     door.wait(users.insert(User::new("ada@a", "DE", 2))).unwrap();
     assert_eq!(

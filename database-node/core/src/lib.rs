@@ -99,5 +99,5 @@ pub use slot::{InvalidSlotCount, Slot, SlotCount};
 pub use timestamp::{Clock, Timestamp};
 pub use topic::{InvalidTopic, Topic, TopicPattern};
 pub use transaction::Transaction;
-pub use view::{Emit, Map, Reduce, View, ViewDefinition, ViewId, ViewPolicy};
-pub use view_query::{Row, RowOf, ViewQuery};
+pub use view::{Emit, Map, Reduce, ReduceFn, View, ViewDefinition, ViewId, ViewPolicy};
+pub use view_query::{GroupOf, Row, RowOf, RowWithDocument, ViewQuery};

@@ -213,11 +213,14 @@ pub(crate) fn typed<T: Collection>(
     })
 }
 
+/// Reduces JSON values to one.
+type ReduceJson = fn(&[&[u8]]) -> Result<Vec<u8>, String>;
+
 /// A view at work.
 pub struct ViewSchema {
     definition: ViewDefinition,
     map: fn(&TypedDocument) -> Result<Vec<ViewEntry>, String>,
-    reduce: Option<fn(&[&[u8]]) -> Result<Vec<u8>, String>>,
+    reduce: Option<ReduceJson>,
 }
 
 impl ViewSchema {
@@ -234,7 +237,7 @@ impl ViewSchema {
                 Some(document) => Emit::<V>::of(document),
                 None => Err("the document was read as that of another collection".to_owned()),
             },
-            reduce: V::REDUCE.map(|_| reduce_json::<V> as fn(&[&[u8]]) -> _),
+            reduce: V::REDUCE.map(|_| reduce_json::<V> as ReduceJson),
         })
     }
 

@@ -50,8 +50,11 @@ pub trait View: Send + Sync + Sized + 'static {
     /// When it is brought up to date, and whether keys are unique.
     const POLICY: ViewPolicy;
     /// [`Reduce::reduce`], if there is one.
-    const REDUCE: Option<fn(&[Self::Value]) -> Self::Value>;
+    const REDUCE: Option<ReduceFn<Self::Value>>;
 }
+
+/// One value for several: [`Reduce::reduce`].
+pub type ReduceFn<V> = fn(&[V]) -> V;
 
 /// What a document emits to a view.
 pub trait Map: View {

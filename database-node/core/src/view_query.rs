@@ -33,6 +33,12 @@ pub struct Row<K, V, I> {
 /// An entry of the view `V`.
 pub type RowOf<V> = Row<<V as View>::Key, <V as View>::Value, <<V as View>::Collection as Collection>::Id>;
 
+/// An entry of the view `V`, and the document that emitted it.
+pub type RowWithDocument<V> = (RowOf<V>, Stored<<V as View>::Collection>);
+
+/// A key of the view `V`, and the reduced value of its entries.
+pub type GroupOf<V> = (<V as View>::Key, <V as View>::Value);
+
 impl<'c, C: Connection, V: Map> ViewQuery<'c, C, V> {
     pub(crate) fn new(connection: &'c C) -> Self {
         let query = collection::<V::Collection>().and_then(|collection| {
@@ -117,7 +123,7 @@ impl<'c, C: Connection, V: Map> ViewQuery<'c, C, V> {
     }
 
     /// The entries with their documents.
-    pub fn query_with_documents(self) -> C::Output<Vec<(RowOf<V>, Stored<V::Collection>)>> {
+    pub fn query_with_documents(self) -> C::Output<Vec<RowWithDocument<V>>> {
         self.collect(true, |mut raw| {
             let document = raw.document.take().ok_or_else(Error::unexpected_answer)?;
             Ok((row::<V>(raw)?, read::<V::Collection>(document)?))
@@ -221,7 +227,7 @@ impl<C: Connection, V: Map + Reduce> ViewQuery<'_, C, V> {
     }
 
     /// One value for each key, in the order of the keys.
-    pub fn reduce_grouped(self) -> C::Output<Vec<(V::Key, V::Value)>> {
+    pub fn reduce_grouped(self) -> C::Output<Vec<GroupOf<V>>> {
         self.connection
             .ask(self.query.map(Request::ReduceGrouped), |answer| match answer {
                 Response::Groups(groups) => {

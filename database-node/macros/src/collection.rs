@@ -57,7 +57,7 @@ pub(crate) fn derive(input: &DeriveInput) -> syn::Result<TokenStream> {
                     const NAME: &'static str = "by-name";
                     const VERSION: u64 = 0;
                     const POLICY: #db::ViewPolicy = #db::ViewPolicy::Unique;
-                    const REDUCE: ::core::option::Option<fn(&[()])> = ::core::option::Option::None;
+                    const REDUCE: ::core::option::Option<#db::ReduceFn<()>> = ::core::option::Option::None;
                 }
 
                 impl #db::Map for ByName {

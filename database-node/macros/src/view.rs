@@ -53,7 +53,7 @@ pub(crate) fn derive(input: &DeriveInput) -> syn::Result<TokenStream> {
             const NAME: &'static str = #view;
             const VERSION: u64 = #version;
             const POLICY: #db::ViewPolicy = #db::ViewPolicy::#policy;
-            const REDUCE: ::core::option::Option<fn(&[Self::Value]) -> Self::Value> = #reduce;
+            const REDUCE: ::core::option::Option<#db::ReduceFn<Self::Value>> = #reduce;
         }
     })
 }

@@ -94,7 +94,7 @@ fn run<S: OrderedStore>(
                             StorageError::Rejected(_) | StorageError::Closed | StorageError::DiskFull { .. },
                         ) => {}
                         Err(error) => {
-                            tracing::warn!(database = %name, %error, "what has expired was not removed")
+                            tracing::warn!(database = %name, %error, "what has expired was not removed");
                         }
                     }
                 }

@@ -13,6 +13,9 @@ const HELD_VALUE: usize = 64 * 1024;
 /// So many cursors wait open at most; each holds a block.
 const HELD_CURSORS: usize = 64;
 
+/// A key without its base, and the value.
+pub(crate) type Entry<'m> = (&'m [u8], &'m [u8]);
+
 /// A scan of several ranges of keys at once, ordered by what follows the beginning that each range's keys have in
 /// common, its base.
 ///
@@ -79,7 +82,7 @@ impl<'s, S: Snapshot> Merged<'s, S> {
     }
 
     /// The key here without its base, and the value; `None` past the end.
-    pub(crate) fn entry(&mut self) -> Result<Option<(&[u8], &[u8])>, StoreError> {
+    pub(crate) fn entry(&mut self) -> Result<Option<Entry<'_>>, StoreError> {
         let Some(front) = self.fronts.peek() else {
             return Ok(None);
         };

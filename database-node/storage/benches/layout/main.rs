@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use pliantdb_core::Order;
 use pliantdb_storage::memory::MemoryPlan;
 use pliantdb_storage::store::{Cursor, OrderedStore, RocksStore, Snapshot, StoreError};
 
@@ -206,7 +207,12 @@ impl Bench {
                     .add("collect_us_of_whole_log", Better::Less, layout.name, micros);
                 let start = Instant::now();
                 for slot in layout.places() {
-                    if store.snapshot().scan(layout.changes(slot))?.entry().is_some() {
+                    if store
+                        .snapshot()
+                        .scan(layout.changes(slot), Order::Ascending)?
+                        .entry()
+                        .is_some()
+                    {
                         return Err("an entry of the change log is left".into());
                     }
                 }
@@ -338,9 +344,8 @@ fn bytes_written() -> Result<u64, Failure> {
 fn settle(store: &RocksStore, layout: Layout) -> Result<(), Failure> {
     let snapshot = store.snapshot();
     for slot in layout.places() {
-        let mut documents = snapshot.scan(pliantdb_storage::store::KeyRange::prefixed(
-            &layout.documents(slot),
-        ))?;
+        let range = pliantdb_storage::store::KeyRange::prefixed(&layout.documents(slot));
+        let mut documents = snapshot.scan(range, Order::Ascending)?;
         while documents.entry().is_some() {
             documents.advance()?;
         }

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use pliantdb_core::Order;
 use pliantdb_storage::store::{Cursor, KeyRange, OrderedStore, RocksStore, Snapshot, StoreError};
 
 use crate::layouts::{History, Layout, revision, split_change};
@@ -24,10 +25,13 @@ pub fn get_at(store: &RocksStore, layout: Layout, id: &[u8], at: u64) -> Result<
             let end = layout.history_key(id, u64::MAX);
             let start = layout.history_key(id, at + 1);
             let snapshot = store.snapshot();
-            let images = snapshot.scan(KeyRange {
-                start,
-                end: Some(end),
-            })?;
+            let images = snapshot.scan(
+                KeyRange {
+                    start,
+                    end: Some(end),
+                },
+                Order::Ascending,
+            )?;
             Ok(images
                 .entry()
                 .and_then(|(_, image)| (revision(image) <= at).then_some(image.len())))
@@ -85,7 +89,7 @@ pub fn scan(
         let length = base.len();
         base.extend_from_slice(start);
         range.start = base;
-        Ok::<_, StoreError>((snapshot.scan(range)?, length))
+        Ok::<_, StoreError>((snapshot.scan(range, Order::Ascending)?, length))
     };
     let mut scanned = Scanned::default();
     let mut slots = Vec::new();

@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use pliantdb_core::Order;
 use pliantdb_storage::store::{Batch, Cursor, Durability, OrderedStore, RocksStore, Snapshot};
 
 use crate::layouts::{History, Layout, body, id, split_change};
@@ -135,7 +136,7 @@ pub fn collect_images(store: &RocksStore, layout: Layout) -> Result<u64, Failure
     let snapshot = store.snapshot();
     for slot in layout.places() {
         let mut batch = Batch::default();
-        let mut changes = snapshot.scan(layout.changes(slot))?;
+        let mut changes = snapshot.scan(layout.changes(slot), Order::Ascending)?;
         while let Some((key, entry)) = changes.entry() {
             let timestamp = key[7..]
                 .first_chunk()

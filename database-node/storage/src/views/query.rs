@@ -207,7 +207,7 @@ fn rows(
     for (mut start, mut end) in ranges {
         match (&query.after, query.order) {
             (Some(RowCursor(after)), Order::Ascending) => {
-                start = start.max([after.as_slice(), &[0]].concat())
+                start = start.max([after.as_slice(), &[0]].concat());
             }
             (Some(RowCursor(after)), Order::Descending) => {
                 end = Some(end.map_or(after.clone(), |end| end.min(after.clone())));
