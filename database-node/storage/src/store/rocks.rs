@@ -67,11 +67,28 @@ impl RocksStore {
         Self::open_with(path, memory, |options| options.create_if_missing(false))
     }
 
+    /// Opens the store in `path` for reading; nothing in it is changed, and writes fail.
+    ///
+    /// # Errors
+    /// As [`RocksStore::open`].
+    pub fn open_read_only(path: &Path, memory: MemoryPlan) -> Result<Self, StoreError> {
+        Self::open_by(memory, |options| DB::open_for_read_only(options, path, false))
+    }
+
     fn open_with(path: &Path, memory: MemoryPlan, how: impl Fn(&mut Options)) -> Result<Self, StoreError> {
+        Self::open_by(memory, |options| {
+            how(options);
+            DB::open(options, path)
+        })
+    }
+
+    fn open_by(
+        memory: MemoryPlan,
+        open: impl FnOnce(&mut Options) -> Result<DB, rocksdb::Error>,
+    ) -> Result<Self, StoreError> {
         let cache = Cache::new_lru_cache(memory.cache);
         let mut options = options(&cache, memory);
-        how(&mut options);
-        let db = DB::open(&options, path).map_err(|error| explain_log(store_error(error)))?;
+        let db = open(&mut options).map_err(|error| explain_log(store_error(error)))?;
         Ok(Self {
             db,
             options,
@@ -97,6 +114,15 @@ impl RocksStore {
     pub fn checkpoint(&self, path: &Path) -> Result<(), StoreError> {
         let checkpoint = Checkpoint::new(&self.db).map_err(store_error)?;
         checkpoint.create_checkpoint(path).map_err(store_error)
+    }
+
+    /// The first key of each table file.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
+    pub fn file_starts(&self) -> Result<Vec<Vec<u8>>, StoreError> {
+        let files = self.db.live_files().map_err(store_error)?;
+        Ok(files.into_iter().filter_map(|file| file.start_key).collect())
     }
 
     /// A key after `start` and every one that is stored or in `batch`; RocksDB knows no range without an end. While

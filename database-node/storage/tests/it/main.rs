@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests")]
 
 mod backup;
+mod check;
 mod crash;
 mod determinism;
 mod dump;
