@@ -1,5 +1,7 @@
 //! The suite on the embedded storage, blocking and asynchronous.
 
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
 use std::path::Path;
 
 use pliantdb_conformance::{Door, feed, schema};

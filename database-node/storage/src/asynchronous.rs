@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pliantdb_core::{
-    Connection, DatabaseName, Error, FeedStart, Message, Request, Response, Schema, Step, StorageConnection,
-    Subscriber, TopicPattern,
+    Connection, DatabaseName, Error, FeedStart, Message, Rejection, Request, Response, Schema, Step,
+    StorageConnection, Subscriber, TopicPattern,
 };
 use tokio::sync::oneshot;
 
@@ -156,27 +156,25 @@ impl AsyncDatabase {
     }
 
     async fn write(&self, request: Request) -> Result<Response, Error> {
-        let again = request.clone();
+        let engine = &self.0.inner().engine;
+        let again = engine.has_eager_views(self.0.name())?.then(|| request.clone());
         let operation = self.0.operation(request)?;
         let (done, outcome) = oneshot::channel();
-        let submitted = self.0.inner().engine.writer.submit(
-            operation,
-            Box::new(move |result| {
-                // Fails only if the caller is gone.
-                let _ = done.send(result);
-            }),
-        );
-        match submitted {
-            Ok(()) => match outcome.await.unwrap_or(Err(StorageError::Closed)) {
-                // What came of it is decided anew with the schema of now.
-                Err(StorageError::Rejected(pliantdb_core::Rejection::SchemaMoved { .. })) => {
-                    self.wait_for(again).await
-                }
-                outcome => answer(outcome),
-            },
+        let done = Box::new(move |result| {
+            // Fails only if the caller is gone.
+            let _ = done.send(result);
+        });
+        if let Err((operation, done)) = engine.writer.try_submit(operation, done)? {
             // The queue is full: a thread waits for room in it.
-            Err(StorageError::Busy) => self.wait_for(again).await,
-            Err(error) => Err(error.into()),
+            let database = self.0.clone();
+            blocking(move || Ok(database.inner().engine.writer.queue(operation, done)?)).await?;
+        }
+        match (outcome.await.unwrap_or(Err(StorageError::Closed)), again) {
+            // What came of it is decided anew with the schema of now.
+            (Err(StorageError::Rejected(Rejection::SchemaMoved { .. })), Some(again)) => {
+                self.wait_for(again).await
+            }
+            (outcome, _) => answer(outcome),
         }
     }
 }

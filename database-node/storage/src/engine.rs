@@ -7,7 +7,7 @@ use std::time::Instant;
 use pliantdb_core::{
     Change, ChangeAction, ChangesPage, CollectionName, DatabaseName, Document, DocumentAction,
     DocumentChange, DocumentId, Emitted, Error, FeedCursor, FeedStart, Operation, Outcome, Precondition,
-    Rejection, Request, Response, Revision, Schema, Schematic, SlotCount, Timestamp,
+    Rejection, Request, Response, Revision, Schema, Schematic, SlotCount, Timestamp, ViewPolicy,
 };
 
 use crate::broker::Broker;
@@ -72,8 +72,8 @@ impl<S: OrderedStore> Engine<S> {
 
     /// Takes no more writes, ends all subscriptions, and commits what waits.
     pub(crate) fn close(&self) {
-        self.writer.close();
         self.progress.close();
+        self.writer.close();
         self.broker.close(None);
     }
 
@@ -93,6 +93,19 @@ impl<S: OrderedStore> Engine<S> {
             .get(name)
             .ok_or_else(|| Error::UnknownDatabase(name.clone()))?;
         Ok(state.entry)
+    }
+
+    /// Whether a database has views that change with its documents.
+    pub(crate) fn has_eager_views(&self, name: &DatabaseName) -> Result<bool, Error> {
+        let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
+        let state = catalog
+            .get(name)
+            .ok_or_else(|| Error::UnknownDatabase(name.clone()))?;
+        Ok(state
+            .makeup
+            .views
+            .iter()
+            .any(|view| view.definition.policy != ViewPolicy::Lazy))
     }
 
     /// The schema that a database was opened with; that of `()` if it was opened with none.
@@ -169,14 +182,16 @@ impl<S: OrderedStore> Engine<S> {
                 Ok(Response::Page(page))
             }
             Request::Transact(_) | Request::ChangeKey { .. } => {
-                let operation = self.operation(name, request.clone())?;
-                match self.writer.execute(operation) {
+                // Kept only where entries of views can turn out to be outdated, for bodies can be large.
+                let again = self.has_eager_views(name)?.then(|| request.clone());
+                let operation = self.operation(name, request)?;
+                match (self.writer.execute(operation), again) {
                     // The schema was changed after the entries were made; once more with the new one.
-                    Err(StorageError::Rejected(Rejection::SchemaMoved { .. })) => {
-                        let operation = self.operation(name, request)?;
+                    (Err(StorageError::Rejected(Rejection::SchemaMoved { .. })), Some(again)) => {
+                        let operation = self.operation(name, again)?;
                         answer(self.writer.execute(operation))
                     }
-                    outcome => answer(outcome),
+                    (outcome, _) => answer(outcome),
                 }
             }
             Request::Query {

@@ -149,6 +149,8 @@ fn trim<S: OrderedStore>(
     let oldest = Changes::between(&snapshot, state.entry, Timestamp::ZERO)?.next()?;
     drop(snapshot);
     if oldest.is_some_and(|oldest| oldest.timestamp < before) {
+        // Or those that were not queried for so long would have to be built anew.
+        engine.update_lazy_views(name, state);
         let database = name.clone();
         engine
             .writer

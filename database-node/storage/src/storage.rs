@@ -64,10 +64,18 @@ pub(crate) struct Inner {
     directory: DataDirectory,
 }
 
-impl Drop for Inner {
-    fn drop(&mut self) {
+impl Inner {
+    fn close(&self) {
+        // First, so that whoever waits or builds stops.
+        self.engine.progress.close();
         self.housekeeper.stop();
         self.engine.close();
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -192,7 +200,8 @@ impl Storage {
         operation: Operation,
         done: impl FnOnce(Result<Outcome, StorageError>) + Send + 'static,
     ) -> Result<(), StorageError> {
-        self.inner.engine.writer.submit(operation, Box::new(done))
+        let submitted = self.inner.engine.writer.try_submit(operation, Box::new(done))?;
+        submitted.map_err(|_| StorageError::Busy)
     }
 
     /// Whether writes are taken at the moment.
@@ -230,8 +239,7 @@ impl Storage {
     /// [`StorageError::Store`] when the tables could not be written. Nothing is lost then. [`StorageError::Failed`]
     /// when the storage failed before; nothing is flushed then, for the log is what counts.
     pub fn close(&self) -> Result<(), StorageError> {
-        self.inner.housekeeper.stop();
-        self.inner.engine.close();
+        self.inner.close();
         if let Some(failed @ StorageError::Failed(_)) = self.inner.engine.writer.failure() {
             return Err(failed);
         }

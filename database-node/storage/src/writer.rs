@@ -99,16 +99,26 @@ impl Writer {
         })
     }
 
-    /// Queues an operation without waiting.
-    pub(crate) fn submit(&self, operation: Operation, done: Done) -> Result<(), StorageError> {
+    /// Queues an operation without waiting; gives it back when the queue is full.
+    pub(crate) fn try_submit(
+        &self,
+        operation: Operation,
+        done: Done,
+    ) -> Result<Result<(), (Operation, Done)>, StorageError> {
         let queue = self.queue.read().unwrap_or_else(PoisonError::into_inner);
         let queue = queue.as_ref().ok_or(StorageError::Closed)?;
-        queue
-            .try_send(Request::Operation { operation, done })
-            .map_err(|error| match error {
-                TrySendError::Full(_) => StorageError::Busy,
-                TrySendError::Disconnected(_) => StorageError::Closed,
-            })
+        match queue.try_send(Request::Operation { operation, done }) {
+            Ok(()) => Ok(Ok(())),
+            Err(TrySendError::Full(Request::Operation { operation, done })) => Ok(Err((operation, done))),
+            Err(TrySendError::Full(Request::Local { .. }) | TrySendError::Disconnected(_)) => {
+                Err(StorageError::Closed)
+            }
+        }
+    }
+
+    /// Queues an operation, waiting for room in the queue.
+    pub(crate) fn queue(&self, operation: Operation, done: Done) -> Result<(), StorageError> {
+        self.send(Request::Operation { operation, done })
     }
 
     /// Commits an operation and waits for it.
@@ -492,7 +502,7 @@ mod tests {
                 }],
             };
             writer
-                .submit(put, Box::new(move |result| answers.send(result.is_ok()).unwrap()))
+                .queue(put, Box::new(move |result| answers.send(result.is_ok()).unwrap()))
                 .unwrap();
         }
         drop(answers);

@@ -112,6 +112,9 @@ impl<S: OrderedStore> Engine<S> {
                 )?;
                 runtime.documents.fetch_add(1, Ordering::Relaxed);
                 if pending.size() > BATCH_BYTES {
+                    if self.progress.is_closed() {
+                        return Err(Error::Closed);
+                    }
                     self.write_local(std::mem::replace(&mut pending, Pending::new(self.store.as_ref())))?;
                 }
             }

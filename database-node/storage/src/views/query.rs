@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use pliantdb_core::{
     Change, ChangeAction, DatabaseName, Document, DocumentId, Error, Group, KeySelection, Order,
-    Precondition, Query, RawRow, Rejection, Request, Response, RowCursor, Rows, ViewPolicy,
+    Precondition, Query, RawRow, Rejection, Request, Response, RowCursor, Rows, Slot, ViewPolicy,
 };
 
 use super::partials::{InSlot, Reducing};
@@ -64,7 +64,14 @@ impl<S: OrderedStore> Engine<S> {
         for (start, end) in ranges(query) {
             let mut position = Some(start);
             while let Some(start) = position.take() {
-                let mut entries = stored(scan(&snapshot, &view, &start, end.as_deref(), Order::Ascending))?;
+                let mut entries = stored(scan(
+                    &snapshot,
+                    &view,
+                    view.database.slots.slots(),
+                    &start,
+                    end.as_deref(),
+                    Order::Ascending,
+                ))?;
                 let mut group: Option<(Vec<u8>, Vec<Vec<u8>>)> = None;
                 while let Some((entry, value)) = stored(entries.entry())? {
                     let key = stored(key_of(entry))?;
@@ -214,14 +221,30 @@ fn rows(
             }
             (None, _) => {}
         }
-        if view.record.definition.policy == ViewPolicy::Unique
-            && let KeySelection::These(_) = &query.keys
-            && let Some(is_owned) = owner(snapshot, view, &start)?
-            && !is_owned
-        {
-            continue;
-        }
-        let mut entries = scan(snapshot, view, &start, end.as_deref(), query.order)?;
+        let slot = match &query.keys {
+            KeySelection::These(_) if view.record.definition.policy == ViewPolicy::Unique => {
+                slot_of_owner(snapshot, view, &start)?
+            }
+            _ => None,
+        };
+        let mut entries = match slot {
+            Some(slot) => scan(
+                snapshot,
+                view,
+                slot.into_iter(),
+                &start,
+                end.as_deref(),
+                query.order,
+            )?,
+            None => scan(
+                snapshot,
+                view,
+                view.database.slots.slots(),
+                &start,
+                end.as_deref(),
+                query.order,
+            )?,
+        };
         while let Some((entry, value)) = entries.entry()? {
             if bytes >= ROWS_BYTES || query.limit.is_some_and(|limit| rows.rows.len() >= limit) {
                 rows.next = last.map(RowCursor);
@@ -253,13 +276,18 @@ fn rows(
     Ok(rows)
 }
 
-/// Whether a key of a unique view belongs to a document; `None` when `start` is not a whole key.
-fn owner(snapshot: &impl Snapshot, view: &Readable, start: &[u8]) -> Result<Option<bool>, StoreError> {
-    if view.id != view.record.id || pliantdb_core::key::encoded_length(start) != Some(start.len()) {
+/// Where the entry of a key of a unique view lies, if there is one; `None` when that is not known.
+fn slot_of_owner(
+    snapshot: &impl Snapshot,
+    view: &Readable,
+    key: &[u8],
+) -> Result<Option<Option<Slot>>, StoreError> {
+    if view.id != view.record.id || pliantdb_core::key::encoded_length(key) != Some(key.len()) {
         return Ok(None);
     }
-    let key = keys::owner(view.database, view.id, start);
-    Ok(Some(snapshot.get(&key, |_| ())?.is_some()))
+    let key = keys::owner(view.database, view.id, key);
+    let owner = snapshot.get(&key, records::decode_owner)?.transpose()?;
+    Ok(Some(owner.map(|id| keys::slot_of(view.database, &id))))
 }
 
 fn document(
@@ -276,19 +304,16 @@ fn document(
     }))
 }
 
-/// The entries of a view in a range, of all slots in one order.
+/// The entries of a view in a range, of several slots in one order.
 fn scan<'s, S: Snapshot>(
     snapshot: &'s S,
     view: &Readable,
+    slots: impl Iterator<Item = Slot>,
     start: &[u8],
     end: Option<&[u8]>,
     order: Order,
 ) -> Result<Merged<'s, S>, StoreError> {
-    let bases = view
-        .database
-        .slots
-        .slots()
-        .map(|slot| keys::view(view.database.id, slot, Space::Entries, view.id, 0));
+    let bases = slots.map(|slot| keys::view(view.database.id, slot, Space::Entries, view.id, 0));
     let of = |base: &[u8]| {
         let mut range = KeyRange::prefixed(base);
         range.start.extend_from_slice(start);

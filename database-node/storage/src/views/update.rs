@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
-use pliantdb_core::{DatabaseName, Document, DocumentId, Error, Timestamp, ViewEntry};
+use pliantdb_core::{DatabaseName, Document, DocumentId, Error, Timestamp, ViewEntry, ViewPolicy};
 
-use super::{Readable, ViewRuntime, stored};
+use super::{Readable, ViewRuntime, find, stored};
+use crate::catalog::{DatabaseState, ViewState};
 use crate::engine::{Engine, applied};
 use crate::feed::Changes;
 use crate::machine::{Pending, views};
@@ -18,6 +19,25 @@ const DOCUMENTS: usize = 10_000;
 pub(super) const BATCH_BYTES: usize = 1 << 20;
 
 impl<S: OrderedStore> Engine<S> {
+    /// Lets all lazy views of a database show everything that was committed before now, as far as that can be done.
+    pub(crate) fn update_lazy_views(&self, name: &DatabaseName, state: &DatabaseState) {
+        let schematic = self.schematic(state.entry.id);
+        for record in &state.makeup.views {
+            let is_lazy = record.definition.policy == ViewPolicy::Lazy && record.state == ViewState::Ready;
+            if is_lazy && find(&schematic, record).is_some() {
+                let view = Readable {
+                    database: state.entry,
+                    record: record.clone(),
+                    id: record.id,
+                    schematic: schematic.clone(),
+                };
+                if let Err(error) = self.update_lazy_view(name, &view) {
+                    tracing::warn!(database = %name, view = %record.definition.name, %error, "a view was not updated");
+                }
+            }
+        }
+    }
+
     /// Lets a lazy view show everything that was committed before now.
     pub(super) fn update_lazy_view(&self, name: &DatabaseName, view: &Readable) -> Result<(), Error> {
         let runtime = self.views.get(view.database.id, view.id);
