@@ -9,6 +9,7 @@
 )]
 
 mod crash;
+mod damaged_files;
 mod determinism;
 mod embedded;
 mod full_disk;
