@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use pliantdb_core::{DatabaseName, Error, Rejection, Timestamp};
 
+use crate::encryption::EncryptionError;
 use crate::store::StoreError;
 
 /// Why the storage could not do what it was asked.
@@ -83,6 +84,9 @@ pub enum StorageError {
         /// What the operating system said.
         reason: String,
     },
+    /// The directory's encryption and the master key do not fit. Nothing was touched.
+    #[error(transparent)]
+    Encryption(#[from] EncryptionError),
     /// The store failed, or holds what cannot be.
     #[error(transparent)]
     Store(#[from] StoreError),

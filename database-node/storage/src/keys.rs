@@ -19,7 +19,7 @@
 //! 0 | 1                             the applied record of the embedded database
 //! 0 | 2 | name                      a database
 //! 0 | 3 | group                     reserved: the applied record of a group (a shard's log)
-//! 0 | 4 | database id               the data key of an encrypted database, wrapped
+//! 0 | 4 | database id | key id u16  a data key, wrapped; only the encrypting store sees it
 //! 0 | 5 | database id               what a database is made of
 //! 0 | 6                             the highest database id ever given
 //! 0 | 7 | database id | view u32    how far a lazy view has read the changes; local
@@ -73,6 +73,9 @@ pub(crate) const DATABASES: [u8; 5] = [0, 0, 0, 0, 2];
 /// What the key of the applied record of a group begins with; nothing has one yet.
 #[allow(dead_code, reason = "reserved, and tested so that nothing else takes it")]
 pub(crate) const GROUPS_APPLIED: [u8; 5] = [0, 0, 0, 0, 3];
+
+/// What the key of every wrapped data key begins with.
+pub(crate) const DATA_KEYS: [u8; 5] = [0, 0, 0, 0, 4];
 
 /// What the key of every makeup record begins with.
 pub(crate) const MAKEUPS: [u8; 5] = [0, 0, 0, 0, 5];

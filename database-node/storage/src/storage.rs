@@ -12,11 +12,12 @@ use crate::apis::Apis;
 use crate::database::Database;
 use crate::directory::DataDirectory;
 use crate::disk_space::DiskSpace;
+use crate::encryption::{self, KeyVault};
 use crate::engine::Engine;
 use crate::error::StorageError;
 use crate::housekeeping::Housekeeper;
 use crate::memory::{self, MemoryPlan};
-use crate::store::{OrderedStore, RocksStats, RocksStore};
+use crate::store::{EncryptedStore, OrderedStore, RocksStats, RocksStore};
 pub use crate::writer::Commit;
 
 /// How long changes are kept for feeds, unless said.
@@ -32,6 +33,8 @@ pub struct Options {
     /// How many bytes of memory the process may use, by default what [`memory::limit`] finds.
     /// [`MemoryPlan`] says what the storage takes of it.
     pub memory_limit: Option<u64>,
+    /// The master key that the directory is encrypted with, or is to be when it is created; `None` for no encryption.
+    pub encryption: Option<Arc<dyn KeyVault>>,
     /// How long changes are kept for feeds to go on from, by default a day. A lazy view that was not queried for longer
     /// is built anew.
     pub change_retention: Option<Duration>,
@@ -50,12 +53,15 @@ pub struct Storage {
     inner: Arc<Inner>,
 }
 
+/// What a storage stands on.
+pub(crate) type StateStore = EncryptedStore<RocksStore>;
+
 pub(crate) struct Inner {
-    pub(crate) engine: Arc<Engine<RocksStore>>,
+    pub(crate) engine: Arc<Engine<StateStore>>,
     pub(crate) apis: Apis,
     housekeeper: Housekeeper,
     /// Last, so that the lock outlives the store.
-    _directory: DataDirectory,
+    directory: DataDirectory,
 }
 
 impl Inner {
@@ -100,12 +106,17 @@ impl Storage {
     /// As [`Storage::open`], and [`StorageError::InvalidApi`] for an API that cannot be registered.
     pub fn open_with(path: impl AsRef<Path>, options: Options) -> Result<Self, StorageError> {
         options.apis.check()?;
-        let directory = DataDirectory::open(path.as_ref())?;
+        let directory = DataDirectory::open(path.as_ref(), options.encryption.is_some())?;
+        let key = encryption::directory_key(&directory, options.encryption.as_deref())?;
         let memory = MemoryPlan::for_limit(options.memory_limit.unwrap_or_else(memory::limit));
         let memory = memory.on_disk(DiskSpace::total(directory.path())?);
         let store = match directory.is_new() {
             true => RocksStore::create(&directory.state(), memory)?,
             false => RocksStore::open(&directory.state(), memory)?,
+        };
+        let store = match key {
+            Some(key) => EncryptedStore::open(store, key)?,
+            None => EncryptedStore::plain(store),
         };
         let path = directory.path().to_owned();
         let disk = Arc::new(DiskSpace::of(path.clone(), options.min_free_space, memory));
@@ -124,7 +135,7 @@ impl Storage {
                 engine,
                 apis: options.apis,
                 housekeeper,
-                _directory: directory,
+                directory,
             }),
         })
     }
@@ -215,7 +226,7 @@ impl Storage {
     pub fn stats(&self) -> Result<Stats, StorageError> {
         let (disk_free, disk_reserve) = self.inner.engine.disk.measure()?;
         Ok(Stats {
-            store: self.inner.engine.store.stats(),
+            store: self.inner.engine.store.inner().stats(),
             disk_free,
             disk_reserve,
         })
@@ -232,7 +243,17 @@ impl Storage {
         if let Some(failed @ StorageError::Failed(_)) = self.inner.engine.writer.failure() {
             return Err(failed);
         }
-        Ok(self.inner.engine.store.flush()?)
+        Ok(self.inner.engine.store.inner().flush()?)
+    }
+
+    /// The databases and their store.
+    pub(crate) fn engine(&self) -> &Engine<StateStore> {
+        &self.inner.engine
+    }
+
+    /// Its directory.
+    pub(crate) fn directory(&self) -> &DataDirectory {
+        &self.inner.directory
     }
 
     fn define<S: Schema>(&self, name: DatabaseName) -> Result<Database, Error> {

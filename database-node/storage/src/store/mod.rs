@@ -1,10 +1,12 @@
 //! The narrow interface that everything persistent stands on: ordered keys, atomic batches, snapshots, and
 //! a clear word about what survives a crash.
 
+mod encrypted;
 mod memory;
 mod rocks;
 mod wal;
 
+pub use encrypted::{EncryptedCursor, EncryptedSnapshot, EncryptedStore};
 pub use memory::MemoryStore;
 use pliantdb_core::Order;
 pub use rocks::{RocksStats, RocksStore};

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use pliantdb_core::Order;
+use rocksdb::checkpoint::Checkpoint;
 use rocksdb::statistics::{StatsLevel, Ticker};
 use rocksdb::{
     BlockBasedOptions, Cache, DB, DBCompressionType, DBRawIterator, DBRecoveryMode, ErrorKind, LogLevel,
@@ -116,6 +117,16 @@ impl RocksStore {
     /// Any [`StoreError`]; nothing is lost, the log still has everything.
     pub fn flush(&self) -> Result<(), StoreError> {
         self.db.flush().map_err(store_error)
+    }
+
+    /// The store as it is now, as a store in `path`, which must not exist and lie on the same file system: table
+    /// files get a second name there. What is in memory is written to tables before.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
+    pub fn checkpoint(&self, path: &Path) -> Result<(), StoreError> {
+        let checkpoint = Checkpoint::new(&self.db).map_err(store_error)?;
+        checkpoint.create_checkpoint(path).map_err(store_error)
     }
 
     /// A key after `start` and every one that is stored or in `batch`; RocksDB knows no range without an end. While

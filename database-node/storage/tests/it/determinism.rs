@@ -4,7 +4,7 @@ use pliantdb_storage::store::MemoryStore;
 use proptest::prelude::*;
 
 use crate::model::{run, script, step};
-use crate::store::{everything, rocks};
+use crate::store::{encrypted, everything, rocks};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
@@ -16,6 +16,7 @@ proptest! {
         let script = script(&steps);
         let whole = everything(&*run(MemoryStore::default(), &script, &[1000]));
         prop_assert_eq!(&everything(&*run(MemoryStore::default(), &script, &sizes)), &whole);
+        prop_assert_eq!(&everything(&*run(encrypted(MemoryStore::default()), &script, &sizes)), &whole);
         let directory = tempfile::tempdir().unwrap();
         prop_assert_eq!(&everything(&*run(rocks(directory.path()), &script, &sizes)), &whole);
     }

@@ -8,13 +8,17 @@
     reason = "tests"
 )]
 
+mod backup;
 mod crash;
 mod damaged_files;
 mod determinism;
+mod dump;
 mod embedded;
+mod encryption;
 mod full_disk;
 mod killed;
 mod listing;
 mod model;
+mod s3;
 mod store;
 mod torn_log;

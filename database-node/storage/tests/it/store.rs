@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use pliantdb_core::Order;
+use pliantdb_storage::encryption::SecretKey;
 use pliantdb_storage::memory::MemoryPlan;
 use pliantdb_storage::store::{
-    Batch, Change, Cursor, Durability, KeyRange, MemoryStore, OrderedStore, RocksStore, Snapshot,
+    Batch, Change, Cursor, Durability, EncryptedStore, KeyRange, MemoryStore, OrderedStore, RocksStore,
+    Snapshot,
 };
 use proptest::prelude::*;
 
@@ -17,6 +19,10 @@ pub(crate) fn rocks(path: &std::path::Path) -> RocksStore {
         true => RocksStore::open(path, plan).unwrap(),
         false => RocksStore::create(path, plan).unwrap(),
     }
+}
+
+pub(crate) fn encrypted<S: OrderedStore>(store: S) -> EncryptedStore<S> {
+    EncryptedStore::open(store, SecretKey::generate().unwrap()).unwrap()
 }
 
 pub(crate) fn entries(snapshot: &impl Snapshot, range: KeyRange) -> Entries {
@@ -202,19 +208,44 @@ fn rocks_conforms() {
 }
 
 #[test]
-fn memory_loses_in_a_crash_what_was_not_synced() {
-    let store = MemoryStore::default();
+fn encrypted_stores_conform() {
+    conforms(&EncryptedStore::plain(MemoryStore::default()));
+    deletes_ranges(&EncryptedStore::plain(MemoryStore::default()));
+    conforms(&encrypted(MemoryStore::default()));
+    deletes_ranges(&encrypted(MemoryStore::default()));
+    let directory = tempfile::tempdir().unwrap();
+    conforms(&encrypted(rocks(directory.path())));
+    let directory = tempfile::tempdir().unwrap();
+    deletes_ranges(&encrypted(rocks(directory.path())));
+}
+
+/// `crash` gives the store as it is found afterwards.
+fn loses_in_a_crash_what_was_not_synced<S: OrderedStore>(store: S, crash: impl Fn(S) -> S) {
     store.write(&put(&[(b"a", b"1")]), Durability::Buffered).unwrap();
     store.write(&put(&[(b"b", b"1")]), Durability::Synced).unwrap();
     store
         .write(&put(&[(b"c", b"1"), (b"a", b"2")]), Durability::Buffered)
         .unwrap();
-    store.crash();
+    let store = crash(store);
     assert_eq!(
         everything(&store),
         [(b"a".to_vec(), b"1".to_vec()), (b"b".to_vec(), b"1".to_vec())]
     );
     assert_eq!(store.write(&put(&[]), Durability::Buffered), Ok(3));
+}
+
+#[test]
+fn memory_loses_in_a_crash_what_was_not_synced() {
+    let crash = |store: MemoryStore| {
+        store.crash();
+        store
+    };
+    loses_in_a_crash_what_was_not_synced(MemoryStore::default(), crash);
+    let key = SecretKey::generate().unwrap();
+    let open = |store| EncryptedStore::open(store, key.clone()).unwrap();
+    loses_in_a_crash_what_was_not_synced(open(MemoryStore::default()), |store| {
+        open(crash(store.into_inner()))
+    });
 }
 
 #[test]
@@ -375,12 +406,15 @@ fn behaves_like_a_map(
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn both_behave_like_a_map(
+    fn all_behave_like_a_map(
         batches in prop::collection::vec(batch(), 0..12),
         ranges in prop::collection::vec((key(), prop::option::of(key())), 1..6),
     ) {
         behaves_like_a_map(&MemoryStore::default(), &batches, &ranges);
         let directory = tempfile::tempdir().unwrap();
         behaves_like_a_map(&rocks(directory.path()), &batches, &ranges);
+        behaves_like_a_map(&encrypted(MemoryStore::default()), &batches, &ranges);
+        let directory = tempfile::tempdir().unwrap();
+        behaves_like_a_map(&encrypted(rocks(directory.path())), &batches, &ranges);
     }
 }

@@ -3,17 +3,24 @@
 //! ```text
 //! LOCK        held by the process that has the directory open
 //! FORMAT.new  there while the directory is being created; renamed to FORMAT at the end
-//! FORMAT      "pliantdb 1": what this is, and the version of its layout
+//! FORMAT      "pliantdb 1": what this is, and the version of its layout; in a second line "encrypted", if it is
+//! ENCRYPTION  of an encrypted one: by which master key, and its own key, wrapped
 //! state/      RocksDB; in it, of ours: SYNCED, how far the log is synced, and torn/, what crashes tore of logs
+//! backup/     while a backup is made: what belongs to it
 //! ```
 //! So `FORMAT` says that everything else was once there and synced. With it, what is missing is lost and never
 //! made anew; without it, nothing was ever acknowledged, and a creation that was interrupted starts over.
+
+mod restored;
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+pub(crate) use restored::RestoredDirectory;
+
+use crate::encryption;
 use crate::error::StorageError;
 
 /// The format that this build writes, and the newest that it reads.
@@ -23,42 +30,73 @@ const LOCK_FILE: &str = "LOCK";
 const FORMAT_FILE: &str = "FORMAT";
 const NEW_FORMAT_FILE: &str = "FORMAT.new";
 const STATE_DIRECTORY: &str = "state";
+const BACKUP_DIRECTORY: &str = "backup";
 
 /// What a fresh volume can hold, or a creation that was interrupted before it came to the state.
 const HARMLESS: [&str; 3] = [LOCK_FILE, NEW_FORMAT_FILE, "lost+found"];
+
+/// What a creation makes after its mark.
+const PARTS: [&str; 3] = [
+    STATE_DIRECTORY,
+    encryption::HEADER_FILE,
+    encryption::NEW_HEADER_FILE,
+];
 
 /// An open data directory; nobody else can open it until this is dropped.
 #[derive(Debug)]
 pub(crate) struct DataDirectory {
     path: PathBuf,
     is_new: bool,
+    is_encrypted: bool,
     _lock: File,
 }
 
 impl DataDirectory {
-    /// Opens the directory, or begins to create it, readable by its owner only.
+    /// Opens the directory, or begins to create it, readable by its owner only, and encrypted if so wished.
     ///
     /// Its format is a file of its own and not a record in RocksDB, so that a newer directory is refused
     /// before anything in it is opened, and so that it covers all that will lie beside `state`.
-    pub(crate) fn open(path: &Path) -> Result<Self, StorageError> {
+    pub(crate) fn open(path: &Path, create_encrypted: bool) -> Result<Self, StorageError> {
         create_synced(path).map_err(|error| StorageError::io("create the data directory", path, error))?;
         // Before the lock, which is a file too: a foreign directory is left as it is.
         let begun = find(path)?;
         let lock = lock(path)?;
-        let is_new = match read_format(path, FORMAT_FILE)? {
+        let (is_new, is_encrypted) = match read_format(path, FORMAT_FILE)? {
             Some(text) => {
-                check_format(path, &text)?;
-                check_state(path)?;
-                false
+                let encrypted = check(path, &text)?;
+                remove_backup(path)?;
+                (false, encrypted)
             }
             None => {
-                begin(path, begun)?;
-                true
+                begin(path, begun, create_encrypted)?;
+                (true, create_encrypted)
             }
         };
         Ok(Self {
             path: path.to_owned(),
             is_new,
+            is_encrypted,
+            _lock: lock,
+        })
+    }
+
+    /// Opens a directory that must be there, whole.
+    pub(crate) fn open_existing(path: &Path) -> Result<Self, StorageError> {
+        // Looked at before the lock, which is a file too.
+        let format = || {
+            read_format(path, FORMAT_FILE)?.ok_or_else(|| StorageError::Incomplete {
+                path: path.to_owned(),
+                missing: path.join(FORMAT_FILE),
+            })
+        };
+        format()?;
+        let lock = lock(path)?;
+        let is_encrypted = check(path, &format()?)?;
+        remove_backup(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            is_new: false,
+            is_encrypted,
             _lock: lock,
         })
     }
@@ -72,9 +110,27 @@ impl DataDirectory {
         self.path.join(STATE_DIRECTORY)
     }
 
+    /// Where a backup has its copy while it is made.
+    pub(crate) fn backup(&self) -> PathBuf {
+        self.path.join(BACKUP_DIRECTORY)
+    }
+
+    /// The names of the files that belong to a backup besides the state.
+    pub(crate) fn files(&self) -> Vec<&'static str> {
+        match self.is_encrypted {
+            true => vec![FORMAT_FILE, encryption::HEADER_FILE],
+            false => vec![FORMAT_FILE],
+        }
+    }
+
     /// Whether the state is yet to be created, and [`DataDirectory::finish`] to be called then.
     pub(crate) fn is_new(&self) -> bool {
         self.is_new
+    }
+
+    /// Whether its values are encrypted.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.is_encrypted
     }
 
     /// Marks the creation as finished. Everything in the state must be synced; the names of its files are here.
@@ -110,15 +166,16 @@ fn create_synced(path: &Path) -> io::Result<()> {
     sync_directory(parent)
 }
 
-fn sync_directory(path: &Path) -> io::Result<()> {
+/// Syncs the names of the files in a directory.
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
 /// What lies in a directory without a finished format, besides what is harmless.
 enum Begun {
     Nothing,
-    /// A state that was being created.
-    State,
+    /// Some of [`PARTS`], which were being created.
+    Parts,
 }
 
 /// Looks for what is not ours, changing nothing.
@@ -133,18 +190,20 @@ fn find(path: &Path) -> Result<Begun, StorageError> {
         found,
     };
     let failed = |error| StorageError::io("read the data directory", path, error);
+    // The rest is created when FORMAT.new is whole and synced, so with less it is not from us.
+    let ours = text.as_ref().is_some_and(|text| is_encrypted(text).is_some());
     let mut begun = Begun::Nothing;
     for entry in fs::read_dir(path).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
-        // The state is created when FORMAT.new is whole and synced, so with less it is not from us.
-        if name == STATE_DIRECTORY && text.as_deref() == Some(format_text().as_str()) {
-            begun = Begun::State;
+        if ours && PARTS.iter().any(|part| name == *part) {
+            begun = Begun::Parts;
         } else if !HARMLESS.iter().any(|harmless| name == *harmless) {
             return Err(foreign(name.to_string_lossy().into_owned()));
         }
     }
     match text {
-        Some(text) if !format_text().starts_with(&text) => {
+        // The longer of the two begins with the other.
+        Some(text) if !format_text(true).starts_with(&text) => {
             Err(foreign(format!("{NEW_FORMAT_FILE} with the text {text:?}")))
         }
         _ => Ok(begun),
@@ -152,16 +211,27 @@ fn find(path: &Path) -> Result<Begun, StorageError> {
 }
 
 /// Starts the creation, from the beginning.
-fn begin(path: &Path, begun: Begun) -> Result<(), StorageError> {
+fn begin(path: &Path, begun: Begun, encrypted: bool) -> Result<(), StorageError> {
     let (new, state) = (path.join(NEW_FORMAT_FILE), path.join(STATE_DIRECTORY));
-    if let Begun::State = begun {
+    if let Begun::Parts = begun {
         tracing::warn!(path = %path.display(), "the creation of the data directory was interrupted; it starts over");
-        fs::remove_dir_all(&state)
-            .map_err(|error| StorageError::io("remove the unfinished", &state, error))?;
+        for part in PARTS.map(|part| path.join(part)) {
+            let removed = if part.is_dir() {
+                fs::remove_dir_all(&part)
+            } else {
+                fs::remove_file(&part)
+            };
+            match removed {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(StorageError::io("remove the unfinished", &part, error));
+                }
+                _ => {}
+            }
+        }
     }
     let write = || {
         let mut writing = File::create(&new)?;
-        writing.write_all(format_text().as_bytes())?;
+        writing.write_all(format_text(encrypted).as_bytes())?;
         writing.sync_all()?;
         sync_directory(path)?;
         DirBuilder::new().mode(0o700).create(&state)?;
@@ -170,8 +240,41 @@ fn begin(path: &Path, begun: Begun) -> Result<(), StorageError> {
     write().map_err(|error| StorageError::io("begin", &new, error))
 }
 
-fn format_text() -> String {
-    format!("pliantdb {FORMAT}\n")
+fn format_text(encrypted: bool) -> String {
+    let second_line = if encrypted { "encrypted\n" } else { "" };
+    format!("pliantdb {FORMAT}\n{second_line}")
+}
+
+/// Whether the directory with this format is encrypted; `None` when it is no format of this build.
+fn is_encrypted(text: &str) -> Option<bool> {
+    [false, true]
+        .into_iter()
+        .find(|encrypted| format_text(*encrypted).trim_end() == text.trim_end())
+}
+
+/// Removes what a backup left that did not end. It would keep disk space from being given back.
+fn remove_backup(path: &Path) -> Result<(), StorageError> {
+    let backup = path.join(BACKUP_DIRECTORY);
+    match fs::remove_dir_all(&backup) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(StorageError::io("remove the unfinished", &backup, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a directory that is not ours, is of a later version, or lacks a part; else tells whether it is encrypted.
+fn check(path: &Path, format: &str) -> Result<bool, StorageError> {
+    let encrypted = check_format(path, format)?;
+    check_state(path)?;
+    let header = path.join(encryption::HEADER_FILE);
+    if encrypted && !header.is_file() {
+        return Err(StorageError::Incomplete {
+            path: path.to_owned(),
+            missing: header,
+        });
+    }
+    Ok(encrypted)
 }
 
 /// Refuses a state of which a part is missing: RocksDB would start an empty one in its place, and delete what is
@@ -236,10 +339,15 @@ fn read_format(path: &Path, name: &str) -> Result<Option<String>, StorageError> 
     }
 }
 
-fn check_format(path: &Path, text: &str) -> Result<(), StorageError> {
-    let version = text.trim_end().strip_prefix("pliantdb ");
-    match version.and_then(|version| version.parse().ok()) {
-        Some(FORMAT) => Ok(()),
+fn check_format(path: &Path, text: &str) -> Result<bool, StorageError> {
+    if let Some(encrypted) = is_encrypted(text) {
+        return Ok(encrypted);
+    }
+    let version = text
+        .lines()
+        .next()
+        .and_then(|line| line.strip_prefix("pliantdb "));
+    match version.and_then(|version| version.trim_end().parse().ok()) {
         Some(found) if found > FORMAT => Err(StorageError::NewerFormat {
             path: path.to_owned(),
             found,
@@ -257,7 +365,7 @@ mod tests {
     use super::*;
 
     fn open(path: &Path) -> Result<DataDirectory, StorageError> {
-        DataDirectory::open(path)
+        DataDirectory::open(path, false)
     }
 
     #[test]
@@ -294,6 +402,46 @@ mod tests {
         assert_eq!(fs::read_dir(directory.state()).unwrap().count(), 0);
         finish(&directory);
         assert!(!root.path().join("FORMAT.new").exists());
+    }
+
+    #[test]
+    fn starts_an_unfinished_creation_over_with_other_wishes() {
+        let root = tempfile::tempdir().unwrap();
+        drop(DataDirectory::open(root.path(), true).unwrap());
+        fs::remove_dir(root.path().join("state")).unwrap();
+        fs::write(root.path().join("ENCRYPTION"), "half").unwrap();
+        let directory = open(root.path()).unwrap();
+        assert!(directory.is_new() && !directory.is_encrypted());
+        assert!(!root.path().join("ENCRYPTION").exists());
+    }
+
+    #[test]
+    fn says_whether_it_is_encrypted() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = DataDirectory::open(root.path(), true).unwrap();
+        fs::write(root.path().join("ENCRYPTION"), "").unwrap();
+        finish(&directory);
+        drop(directory);
+        let format = fs::read_to_string(root.path().join("FORMAT")).unwrap();
+        assert_eq!(format, "pliantdb 1\nencrypted\n");
+        assert!(open(root.path()).unwrap().is_encrypted());
+        fs::remove_file(root.path().join("ENCRYPTION")).unwrap();
+        let error = open(root.path()).unwrap_err();
+        assert!(
+            matches!(&error, StorageError::Incomplete { missing, .. } if missing.ends_with("ENCRYPTION")),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn an_existing_one_is_not_made() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("none");
+        let error = DataDirectory::open_existing(&path).unwrap_err();
+        assert!(matches!(error, StorageError::Incomplete { .. }), "{error}");
+        assert!(!path.exists());
+        finish(&open(&path).unwrap());
+        assert!(!DataDirectory::open_existing(&path).unwrap().is_new());
     }
 
     #[test]
@@ -363,7 +511,7 @@ mod tests {
     #[test]
     fn refuses_a_newer_format() {
         let root = tempfile::tempdir().unwrap();
-        fs::write(root.path().join("FORMAT"), "pliantdb 2\n").unwrap();
+        fs::write(root.path().join("FORMAT"), "pliantdb 2\nencrypted\n").unwrap();
         let error = open(root.path()).unwrap_err();
         assert!(
             matches!(

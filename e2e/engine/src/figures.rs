@@ -1,0 +1,103 @@
+//! What was measured in all rounds, and the lines that come of it.
+
+use std::collections::BTreeMap;
+
+use load::clients::Run;
+
+/// What one run of a job gave.
+pub struct Sample {
+    pub run: Run,
+    /// Bytes sent to the disk for each byte stored.
+    pub bytes_per_byte: Option<f64>,
+    /// Syncs for 1,000 commits.
+    pub syncs_per_1000: Option<f64>,
+}
+
+/// All samples, by job and contender, in the order of rounds.
+#[derive(Default)]
+pub struct Figures {
+    samples: BTreeMap<(&'static str, &'static str), Vec<Sample>>,
+}
+
+/// What is told of a job: its name, whether more is better, and where it is in a sample.
+type Metric = (&'static str, bool, fn(&Sample) -> Option<f64>);
+
+const METRICS: [Metric; 6] = [
+    ("per_s", true, |sample| Some(sample.run.per_second)),
+    ("p50_us", false, |sample| Some(sample.run.p50)),
+    ("p99_us", false, |sample| Some(sample.run.p99)),
+    ("p999_us", false, |sample| Some(sample.run.p999)),
+    ("bytes_per_byte", false, |sample| sample.bytes_per_byte),
+    ("syncs_per_1000", false, |sample| sample.syncs_per_1000),
+];
+
+impl Figures {
+    pub fn add(&mut self, job: &'static str, contender: &'static str, sample: Sample) {
+        self.samples.entry((job, contender)).or_default().push(sample);
+    }
+
+    /// One JSON object for each metric of a job that both have. The goal is for the operations a second.
+    pub fn lines(
+        &self,
+        bench: &str,
+        job: &'static str,
+        ours: &'static str,
+        peer: &'static str,
+        goal: Option<f64>,
+    ) -> Vec<String> {
+        let (Some(our_samples), Some(peer_samples)) =
+            (self.samples.get(&(job, ours)), self.samples.get(&(job, peer)))
+        else {
+            return Vec::new();
+        };
+        let line = |(name, more_is_better, value): &Metric| {
+            let both = our_samples.iter().zip(peer_samples);
+            let pairs: Vec<(f64, f64)> = both
+                .filter_map(|(our, their)| Some((value(our)?, value(their)?)))
+                .collect();
+            let ratio = |(our, their): &(f64, f64)| match more_is_better {
+                true => our / their,
+                false => their / our,
+            };
+            let ratios: Vec<f64> = pairs.iter().map(ratio).collect();
+            let median_ratio = median(&ratios)?;
+            let goal = goal.filter(|_| *more_is_better);
+            let of = |pick: fn(&(f64, f64)) -> f64| median(&pairs.iter().map(pick).collect::<Vec<_>>());
+            let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
+            let most = ratios.iter().copied().fold(0.0, f64::max);
+            let line = serde_json::json!({
+                "bench": bench,
+                "metric": format!("{job}_{ours}.{name}"),
+                "pliantdb": of(|pair| pair.0).map(round),
+                "peer": of(|pair| pair.1).map(round),
+                "peer_name": peer,
+                "ratio": round(median_ratio),
+                "spread": [round(least), round(most)],
+                "goal": goal,
+                "met": goal.map(|goal| median_ratio >= goal),
+            });
+            Some(line.to_string())
+        };
+        METRICS.iter().filter_map(line).collect()
+    }
+}
+
+fn median(figures: &[f64]) -> Option<f64> {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied()
+}
+
+/// Three digits that count.
+fn round(figure: f64) -> f64 {
+    if figure == 0.0 || !figure.is_finite() {
+        return figure;
+    }
+    let unit = 10f64.powf(figure.abs().log10().floor() - 2.0);
+    // A whole number of units, written without the dust of the division.
+    if unit >= 1.0 {
+        (figure / unit).round() * unit
+    } else {
+        (figure / unit).round() / (1.0 / unit).round()
+    }
+}
