@@ -228,6 +228,20 @@ impl<C: Connection, T: Collection> List<'_, C, T> {
         self
     }
 
+    /// How many there are, however many may be asked for. It looks at every id of the collection that has the prefix.
+    pub fn count(self) -> C::Output<u64> {
+        let request = self.listing.and_then(|listing| {
+            Ok(Request::Count {
+                collection: collection::<T>()?,
+                prefix: listing.prefix,
+            })
+        });
+        self.connection.ask(request, |answer| match answer {
+            Response::Count(count) => Ok(count),
+            _ => Err(Error::unexpected_answer()),
+        })
+    }
+
     /// The documents. They are read in pages, each from a moment of its own.
     pub fn all(self) -> C::Output<Vec<Stored<T>>> {
         let most = self.most;

@@ -93,3 +93,27 @@ pub use pliantdb_core::{
 pub use reading::Found;
 pub use storage::{Commit, Options, Stats, Storage, generate_document_id};
 pub use writer::QUEUE_CAPACITY;
+
+/// The README and the guide, whose code is tested here.
+#[cfg(doctest)]
+mod documentation {
+    macro_rules! tested {
+        ($($name:ident: $path:literal),*) => {$(
+            #[doc = include_str!(concat!("../../../", $path))]
+            mod $name {}
+        )*};
+    }
+    tested!(
+        readme: "README.md",
+        first_document: "docs/guide/01-first-document.md",
+        collections: "docs/guide/02-collections.md",
+        views: "docs/guide/03-views.md",
+        transactions: "docs/guide/04-transactions.md",
+        key_value: "docs/guide/05-key-value.md",
+        messages: "docs/guide/06-messages.md",
+        changes: "docs/guide/07-changes.md",
+        apis: "docs/guide/08-apis.md",
+        storages: "docs/guide/09-storages.md",
+        evolution: "docs/guide/10-evolution.md"
+    );
+}

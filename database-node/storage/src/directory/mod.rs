@@ -5,7 +5,7 @@
 //! FORMAT.new  there while the directory is being created; renamed to FORMAT at the end
 //! FORMAT      "pliantdb 1": what this is, and the version of its layout; in a second line "encrypted", if it is
 //! ENCRYPTION  of an encrypted one: by which master key, and its own key, wrapped
-//! state/      RocksDB
+//! state/      RocksDB; in it, of ours: SYNCED, how far the log is synced, and torn/, what crashes tore of logs
 //! backup/     while a backup is made: what belongs to it
 //! ```
 //! So `FORMAT` says that everything else was once there and synced. With it, what is missing is lost and never

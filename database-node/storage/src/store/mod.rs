@@ -4,11 +4,13 @@
 mod encrypted;
 mod memory;
 mod rocks;
+mod wal;
 
 pub use encrypted::{EncryptedCursor, EncryptedSnapshot, EncryptedStore};
 pub use memory::MemoryStore;
 use pliantdb_core::Order;
 pub use rocks::{RocksStats, RocksStore};
+pub use wal::TornLog;
 
 /// Why a store failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

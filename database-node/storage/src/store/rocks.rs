@@ -12,6 +12,7 @@ use rocksdb::{
     Options, ReadOptions, ReadTier, WriteBatch, WriteBufferManager, WriteOptions, properties,
 };
 
+use super::wal::{self, SyncedFile, TornLog};
 use super::{Batch, BatchNumber, Change, Cursor, Durability, KeyRange, OrderedStore, Snapshot, StoreError};
 use crate::memory::MemoryPlan;
 
@@ -24,6 +25,11 @@ pub struct RocksStore {
     /// The number of the last batch; locked while one is written, so numbers follow the log's order.
     written: Mutex<BatchNumber>,
     durable: AtomicU64,
+    /// Up to which sequence number of RocksDB's the log is synced, and the file that says so.
+    synced: AtomicU64,
+    /// `None` when it is open for reading only.
+    synced_file: Option<SyncedFile>,
+    torn: Vec<TornLog>,
 }
 
 /// Sizes and counters of a [`RocksStore`].
@@ -76,10 +82,20 @@ impl RocksStore {
     }
 
     fn open_with(path: &Path, memory: MemoryPlan, how: impl Fn(&mut Options)) -> Result<Self, StoreError> {
-        Self::open_by(memory, |options| {
+        let failed = |error| StoreError::Engine(format!("cannot use SYNCED in {}: {error}", path.display()));
+        let acknowledged = SyncedFile::read(path).map_err(failed)?;
+        let torn = wal::repair(path, acknowledged)?;
+        let mut store = Self::open_by(memory, |options| {
             how(options);
             DB::open(options, path)
-        })
+        })?;
+        // What the log held is in tables now.
+        let recovered = store.db.latest_sequence_number();
+        check_end(acknowledged, recovered)?;
+        let synced_file = SyncedFile::open(path).map_err(failed)?;
+        synced_file.write(recovered);
+        (store.synced_file, store.torn) = (Some(synced_file), torn);
+        Ok(store)
     }
 
     fn open_by(
@@ -90,12 +106,31 @@ impl RocksStore {
         let mut options = options(&cache, memory);
         let db = open(&mut options).map_err(|error| explain_log(store_error(error)))?;
         Ok(Self {
+            synced: AtomicU64::new(db.latest_sequence_number()),
             db,
             options,
             cache,
             written: Mutex::new(0),
             durable: AtomicU64::new(0),
+            synced_file: None,
+            torn: Vec::new(),
         })
+    }
+
+    /// What a crash tore of the logs and was cut off when the store was opened, newest first.
+    #[must_use]
+    pub fn torn(&self) -> &[TornLog] {
+        &self.torn
+    }
+
+    /// Takes note that everything written so far is on the disk.
+    fn note_synced(&self, written: BatchNumber) {
+        let sequence = self.db.latest_sequence_number();
+        if let Some(file) = &self.synced_file {
+            file.write(sequence);
+        }
+        self.synced.store(sequence, Ordering::Release);
+        self.durable.store(written, Ordering::Release);
     }
 
     /// Writes what is in memory to table files, so that the next start has no log to replay.
@@ -218,6 +253,18 @@ fn options(cache: &Cache, memory: MemoryPlan) -> Options {
     options
 }
 
+/// Refuses a store that has less than was acknowledged: a log was cut short, or is gone.
+fn check_end(acknowledged: u64, recovered: u64) -> Result<(), StoreError> {
+    if recovered >= acknowledged {
+        return Ok(());
+    }
+    Err(StoreError::Corrupt(format!(
+        "acknowledged writes are missing: the log of the last writes was safe on the disk up to sequence number \
+         {acknowledged}, and now ends with {recovered}. It was cut short, or an older copy was put in its place. Keep \
+         a copy of the whole data directory, check the disk, and restore a backup"
+    )))
+}
+
 /// Says what a damaged log means, for nobody can tell from RocksDB's words, which name every file but that one.
 fn explain_log(error: StoreError) -> StoreError {
     match error {
@@ -281,8 +328,9 @@ impl OrderedStore for RocksStore {
     fn write(&self, batch: &Batch, durability: Durability) -> Result<BatchNumber, StoreError> {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         // With the room it needs, for it would grow by doubling; 32 bytes are ample for the rest of a change.
-        let size = batch.changes().iter().map(|change| change.size() + 32).sum();
-        let mut rocks = WriteBatch::with_capacity_bytes(size);
+        let size: usize = batch.changes().iter().map(|change| change.size() + 32).sum();
+        let mut rocks = WriteBatch::with_capacity_bytes(size + 64);
+        rocks.put_log_data(wal::synced_note(self.synced.load(Ordering::Acquire)));
         for change in batch.changes() {
             match change {
                 Change::Put(key, value) => rocks.put(key, value),
@@ -293,13 +341,14 @@ impl OrderedStore for RocksStore {
                 },
             }
         }
+        rocks.put_log_data(wal::checksum_note(rocks.data()));
         let mut options = WriteOptions::default();
         // RocksDB syncs the log before it shows a batch to readers, so nobody reads what a crash can undo.
         options.set_sync(durability == Durability::Synced);
         self.db.write_opt(rocks, &options).map_err(store_error)?;
         *written += 1;
         if durability == Durability::Synced {
-            self.durable.store(*written, Ordering::Release);
+            self.note_synced(*written);
         }
         Ok(*written)
     }
@@ -307,7 +356,7 @@ impl OrderedStore for RocksStore {
     fn sync(&self) -> Result<BatchNumber, StoreError> {
         let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         self.db.flush_wal(true).map_err(store_error)?;
-        self.durable.store(*written, Ordering::Release);
+        self.note_synced(*written);
         Ok(*written)
     }
 

@@ -1,6 +1,12 @@
 //! Tests of the storage from outside, in one binary because linking RocksDB takes long.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
 
 mod backup;
 mod check;
@@ -10,7 +16,9 @@ mod dump;
 mod embedded;
 mod encryption;
 mod full_disk;
+mod killed;
 mod listing;
 mod model;
 mod s3;
 mod store;
+mod torn_log;

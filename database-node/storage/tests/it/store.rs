@@ -333,54 +333,6 @@ fn rocks_names_damage_in_a_table_and_in_the_log() {
     }
 }
 
-/// What a power failure leaves of a log: a record cut short, or room that was never written.
-#[test]
-fn rocks_opens_after_a_torn_write() {
-    let zeroes = |log: &mut Vec<u8>| log.extend([0; 5000]);
-    let cut = |log: &mut Vec<u8>| log.truncate(log.len() - 300);
-    for (damage, left) in [(&zeroes as &dyn Fn(&mut Vec<u8>), 200), (&cut, 199)] {
-        let directory = tempfile::tempdir().unwrap();
-        let store = rocks(directory.path());
-        for n in 0..200u32 {
-            store
-                .write(&put(&[(&n.to_be_bytes(), &[b'x'; 500])]), Durability::Synced)
-                .unwrap();
-        }
-        drop(store);
-        let path = largest(directory.path(), "log");
-        let mut log = std::fs::read(&path).unwrap();
-        damage(&mut log);
-        std::fs::write(&path, log).unwrap();
-        assert_eq!(everything(&rocks(directory.path())).len(), left);
-    }
-}
-
-/// A large last record of which a page never came to the disk cannot be told from damage to what was acknowledged.
-#[test]
-fn rocks_says_what_a_damaged_end_of_the_log_means() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = rocks(directory.path());
-    store.write(&put(&[(b"a", b"1")]), Durability::Synced).unwrap();
-    store
-        .write(&put(&[(b"b", &[b'x'; 300_000])]), Durability::Synced)
-        .unwrap();
-    drop(store);
-    let path = largest(directory.path(), "log");
-    let mut log = std::fs::read(&path).unwrap();
-    log[100_000..104_096].fill(0);
-    std::fs::write(&path, &log).unwrap();
-    let plan = MemoryPlan::for_limit(16 << 20);
-    let error = RocksStore::open(directory.path(), plan).map(|_| ()).unwrap_err();
-    assert!(
-        matches!(error, pliantdb_storage::store::StoreError::Corrupt(_)),
-        "{error}"
-    );
-    for part in ["the log of the last writes", "lost power", "backup"] {
-        assert!(error.to_string().contains(part), "{error}");
-    }
-    assert!(std::fs::read(&path).unwrap() == log, "nothing was dropped");
-}
-
 pub(crate) fn largest(directory: &std::path::Path, extension: &str) -> std::path::PathBuf {
     let files = std::fs::read_dir(directory)
         .unwrap()

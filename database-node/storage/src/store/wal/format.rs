@@ -1,0 +1,206 @@
+//! How RocksDB lays out a log: blocks of 32 KiB with fragments, of which records are made, each a batch.
+//!
+//! ```text
+//! fragment   crc32c, masked (u32)   of type and payload
+//!            length (u16)           of the payload; a fragment never crosses the end of a block
+//!            type (u8)              1 = a whole record, 2, 3, 4 = the first, a middle, the last part of one
+//!            payload
+//! batch      sequence number of its first change (u64), number of changes (u32), changes
+//! ```
+//! Numbers are little-endian. Ours are the first and the last entry of a batch, which RocksDB carries in the log and
+//! otherwise ignores: up to which sequence number the log was synced when the batch was written, and a checksum of
+//! the whole batch, for those of fragments do not notice when one is in another's place.
+
+use std::io::{self, Read};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+const BLOCK: usize = 32 * 1024;
+const FRAGMENT_HEADER: usize = 7;
+const BATCH_HEADER: usize = 12;
+/// RocksDB's tag of an entry that it ignores.
+const LOG_DATA: u8 = 3;
+const SYNCED: u8 = 1;
+const CHECKSUM: u8 = 2;
+/// An entry of ours in the log: RocksDB's tag, the length, our tag, a number.
+const ENTRY: usize = 2 + NOTE;
+const NOTE: usize = 9;
+
+/// The first entry of a batch: the log is synced up to this sequence number.
+pub(crate) fn synced_note(sequence: u64) -> [u8; NOTE] {
+    note(SYNCED, sequence)
+}
+
+/// The last entry of the batch that so far has these bytes.
+pub(crate) fn checksum_note(batch: &[u8]) -> [u8; NOTE] {
+    note(CHECKSUM, xxh3_64(batch.get(BATCH_HEADER..).unwrap_or_default()))
+}
+
+fn note(tag: u8, number: u64) -> [u8; NOTE] {
+    let mut note = [tag; NOTE];
+    note[1..].copy_from_slice(&number.to_le_bytes());
+    note
+}
+
+/// What a log holds, from its beginning to its end.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// A record of which every fragment is intact.
+    Record { start: u64, bytes: Vec<u8> },
+    /// A record of which the first fragment is intact, but not the last.
+    Begun { start: u64, bytes: Vec<u8> },
+    /// Bytes that are no fragment, or one that belongs to nothing.
+    Damage { start: u64 },
+    /// An intact fragment of a kind that this program does not write.
+    Foreign { start: u64 },
+}
+
+/// Calls `found` with everything in a log, in order. Behind a damaged place it looks for the next intact fragment at
+/// every byte, for the damaged length cannot be trusted.
+pub(super) fn read(mut log: impl Read, found: impl FnMut(Found)) -> io::Result<()> {
+    let mut reader = Reader { record: None, found };
+    let mut block = Vec::with_capacity(BLOCK);
+    let mut base = 0;
+    loop {
+        block.clear();
+        let length = log.by_ref().take(BLOCK as u64).read_to_end(&mut block)?;
+        reader.block(base, &block);
+        base += length as u64;
+        if length < BLOCK {
+            reader.give_up();
+            return Ok(());
+        }
+    }
+}
+
+struct Reader<F> {
+    /// Where the record in the making begins, and its bytes so far.
+    record: Option<(u64, Vec<u8>)>,
+    found: F,
+}
+
+impl<F: FnMut(Found)> Reader<F> {
+    fn block(&mut self, base: u64, block: &[u8]) {
+        let (mut at, mut is_lost) = (0, false);
+        while let Some(rest) = block.get(at..).filter(|rest| rest.len() >= FRAGMENT_HEADER) {
+            let start = base + at as u64;
+            if let Some((kind, payload)) = fragment(rest) {
+                is_lost = false;
+                self.fragment(start, kind, payload);
+                at += FRAGMENT_HEADER + payload.len();
+            } else {
+                if !is_lost {
+                    self.damage(start);
+                }
+                is_lost = true;
+                at += 1;
+            }
+        }
+        // In a whole block, what is too short for a header is padding.
+        if block.len() < BLOCK && at < block.len() && !is_lost {
+            self.damage(base + at as u64);
+        }
+    }
+
+    fn fragment(&mut self, start: u64, kind: u8, payload: &[u8]) {
+        match (kind, self.record.take()) {
+            (1, begun) => {
+                self.begun(begun);
+                let bytes = payload.to_vec();
+                (self.found)(Found::Record { start, bytes });
+            }
+            (2, begun) => {
+                self.begun(begun);
+                self.record = Some((start, payload.to_vec()));
+            }
+            (3, Some((start, mut bytes))) => {
+                bytes.extend_from_slice(payload);
+                self.record = Some((start, bytes));
+            }
+            (4, Some((start, mut bytes))) => {
+                bytes.extend_from_slice(payload);
+                (self.found)(Found::Record { start, bytes });
+            }
+            (3 | 4, None) => (self.found)(Found::Damage { start }),
+            (_, begun) => {
+                self.begun(begun);
+                (self.found)(Found::Foreign { start });
+            }
+        }
+    }
+
+    fn damage(&mut self, start: u64) {
+        self.give_up();
+        (self.found)(Found::Damage { start });
+    }
+
+    /// The record in the making will not be whole any more.
+    fn give_up(&mut self) {
+        let begun = self.record.take();
+        self.begun(begun);
+    }
+
+    fn begun(&mut self, record: Option<(u64, Vec<u8>)>) {
+        if let Some((start, bytes)) = record {
+            (self.found)(Found::Begun { start, bytes });
+        }
+    }
+}
+
+/// The type and payload of the fragment that `bytes` begin with, if it is intact.
+fn fragment(bytes: &[u8]) -> Option<(u8, &[u8])> {
+    let (checksum, rest) = bytes.split_first_chunk()?;
+    let (length, rest) = rest.split_first_chunk()?;
+    let kind = *rest.first()?;
+    // All types that RocksDB knows; a zero is room that was never written.
+    if !matches!(kind, 1..=11 | 130 | 131) {
+        return None;
+    }
+    let checked = rest.get(..1 + usize::from(u16::from_le_bytes(*length)))?;
+    let checksum = u32::from_le_bytes(*checksum).wrapping_sub(0xa282_ead8);
+    (crc32c::crc32c(checked) == checksum.rotate_left(15)).then_some((kind, checked.get(1..)?))
+}
+
+/// What the beginning of a batch says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Batch {
+    /// The sequence number of its first change.
+    pub(super) first: u64,
+    /// That of its last.
+    pub(super) last: u64,
+    /// Up to which the log was synced when it was written. 0 in a log from before there were such notes.
+    pub(super) synced: u64,
+}
+
+impl Batch {
+    /// Reads the beginning of a record; `None` when it is too short, or no batch.
+    pub(super) fn begun(record: &[u8]) -> Option<Self> {
+        let (first, rest) = record.split_first_chunk()?;
+        let (count, rest) = rest.split_first_chunk()?;
+        let (first, count) = (u64::from_le_bytes(*first), u32::from_le_bytes(*count));
+        Some(Self {
+            first,
+            last: first.checked_add(u64::from(count).checked_sub(1)?)?,
+            synced: number(SYNCED, rest).unwrap_or(0),
+        })
+    }
+
+    /// Reads a whole record; `None` when it is not what was written.
+    pub(super) fn whole(record: &[u8]) -> Option<Self> {
+        let batch = Self::begun(record)?;
+        if number(SYNCED, &record[BATCH_HEADER..]).is_some() {
+            let (before, last) = record.split_at_checked(record.len().checked_sub(ENTRY)?)?;
+            let checksum = xxh3_64(before.get(BATCH_HEADER..)?);
+            if number(CHECKSUM, last) != Some(checksum) {
+                return None;
+            }
+        }
+        Some(batch)
+    }
+}
+
+/// The number in our entry with that tag, if `bytes` begin with one.
+fn number(tag: u8, bytes: &[u8]) -> Option<u64> {
+    let number = bytes.strip_prefix(&[LOG_DATA, NOTE as u8, tag])?.first_chunk()?;
+    Some(u64::from_le_bytes(*number))
+}
