@@ -53,6 +53,8 @@ pub mod encryption;
 mod engine;
 mod error;
 mod feed;
+#[cfg(test)]
+mod fuzz;
 mod housekeeping;
 mod inspect;
 mod keys;
