@@ -26,6 +26,13 @@ pub enum Request {
         /// Which of them.
         listing: Listing,
     },
+    /// Counts documents. [`Response::Count`].
+    Count {
+        /// The collection.
+        collection: CollectionName,
+        /// Only those whose ids begin with this.
+        prefix: String,
+    },
     /// Changes documents, all or none. [`Response::Transacted`].
     Transact(Vec<Change>),
     /// Reads entries of a view. [`Response::Rows`].

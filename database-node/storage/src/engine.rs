@@ -181,6 +181,11 @@ impl<S: OrderedStore> Engine<S> {
                 let page = reading::list(&self.store.snapshot(), entry, &collection, &listing)?;
                 Ok(Response::Page(page))
             }
+            Request::Count { collection, prefix } => {
+                let (entry, snapshot) = (self.entry(name)?, self.store.snapshot());
+                let count = reading::count(&snapshot, entry, &collection, &prefix);
+                Ok(Response::Count(count.map_err(StorageError::from)?))
+            }
             Request::Transact(_) | Request::ChangeKey { .. } => {
                 // Kept only where entries of views can turn out to be outdated, for bodies can be large.
                 let again = self.has_eager_views(name)?.then(|| request.clone());

@@ -84,7 +84,7 @@ pub(crate) const MAKEUPS: [u8; 5] = [0, 0, 0, 0, 5];
 pub(crate) const LAST_DATABASE: [u8; 5] = [0, 0, 0, 0, 6];
 
 /// What the key of every lazy view's progress begins with.
-const LAZY_VIEWS: [u8; 5] = [0, 0, 0, 0, 7];
+pub(crate) const LAZY_VIEWS: [u8; 5] = [0, 0, 0, 0, 7];
 
 /// The key of a database record.
 pub(crate) fn database(name: &DatabaseName) -> Vec<u8> {

@@ -33,6 +33,7 @@
 //! - `directory`, `disk_space`, `memory`: the data directory, the room on its disk, the memory to use
 //! - module [`backup`]: online backup to a directory or an object store, and restore
 //! - module [`dump`]: everything as JSON lines, and back
+//! - module [`check`]: whether a data directory is sound
 //! - `inspect`: what a key stands for
 //! - modules [`storage`] and [`database`]: [`Storage`] and [`Database`], the embedded interface; `apis`: its custom APIs
 //! - module [`asynchronous`]: [`AsyncStorage`] and [`AsyncDatabase`], the same without blocking
@@ -45,6 +46,7 @@ pub mod asynchronous;
 pub mod backup;
 mod broker;
 mod catalog;
+pub mod check;
 pub mod database;
 mod directory;
 mod disk_space;

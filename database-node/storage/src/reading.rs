@@ -7,7 +7,7 @@ use crate::error::StorageError;
 use crate::keys;
 use crate::merge::Merged;
 use crate::records::{self, corrupt};
-use crate::store::{KeyRange, OrderedStore, Snapshot, StoreError};
+use crate::store::{Cursor, KeyRange, OrderedStore, Snapshot, StoreError};
 
 /// Reads one document.
 pub(crate) fn get(
@@ -110,6 +110,26 @@ pub(crate) fn list(
         merged.advance()?;
     }
     Ok(page)
+}
+
+/// Counts the documents of a collection whose ids begin with `prefix`.
+pub(crate) fn count(
+    snapshot: &impl Snapshot,
+    database: DatabaseEntry,
+    collection: &CollectionName,
+    prefix: &str,
+) -> Result<u64, StoreError> {
+    let mut count = 0;
+    for slot in database.slots.slots() {
+        let mut base = keys::collection(database.id, slot, collection, prefix.len());
+        base.extend_from_slice(prefix.as_bytes());
+        let mut cursor = snapshot.scan(KeyRange::prefixed(&base), Order::Ascending)?;
+        while cursor.entry().is_some() {
+            count += 1;
+            cursor.advance()?;
+        }
+    }
+    Ok(count)
 }
 
 /// The part of a listing that lies in the slot and collection whose keys begin with `base`.

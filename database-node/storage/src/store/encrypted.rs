@@ -10,6 +10,7 @@
 //! The database, of which a data key is, are the first four bytes of a key. Data keys lie in the store below, wrapped
 //! by the directory's key, under [`DATA_KEYS`]; nobody above sees that range.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
@@ -101,6 +102,25 @@ impl<S: OrderedStore> EncryptedStore<S> {
     #[must_use]
     pub fn inner(&self) -> &S {
         &self.store
+    }
+
+    /// Whether values are encrypted.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        self.keys.is_some()
+    }
+
+    /// A value as it is in the store below, in plain.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when it cannot be decrypted.
+    pub fn decrypt<'v>(&self, key: &[u8], stored: &'v [u8]) -> Result<Cow<'v, [u8]>, StoreError> {
+        let Some(keys) = &self.keys else {
+            return Ok(Cow::Borrowed(stored));
+        };
+        let mut plain = Vec::new();
+        unseal(&keys.ring(), key, stored, &mut plain)?;
+        Ok(Cow::Owned(plain))
     }
 
     /// Gives the store below back.

@@ -27,7 +27,8 @@ pub struct RocksStore {
     durable: AtomicU64,
     /// Up to which sequence number of RocksDB's the log is synced, and the file that says so.
     synced: AtomicU64,
-    synced_file: SyncedFile,
+    /// `None` when it is open for reading only.
+    synced_file: Option<SyncedFile>,
     torn: Vec<TornLog>,
 }
 
@@ -72,28 +73,47 @@ impl RocksStore {
         Self::open_with(path, memory, |options| options.create_if_missing(false))
     }
 
+    /// Opens the store in `path` for reading; nothing in it is changed, and writes fail.
+    ///
+    /// # Errors
+    /// As [`RocksStore::open`].
+    pub fn open_read_only(path: &Path, memory: MemoryPlan) -> Result<Self, StoreError> {
+        Self::open_by(memory, |options| DB::open_for_read_only(options, path, false))
+    }
+
     fn open_with(path: &Path, memory: MemoryPlan, how: impl Fn(&mut Options)) -> Result<Self, StoreError> {
-        let cache = Cache::new_lru_cache(memory.cache);
-        let mut options = options(&cache, memory);
-        how(&mut options);
         let failed = |error| StoreError::Engine(format!("cannot use SYNCED in {}: {error}", path.display()));
         let acknowledged = SyncedFile::read(path).map_err(failed)?;
         let torn = wal::repair(path, acknowledged)?;
-        let db = DB::open(&options, path).map_err(|error| explain_log(store_error(error)))?;
+        let mut store = Self::open_by(memory, |options| {
+            how(options);
+            DB::open(options, path)
+        })?;
         // What the log held is in tables now.
-        let recovered = db.latest_sequence_number();
+        let recovered = store.db.latest_sequence_number();
         check_end(acknowledged, recovered)?;
         let synced_file = SyncedFile::open(path).map_err(failed)?;
         synced_file.write(recovered);
+        (store.synced_file, store.torn) = (Some(synced_file), torn);
+        Ok(store)
+    }
+
+    fn open_by(
+        memory: MemoryPlan,
+        open: impl FnOnce(&mut Options) -> Result<DB, rocksdb::Error>,
+    ) -> Result<Self, StoreError> {
+        let cache = Cache::new_lru_cache(memory.cache);
+        let mut options = options(&cache, memory);
+        let db = open(&mut options).map_err(|error| explain_log(store_error(error)))?;
         Ok(Self {
+            synced: AtomicU64::new(db.latest_sequence_number()),
             db,
             options,
             cache,
             written: Mutex::new(0),
             durable: AtomicU64::new(0),
-            synced: AtomicU64::new(recovered),
-            synced_file,
-            torn,
+            synced_file: None,
+            torn: Vec::new(),
         })
     }
 
@@ -106,7 +126,9 @@ impl RocksStore {
     /// Takes note that everything written so far is on the disk.
     fn note_synced(&self, written: BatchNumber) {
         let sequence = self.db.latest_sequence_number();
-        self.synced_file.write(sequence);
+        if let Some(file) = &self.synced_file {
+            file.write(sequence);
+        }
         self.synced.store(sequence, Ordering::Release);
         self.durable.store(written, Ordering::Release);
     }
@@ -127,6 +149,15 @@ impl RocksStore {
     pub fn checkpoint(&self, path: &Path) -> Result<(), StoreError> {
         let checkpoint = Checkpoint::new(&self.db).map_err(store_error)?;
         checkpoint.create_checkpoint(path).map_err(store_error)
+    }
+
+    /// The first key of each table file.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
+    pub fn file_starts(&self) -> Result<Vec<Vec<u8>>, StoreError> {
+        let files = self.db.live_files().map_err(store_error)?;
+        Ok(files.into_iter().filter_map(|file| file.start_key).collect())
     }
 
     /// A key after `start` and every one that is stored or in `batch`; RocksDB knows no range without an end. While
@@ -266,6 +297,23 @@ fn store_error(error: rocksdb::Error) -> StoreError {
     }
 }
 
+/// The changes of a batch in the order of their keys, for RocksDB finds a place in its memtable sooner when it is near
+/// the one before. Changes of the same key stay as they were, and so does a batch that deletes a range, which overlaps
+/// with others.
+fn in_order(batch: &Batch) -> Vec<&Change> {
+    fn key(change: &Change) -> Option<&[u8]> {
+        match change {
+            Change::Put(key, _) | Change::Delete(key) => Some(key),
+            Change::DeleteRange(_) => None,
+        }
+    }
+    let mut changes: Vec<&Change> = batch.changes().iter().collect();
+    if changes.iter().all(|change| key(change).is_some()) {
+        changes.sort_by_key(|change| key(change));
+    }
+    changes
+}
+
 impl OrderedStore for RocksStore {
     type Snapshot<'a> = RocksSnapshot<'a>;
 
@@ -300,7 +348,7 @@ impl OrderedStore for RocksStore {
         let size: usize = batch.changes().iter().map(|change| change.size() + 32).sum();
         let mut rocks = WriteBatch::with_capacity_bytes(size + 64);
         rocks.put_log_data(wal::synced_note(self.synced.load(Ordering::Acquire)));
-        for change in batch.changes() {
+        for change in in_order(batch) {
             match change {
                 Change::Put(key, value) => rocks.put(key, value),
                 Change::Delete(key) => rocks.delete(key),

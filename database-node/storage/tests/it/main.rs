@@ -9,6 +9,7 @@
 )]
 
 mod backup;
+mod check;
 mod crash;
 mod damaged_files;
 mod determinism;

@@ -36,7 +36,7 @@ enum Done {
 struct Contender {
     db: Arc<DB>,
     queue: SyncSender<Request>,
-    /// Numbers the inserts.
+    /// Numbers the inserts, far from those that are loaded.
     next: Arc<AtomicU64>,
     runtime: Option<Runtime>,
 }
@@ -56,7 +56,7 @@ fn main() -> Result<(), Failure> {
     let contender = Contender {
         db,
         queue,
-        next: Arc::new(AtomicU64::new(0)),
+        next: Arc::new(AtomicU64::new(1 << 40)),
         runtime: (door == "async").then(Runtime::new).transpose()?,
     };
     let mut loaded = 0;
@@ -113,15 +113,9 @@ fn commit(db: &DB, requests: &Receiver<Request>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The key of a document that was loaded; their order is not that of the numbers.
-fn loaded_key(number: u64) -> Vec<u8> {
+/// The key of a document. Their order is not that of the numbers.
+fn key(number: u64) -> Vec<u8> {
     let id = format!("{:016x}", number.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    [PREFIX, id.as_bytes()].concat()
-}
-
-/// The key of an insert: text as long as the ids that our engine makes, in the order of time.
-fn next_key(next: &AtomicU64) -> Vec<u8> {
-    let id = format!("{:036x}", next.fetch_add(1, Ordering::Relaxed));
     [PREFIX, id.as_bytes()].concat()
 }
 
@@ -129,7 +123,7 @@ impl Contender {
     fn load(&self, documents: u64) -> Result<(), Failure> {
         let mut batch = WriteBatch::default();
         for number in 0..documents {
-            batch.put(loaded_key(number), text(number, 256));
+            batch.put(key(number), text(number, 256));
             if batch.len() == BATCH || number + 1 == documents {
                 self.db.write(std::mem::take(&mut batch))?;
             }
@@ -149,7 +143,7 @@ impl Contender {
                 move || {
                     let (done, answer) = oneshot::channel();
                     let request = Request {
-                        key: next_key(&next),
+                        key: key(next.fetch_add(1, Ordering::Relaxed)),
                         value: value.as_bytes().to_vec(),
                         done: Done::Task(done),
                     };
@@ -166,7 +160,7 @@ impl Contender {
                 move || {
                     let done = Done::Thread(done.clone());
                     let request = Request {
-                        key: next_key(&self.next),
+                        key: key(self.next.fetch_add(1, Ordering::Relaxed)),
                         value: value.as_bytes().to_vec(),
                         done,
                     };
@@ -197,6 +191,6 @@ impl Contender {
 
 fn read(db: &DB, number: u64) -> Result<(), Failure> {
     // Copied out, as a document is.
-    db.get(loaded_key(number))?.ok_or("a document is not there")?;
+    db.get(key(number))?.ok_or("a document is not there")?;
     Ok(())
 }
