@@ -28,6 +28,16 @@ pub struct InvalidBody {
 ///
 /// Decoding (of a logged command, say) looks at UTF-8 only: what was taken once is applied for ever, also when the
 /// rules for new bodies have become stricter, or replicas of different versions would come apart.
+///
+/// ```
+/// use pliantdb_core::Body;
+///
+/// let body = Body::parse(br#"{"name": "Ada"}"#.to_vec()).unwrap();
+/// assert_eq!(body.as_str(), r#"{"name": "Ada"}"#);
+/// assert_eq!(body.read::<serde_json::Value>().unwrap()["name"], "Ada");
+/// assert_eq!(Body::of(&[1, 2]).unwrap().as_str(), "[1,2]");
+/// assert_eq!(Body::parse(b"[1,]".to_vec()).unwrap_err().column, 4);
+/// ```
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Body(String);

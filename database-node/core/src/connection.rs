@@ -14,6 +14,43 @@ use crate::{
 ///
 /// What a method gives is the connection's [`Output`](Connection::Output): for a blocking one a `Result`, for an
 /// asynchronous one a future of such a `Result`.
+///
+/// ```
+/// # use pliantdb_core::*;
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Collection)]
+/// # #[collection(name = "users", views = [ByCountry])]
+/// # struct User { name: String, country: String }
+/// # impl User {
+/// #     fn new(name: &str, country: &str) -> Self { Self { name: name.to_owned(), country: country.to_owned() } }
+/// # }
+/// # #[derive(View)]
+/// # #[view(collection = User, name = "by-country", key = String, value = u64, reduce)]
+/// # struct ByCountry;
+/// # impl Map for ByCountry {
+/// #     fn map(_: &DocumentId, user: &User, emit: &mut Emit<Self>) { emit.entry(user.country.clone(), 1); }
+/// # }
+/// # impl Reduce for ByCountry {
+/// #     fn reduce(counts: &[u64]) -> u64 { counts.iter().sum() }
+/// # }
+/// # fn main() -> Result<(), Error> {
+/// # let directory = tempfile::tempdir().unwrap();
+/// # let database = pliantdb_storage::Database::open::<User>(directory.path())?;
+/// use std::time::Duration;
+///
+/// let ada = database.collection::<User>().insert(User::new("Ada", "UK"))?;
+/// assert_eq!(database.view::<ByCountry>().reduce()?, 1);
+/// database.key_value("sessions").set("token", &ada.id)?;
+///
+/// let orders = database.subscribe(&["orders.*"])?;
+/// database.publish("orders.created", &7)?;
+/// assert_eq!(orders.receive()?.payload.read::<u32>().unwrap(), 7);
+///
+/// let page = database.changes(FeedStart::Oldest, 10, Duration::ZERO)?;
+/// assert_eq!(page.transactions[0].revision(), ada.revision);
+/// # Ok(())
+/// # }
+/// ```
 pub trait Connection: Clone + Send + Sync + 'static {
     /// A result, now or later.
     type Output<T: Send + 'static>;

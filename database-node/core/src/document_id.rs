@@ -54,6 +54,14 @@ pub enum InvalidDocumentId {
 /// such a document could be written by one client and never be reached by another.
 /// Ids are ordered by their bytes. The rules are part of [`crate::APPLY_VERSION`], and keys rely on there being no
 /// control characters.
+///
+/// ```
+/// use pliantdb_core::DocumentId;
+///
+/// let id: DocumentId = "orders/2026/1".parse().unwrap();
+/// assert_eq!(id.as_str(), "orders/2026/1");
+/// assert!("two\nlines".parse::<DocumentId>().is_err());
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String")]
 pub struct DocumentId(String);

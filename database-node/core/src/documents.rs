@@ -11,6 +11,47 @@ use crate::{
 };
 
 /// The documents of a collection: [`Connection::collection`].
+///
+/// ```
+/// # use pliantdb_core::*;
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Collection)]
+/// # #[collection(name = "users", views = [ByCountry])]
+/// # struct User { name: String, country: String }
+/// # impl User {
+/// #     fn new(name: &str, country: &str) -> Self { Self { name: name.to_owned(), country: country.to_owned() } }
+/// # }
+/// # #[derive(View)]
+/// # #[view(collection = User, name = "by-country", key = String, value = u64, reduce)]
+/// # struct ByCountry;
+/// # impl Map for ByCountry {
+/// #     fn map(_: &DocumentId, user: &User, emit: &mut Emit<Self>) { emit.entry(user.country.clone(), 1); }
+/// # }
+/// # impl Reduce for ByCountry {
+/// #     fn reduce(counts: &[u64]) -> u64 { counts.iter().sum() }
+/// # }
+/// # fn main() -> Result<(), Error> {
+/// # let directory = tempfile::tempdir().unwrap();
+/// # let database = pliantdb_storage::Database::open::<User>(directory.path())?;
+/// let users = database.collection::<User>();
+/// let mut ada = users.insert(User::new("Ada", "UK"))?;
+/// assert_eq!(users.get(&ada.id)?, Some(ada.clone()));
+///
+/// ada.contents.country = "IT".to_owned();
+/// ada.revision = users.update(&ada)?;
+/// let moved = users.modify(&ada.id, |user| user.country = "FR".to_owned())?.unwrap();
+/// assert!(users.update(&ada).is_err(), "it was changed since it was read");
+///
+/// users.insert_as(&"alan".parse().unwrap(), User::new("Alan", "UK"))?;
+/// users.overwrite(&"alan".parse().unwrap(), User::new("Alan", "US"))?;
+/// assert_eq!(users.get_multiple(&["alan".parse().unwrap(), ada.id.clone()])?.len(), 2);
+///
+/// users.delete(&moved)?;
+/// users.delete_by_id(&"alan".parse().unwrap())?;
+/// assert_eq!(users.list().count()?, 0);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Documents<'c, C, T> {
     connection: &'c C,
     collection: PhantomData<T>,
@@ -189,6 +230,39 @@ impl<C: Connection, T: Named> Documents<'_, C, T> {
 }
 
 /// A listing of documents: [`Documents::list`].
+///
+/// ```
+/// # use pliantdb_core::*;
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Collection)]
+/// # #[collection(name = "users", views = [ByCountry])]
+/// # struct User { name: String, country: String }
+/// # impl User {
+/// #     fn new(name: &str, country: &str) -> Self { Self { name: name.to_owned(), country: country.to_owned() } }
+/// # }
+/// # #[derive(View)]
+/// # #[view(collection = User, name = "by-country", key = String, value = u64, reduce)]
+/// # struct ByCountry;
+/// # impl Map for ByCountry {
+/// #     fn map(_: &DocumentId, user: &User, emit: &mut Emit<Self>) { emit.entry(user.country.clone(), 1); }
+/// # }
+/// # impl Reduce for ByCountry {
+/// #     fn reduce(counts: &[u64]) -> u64 { counts.iter().sum() }
+/// # }
+/// # fn main() -> Result<(), Error> {
+/// # let directory = tempfile::tempdir().unwrap();
+/// # let database = pliantdb_storage::Database::open::<User>(directory.path())?;
+/// let users = database.collection::<User>();
+/// for id in ["a1", "a2", "b1"] {
+///     users.insert_as(&id.parse().unwrap(), User::new(id, "UK"))?;
+/// }
+/// assert_eq!(users.list().prefix("a").all()?.len(), 2);
+/// assert_eq!(users.list().descending().limit(1).all()?[0].id.as_str(), "b1");
+/// assert_eq!(users.list().after(&"a1".parse().unwrap()).all()?.len(), 2);
+/// assert_eq!(users.list().count()?, 3);
+/// # Ok(())
+/// # }
+/// ```
 pub struct List<'c, C, T> {
     connection: &'c C,
     listing: Result<Listing, Error>,

@@ -16,6 +16,14 @@ pub struct InvalidFeedCursor {
 }
 
 /// A place in the changes of a database. As text it is to be kept and given back as it is; what is in it may change.
+///
+/// ```
+/// use pliantdb_core::{FeedCursor, Timestamp};
+///
+/// let cursor = FeedCursor::new(1, Timestamp::at_millis(1_700_000_000_000));
+/// assert_eq!(cursor.to_string().parse(), Ok(cursor));
+/// assert!("yesterday".parse::<FeedCursor>().is_err());
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FeedCursor {
     database: u32,

@@ -5,6 +5,14 @@ use crate::{DocumentId, InvalidDocumentId};
 /// A type that can be the id of a collection's documents.
 ///
 /// Its text sorts as its values do, so numbers are written with leading zeros to their full width.
+///
+/// ```
+/// use pliantdb_core::Id;
+///
+/// let id = 42u32.to_document_id().unwrap();
+/// assert_eq!(id.as_str(), "0000000042");
+/// assert_eq!(u32::from_document_id(&id), Ok(42));
+/// ```
 pub trait Id: Sized + Send + 'static {
     /// The id as it is stored.
     ///

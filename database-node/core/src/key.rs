@@ -43,6 +43,15 @@ pub struct InvalidKey {
 ///
 /// There is one for booleans, integers of up to 64 bits, floats, texts, bytes, document ids, options (of which `None`
 /// comes first) and tuples. An option of an option is read back as `None` when the inner one is.
+///
+/// ```
+/// use pliantdb_core::Key;
+///
+/// let key = ("Berlin".to_owned(), -3i64);
+/// assert_eq!(<(String, i64)>::decode(&mut key.encoded().as_slice()), Ok(key.clone()));
+/// assert!(key.encoded() < ("Berlin".to_owned(), 2i64).encoded());
+/// assert!(None::<u8>.encoded() < Some(0u8).encoded());
+/// ```
 pub trait Key: Sized + Send + 'static {
     /// Appends the encoded key.
     fn encode(&self, to: &mut Vec<u8>);

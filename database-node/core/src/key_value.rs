@@ -64,6 +64,14 @@ impl fmt::Debug for KeyName {
 }
 
 /// A number that can be counted with.
+///
+/// ```
+/// use pliantdb_core::Number;
+///
+/// assert_eq!(Number::from(2).plus(3.into()), Some(Number::Integer(5)));
+/// assert_eq!(Number::from(i64::MAX).plus(1.into()), None);
+/// assert_eq!(Number::from_json("1.5"), Some(Number::Float(1.5)));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Number {
     /// A whole number.

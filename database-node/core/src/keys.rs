@@ -11,6 +11,45 @@ use crate::{
 };
 
 /// The key-value store of a namespace: [`Connection::key_value`]. A value is anything that serde can write as JSON.
+///
+/// ```
+/// # use pliantdb_core::*;
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Collection)]
+/// # #[collection(name = "users", views = [ByCountry])]
+/// # struct User { name: String, country: String }
+/// # impl User {
+/// #     fn new(name: &str, country: &str) -> Self { Self { name: name.to_owned(), country: country.to_owned() } }
+/// # }
+/// # #[derive(View)]
+/// # #[view(collection = User, name = "by-country", key = String, value = u64, reduce)]
+/// # struct ByCountry;
+/// # impl Map for ByCountry {
+/// #     fn map(_: &DocumentId, user: &User, emit: &mut Emit<Self>) { emit.entry(user.country.clone(), 1); }
+/// # }
+/// # impl Reduce for ByCountry {
+/// #     fn reduce(counts: &[u64]) -> u64 { counts.iter().sum() }
+/// # }
+/// # fn main() -> Result<(), Error> {
+/// # let directory = tempfile::tempdir().unwrap();
+/// # let database = pliantdb_storage::Database::open::<User>(directory.path())?;
+/// use std::time::Duration;
+///
+/// let keys = database.key_value("demo");
+/// keys.set("color", &"green")?;
+/// assert_eq!(keys.get::<String>("color")?.as_deref(), Some("green"));
+/// keys.set_for("soon gone", &1, Duration::from_secs(60))?;
+/// assert_eq!(keys.increment("hits", 2)?, Number::Integer(2));
+/// let first = keys.set_with("lock", &"me", Expiry::After(Duration::from_secs(9)), KeyCondition::Vacant)?;
+/// let second = keys.set_with("lock", &"you", Expiry::Never, KeyCondition::Vacant)?;
+/// assert_eq!((first.status, second.status), (KeyStatus::Created, KeyStatus::Unchanged));
+/// assert!(keys.compare_and_set("color", &"green", &"blue")?);
+/// assert_eq!(keys.list::<serde_json::Value>("h", 10)?.len(), 1);
+/// keys.expire("hits", Expiry::After(Duration::from_secs(9)))?;
+/// assert_eq!(keys.delete("color")?.previous.unwrap().as_str(), "\"blue\"");
+/// # Ok(())
+/// # }
+/// ```
 pub struct KeyValue<'c, C> {
     connection: &'c C,
     namespace: Result<NamespaceName, Error>,

@@ -21,6 +21,14 @@ pub struct InvalidRevision {
 ///
 /// Every command has its own timestamp, so a revision never comes back, not even after the document was
 /// deleted and inserted again.
+///
+/// ```
+/// use pliantdb_core::{Revision, Timestamp};
+///
+/// let revision = Revision::at(Timestamp::at_millis(1_700_000_000_000));
+/// assert_eq!(revision.to_string(), "018bcfe568000000");
+/// assert_eq!("018bcfe568000000".parse(), Ok(revision));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Revision(Timestamp);
 

@@ -85,6 +85,17 @@ pub enum InvalidSchema {
 }
 
 /// A schema at work: how to read and map the documents of each collection, without knowing its types.
+///
+/// ```
+/// # #[derive(serde::Serialize, serde::Deserialize, pliantdb_core::Collection)]
+/// # #[collection(name = "users")]
+/// # struct User { name: String }
+/// use pliantdb_core::Schematic;
+///
+/// let schematic = Schematic::of::<User>().unwrap();
+/// assert!(schematic.collection(&"users".parse().unwrap()).is_some());
+/// assert_eq!(schematic.views().count(), 0);
+/// ```
 #[derive(Debug, Default)]
 pub struct Schematic {
     name: Option<SchemaName>,

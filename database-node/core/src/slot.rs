@@ -17,6 +17,15 @@ pub struct InvalidSlotCount {
 }
 
 /// Into how many slots a database is cut: 1 to 4,096, fixed when it is created. 16 by default.
+///
+/// ```
+/// use pliantdb_core::SlotCount;
+///
+/// let slots = SlotCount::try_from(4).unwrap();
+/// assert_eq!(slots.slot_of(b"order-1"), slots.slot_of(b"order-1"));
+/// assert_eq!(slots.slots().count(), 4);
+/// assert!(SlotCount::try_from(0).is_err());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "u16")]
 pub struct SlotCount(u16);

@@ -53,6 +53,15 @@ impl fmt::Debug for Timestamp {
 }
 
 /// Hands out timestamps, each greater than the one before. It reads no clock: the caller does.
+///
+/// ```
+/// use pliantdb_core::Clock;
+///
+/// let mut clock = Clock::default();
+/// let (first, second) = (clock.next(1_000), clock.next(1_000));
+/// assert!(first < second && second < clock.next(1_001));
+/// assert!(clock.next(900) > second, "also when the wall runs backwards");
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Clock {
     last: Timestamp,

@@ -77,6 +77,15 @@ impl fmt::Debug for Topic {
 }
 
 /// Which topics to hear of: a topic in which `*` stands for any one word, and `**` at the end for one or more.
+///
+/// ```
+/// use pliantdb_core::{Topic, TopicPattern};
+///
+/// let topic: Topic = "orders.created.eu".parse().unwrap();
+/// assert!("orders.*.eu".parse::<TopicPattern>().unwrap().matches(&topic));
+/// assert!("orders.**".parse::<TopicPattern>().unwrap().matches(&topic));
+/// assert!(!"orders.*".parse::<TopicPattern>().unwrap().matches(&topic));
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String")]
 pub struct TopicPattern(String);

@@ -7,6 +7,47 @@ use crate::{
 };
 
 /// Changes that are made together or not at all. Each sees those before it.
+///
+/// ```
+/// # use pliantdb_core::*;
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Collection)]
+/// # #[collection(name = "users", views = [ByCountry])]
+/// # struct User { name: String, country: String }
+/// # impl User {
+/// #     fn new(name: &str, country: &str) -> Self { Self { name: name.to_owned(), country: country.to_owned() } }
+/// # }
+/// # #[derive(View)]
+/// # #[view(collection = User, name = "by-country", key = String, value = u64, reduce)]
+/// # struct ByCountry;
+/// # impl Map for ByCountry {
+/// #     fn map(_: &DocumentId, user: &User, emit: &mut Emit<Self>) { emit.entry(user.country.clone(), 1); }
+/// # }
+/// # impl Reduce for ByCountry {
+/// #     fn reduce(counts: &[u64]) -> u64 { counts.iter().sum() }
+/// # }
+/// # fn main() -> Result<(), Error> {
+/// # let directory = tempfile::tempdir().unwrap();
+/// # let database = pliantdb_storage::Database::open::<User>(directory.path())?;
+/// let users = database.collection::<User>();
+/// let (ada, alan) = (users.insert(User::new("Ada", "UK"))?, users.insert(User::new("Alan", "UK"))?);
+/// let mut moved = ada.clone();
+/// moved.contents.country = "IT".to_owned();
+/// Transaction::new()
+///     .update(&moved)
+///     .delete(&alan)
+///     .insert(&User::new("Konrad", "DE"))
+///     .insert_as(&"kurt".parse().unwrap(), &User::new("Kurt", "AT"))
+///     .check_absent::<User>(&"nobody".parse().unwrap())
+///     .apply(&database)?;
+/// assert_eq!(users.list().count()?, 3);
+///
+/// let refused = Transaction::new().insert(&User::new("Grace", "US")).check_current(&ada).apply(&database);
+/// assert!(refused.is_err(), "Ada was changed since");
+/// assert_eq!(users.list().count()?, 3, "nothing of it was done");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transaction {
     /// Or what is wrong with one of them.

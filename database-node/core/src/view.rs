@@ -71,6 +71,9 @@ pub trait Reduce: View {
     fn reduce(values: &[Self::Value]) -> Self::Value;
 }
 
+/// The most entries that a document can have in a view.
+pub const MAX_ENTRIES: usize = 65_535;
+
 /// Takes what a document emits.
 pub struct Emit<V> {
     entries: Vec<ViewEntry>,
@@ -79,9 +82,13 @@ pub struct Emit<V> {
 }
 
 impl<V: View> Emit<V> {
-    /// Adds an entry.
+    /// Adds an entry. A document can have up to [`MAX_ENTRIES`] in a view.
     pub fn entry(&mut self, key: V::Key, value: V::Value) {
         let key = key.encoded();
+        if self.entries.len() == MAX_ENTRIES {
+            self.fault = Some(format!("it emits more than {MAX_ENTRIES} entries"));
+            return;
+        }
         if key.len() > crate::key::MAX_KEY_LENGTH {
             let (length, most) = (key.len(), crate::key::MAX_KEY_LENGTH);
             self.fault = Some(format!("a key has {length} bytes, and {most} is the most"));

@@ -13,6 +13,48 @@ use crate::{
 };
 
 /// A query of a view: [`Connection::view`].
+///
+/// ```
+/// # use pliantdb_core::*;
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Collection)]
+/// # #[collection(name = "users", views = [ByCountry])]
+/// # struct User { name: String, country: String }
+/// # impl User {
+/// #     fn new(name: &str, country: &str) -> Self { Self { name: name.to_owned(), country: country.to_owned() } }
+/// # }
+/// # #[derive(View)]
+/// # #[view(collection = User, name = "by-country", key = String, value = u64, reduce)]
+/// # struct ByCountry;
+/// # impl Map for ByCountry {
+/// #     fn map(_: &DocumentId, user: &User, emit: &mut Emit<Self>) { emit.entry(user.country.clone(), 1); }
+/// # }
+/// # impl Reduce for ByCountry {
+/// #     fn reduce(counts: &[u64]) -> u64 { counts.iter().sum() }
+/// # }
+/// # fn main() -> Result<(), Error> {
+/// # let directory = tempfile::tempdir().unwrap();
+/// # let database = pliantdb_storage::Database::open::<User>(directory.path())?;
+/// for (name, country) in [("Ada", "UK"), ("Alan", "UK"), ("Konrad", "DE"), ("Grace", "US")] {
+///     database.collection::<User>().insert(User::new(name, country))?;
+/// }
+/// let view = || database.view::<ByCountry>();
+/// let uk = "UK".to_owned();
+/// assert_eq!(view().key(&uk).query()?.len(), 2);
+/// assert_eq!(view().key_range("E".to_owned()..).reduce()?, 3);
+/// assert_eq!(view().key_prefix("U").reduce_grouped()?, [("UK".to_owned(), 2), ("US".to_owned(), 1)]);
+/// let (row, user) = view().descending().limit(1).query_with_documents()?.remove(0);
+/// assert_eq!((row.key.as_str(), user.contents.name.as_str()), ("US", "Grace"));
+///
+/// let (rows, next) = view().limit(3).page()?;
+/// assert_eq!(rows.len(), 3);
+/// assert_eq!(view().after(next.unwrap()).query()?[0].key, "US");
+///
+/// assert_eq!(view().key(&uk).delete_documents()?, 2);
+/// assert_eq!(view().status()?, ViewStatus::Ready);
+/// # Ok(())
+/// # }
+/// ```
 pub struct ViewQuery<'c, C, V> {
     connection: &'c C,
     query: Result<Query, Error>,

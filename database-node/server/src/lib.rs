@@ -5,6 +5,7 @@
 //!
 //! - module [`config`]: every setting, from flags, variables and a file
 //! - module [`cli`]: the commands of `pliant-node`
+//! - module [`encryption`]: where the master key comes from
 //! - module [`logging`]: where the log goes
 //! - [`Server`]: listeners, start and shutdown; below it the connections, the state that requests share,
 //!   the token, the metrics, the memory that requests may take
@@ -14,6 +15,7 @@ mod app;
 pub mod cli;
 pub mod config;
 mod connections;
+pub mod encryption;
 mod http;
 pub mod logging;
 mod metrics;

@@ -1,12 +1,14 @@
 //! `pliant-node`: reads the settings, runs the server, and turns signals into a shutdown.
 
+mod maintenance;
+
 use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
 use pliantdb_server::cli::{Cli, Command};
-use pliantdb_server::config::Settings;
+use pliantdb_server::config::{LogFormat, LogLevel, Settings};
 use pliantdb_server::{Server, VERSION, logging};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -28,12 +30,21 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> anyhow::Result<()> {
+    if !matches!(command, Command::Serve(_)) {
+        logging::start(LogFormat::Text, LogLevel::Warn);
+    }
     match command {
         Command::Version => print(&format!("pliant-node {VERSION}")),
         Command::Check(args) => {
             Settings::load(args.inputs, args.config.as_deref())?;
             print("the settings are valid")
         }
+        Command::Backup(args) => print(&maintenance::backup(&args)?),
+        Command::Restore(args) => print(&maintenance::restore(&args)?),
+        Command::Dump(args) => maintenance::dump(&args).map(drop),
+        Command::Load(args) => print(&maintenance::load(&args)?),
+        Command::CheckData(args) => maintenance::check_data(&args, std::io::stdout()),
+        Command::RotateMasterKey(args) => print(&maintenance::rotate_master_key(&args)?),
         Command::Serve(args) => {
             let settings = Settings::load(args.inputs, args.config.as_deref())?;
             logging::start(settings.log_format, settings.log_level);

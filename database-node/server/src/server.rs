@@ -13,6 +13,7 @@ use crate::VERSION;
 use crate::app::App;
 use crate::config::Settings;
 use crate::connections::{self, Limits};
+use crate::encryption::{self, KeyError};
 use crate::http;
 use crate::metrics::Metrics;
 use crate::token::{TokenError, TokenFile};
@@ -26,6 +27,9 @@ pub enum StartError {
     /// The token file cannot be used.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// The master key cannot be used.
+    #[error(transparent)]
+    MasterKey(#[from] KeyError),
     /// The data directory cannot be used.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -173,6 +177,7 @@ async fn open_storage(
     let observed = Arc::clone(metrics);
     let options = Options {
         min_free_space: settings.min_free_space,
+        encryption: encryption::master_key(settings.master_key_file.as_deref())?,
         observer: Some(Box::new(move |commit| observed.commit(commit))),
         on_failure: Some(Box::new(move |error| {
             // Fails only if the server is gone.

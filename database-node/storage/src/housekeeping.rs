@@ -22,6 +22,8 @@ const INTERVAL: Duration = Duration::from_secs(10);
 const PARTS: u32 = 24;
 /// At most so many values of a slot are removed by one command.
 const EXPIRED: usize = 1000;
+/// At most so many such commands at a time: the rest is removed the next time, and is not shown meanwhile.
+const ROUNDS: usize = 100;
 
 /// The thread that does it.
 pub(crate) struct Housekeeper {
@@ -126,14 +128,18 @@ fn remove_expired<S: OrderedStore>(
     name: &DatabaseName,
     state: &DatabaseState,
 ) -> Result<(), StorageError> {
-    loop {
+    for _ in 0..ROUNDS {
         let keys = values::expired(&engine.store.snapshot(), state.entry, wall_ms(), EXPIRED)?;
-        if keys.is_empty() {
-            return Ok(());
+        let count = keys.len();
+        if count > 0 {
+            let database = name.clone();
+            engine.writer.execute(Operation::ExpireKeys { database, keys })?;
         }
-        let database = name.clone();
-        engine.writer.execute(Operation::ExpireKeys { database, keys })?;
+        if count < EXPIRED {
+            break;
+        }
     }
+    Ok(())
 }
 
 /// Removes the changes that are older than they must be kept, if there are any.
@@ -145,8 +151,10 @@ fn trim<S: OrderedStore>(
 ) -> Result<(), StorageError> {
     let retention = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
     let before = Timestamp::at_millis(wall_ms().saturating_sub(retention));
+    // Not over those that were removed, whose place may still be there to be stepped over.
+    let before_first = Timestamp::from_bits(state.makeup.changes_from.bits().saturating_sub(1));
     let snapshot = engine.store.snapshot();
-    let oldest = Changes::between(&snapshot, state.entry, Timestamp::ZERO)?.next()?;
+    let oldest = Changes::between(&snapshot, state.entry, before_first)?.next()?;
     drop(snapshot);
     if oldest.is_some_and(|oldest| oldest.timestamp < before) {
         // Or those that were not queried for so long would have to be built anew.

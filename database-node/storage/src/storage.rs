@@ -26,6 +26,8 @@ const CHANGE_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 /// How to open a [`Storage`].
 #[derive(Default)]
 pub struct Options {
+    /// Whether a directory that does not exist is an error; else it is created.
+    pub must_exist: bool,
     /// How many bytes must stay free on the disk for writes to be taken; by default 5 % of the file
     /// system, at least 64 MiB and at most 1 GiB, but never less than four write buffers. On top comes what is yet to
     /// be written to tables. Deletes may use three quarters of it.
@@ -106,7 +108,10 @@ impl Storage {
     /// As [`Storage::open`], and [`StorageError::InvalidApi`] for an API that cannot be registered.
     pub fn open_with(path: impl AsRef<Path>, options: Options) -> Result<Self, StorageError> {
         options.apis.check()?;
-        let directory = DataDirectory::open(path.as_ref(), options.encryption.is_some())?;
+        let directory = match options.must_exist {
+            true => DataDirectory::open_existing(path.as_ref())?,
+            false => DataDirectory::open(path.as_ref(), options.encryption.is_some())?,
+        };
         let key = encryption::directory_key(&directory, options.encryption.as_deref())?;
         let memory = MemoryPlan::for_limit(options.memory_limit.unwrap_or_else(memory::limit));
         let memory = memory.on_disk(DiskSpace::total(directory.path())?);

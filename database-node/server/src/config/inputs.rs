@@ -31,6 +31,11 @@ pub struct Inputs {
     #[arg(long, env = "PLIANT_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 
+    /// A file with the master key, of 64 hexadecimal digits: the data directory is encrypted with it, or is to be when
+    /// it is created. Without it, the variable PLIANT_MASTER_KEY may hold the key itself [default: no encryption]
+    #[arg(long, env = "PLIANT_MASTER_KEY_FILE", value_name = "FILE")]
+    pub master_key_file: Option<PathBuf>,
+
     /// The largest request body [default: 16Mi, or 1/32 of the memory if that is less]
     #[arg(long, env = "PLIANT_MAX_BODY_SIZE", value_name = "BYTES")]
     pub max_body_size: Option<Quantity>,
@@ -74,6 +79,7 @@ impl Inputs {
             listen: self.listen.or(other.listen),
             admin_listen: self.admin_listen.or(other.admin_listen),
             token_file: self.token_file.or(other.token_file),
+            master_key_file: self.master_key_file.or(other.master_key_file),
             max_body_size: self.max_body_size.or(other.max_body_size),
             min_free_space: self.min_free_space.or(other.min_free_space),
             log_format: self.log_format.or(other.log_format),

@@ -29,6 +29,8 @@ pub struct Settings {
     pub admin_listen: SocketAddr,
     /// The file with the bearer token; `None` for no authentication.
     pub token_file: Option<PathBuf>,
+    /// The file with the master key; `None` for [`crate::encryption::VARIABLE`], or no encryption.
+    pub master_key_file: Option<PathBuf>,
     /// The largest request body, in bytes.
     pub max_body_size: usize,
     /// Bytes that must stay free on the disk; `None` for the storage's own rule.
@@ -110,6 +112,7 @@ impl Settings {
             listen: address("listen", inputs.listen, 6480)?,
             admin_listen: address("adminListen", inputs.admin_listen, 6483)?,
             token_file: inputs.token_file,
+            master_key_file: inputs.master_key_file,
             max_body_size: body_size(inputs.max_body_size.unwrap_or_else(default_body_size))?,
             min_free_space: inputs.min_free_space.map(Quantity::bytes),
             log_format: inputs.log_format.unwrap_or(LogFormat::Text),
@@ -248,6 +251,7 @@ mod tests {
             listen: 0.0.0.0:1
             adminListen: '[::1]:2'
             tokenFile: /t
+            masterKeyFile: /k
             maxBodySize: 1Mi
             minFreeSpace: 5000
             logFormat: json
@@ -264,6 +268,7 @@ mod tests {
                 listen: "0.0.0.0:1".parse().unwrap(),
                 admin_listen: "[::1]:2".parse().unwrap(),
                 token_file: Some("/t".into()),
+                master_key_file: Some("/k".into()),
                 max_body_size: 1 << 20,
                 min_free_space: Some(5000),
                 log_format: LogFormat::Json,

@@ -7,6 +7,7 @@ mod bad_input;
 mod documents;
 mod durability;
 mod listing;
+mod maintenance;
 mod node;
 mod operations;
 mod shutdown;

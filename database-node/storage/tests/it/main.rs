@@ -11,6 +11,7 @@
 mod backup;
 mod check;
 mod crash;
+mod damaged_files;
 mod determinism;
 mod dump;
 mod embedded;
