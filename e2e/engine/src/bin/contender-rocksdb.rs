@@ -82,6 +82,7 @@ fn main() -> Result<(), Failure> {
 /// With the options that our store leaves in its directory, and a cache of the same size.
 fn open(directory: &Path) -> Result<DB, Failure> {
     let plan = MemoryPlan::for_limit(memory::limit());
+    std::fs::create_dir_all(directory)?;
     drop(RocksStore::create(directory, plan)?);
     let cache = Cache::new_lru_cache(plan.cache);
     let (mut options, families) = Options::load_latest(directory, Env::new()?, false, cache)?;
