@@ -6,11 +6,11 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{Context, SHA256};
 use futures::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload, WriteMultipart};
-use sha2::{Digest, Sha256};
 use tokio::runtime::{Builder, Runtime};
 use url::Url;
 
@@ -235,7 +235,7 @@ impl BackupTarget {
             object_store::Error::NotFound { .. } => Fault::Missing,
             error => Fault::Other(self.failed("read", object.as_ref(), &error)),
         };
-        let (mut hash, mut size) = (Sha256::new(), 0);
+        let (mut hash, mut size) = (Context::new(&SHA256), 0);
         self.wait(async {
             let mut parts = self.store.get(&object).await.map_err(failed)?.into_stream();
             while let Some(part) = parts.next().await {
@@ -250,7 +250,7 @@ impl BackupTarget {
             }
             Ok(())
         })?;
-        let found = hex(&hash.finalize());
+        let found = hex(hash.finish().as_ref());
         if (size, &found) != (file.size, &file.sha256) {
             return Err(Fault::Differs(format!(
                 "has {size} bytes with the checksum {found}, and should have {} with {}",
