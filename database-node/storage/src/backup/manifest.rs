@@ -206,13 +206,6 @@ mod tests {
         }
     }
 
-    proptest::proptest! {
-        #[test]
-        fn anything_else_is_an_error(text in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
-            proptest::prop_assert!(BackupInfo::decode("id", &text).is_err());
-        }
-    }
-
     #[test]
     fn a_later_format_is_not_damage() {
         let mut later = with("FORMAT");
