@@ -1,6 +1,7 @@
 //! Where backups lie.
 
 use std::collections::{BTreeSet, HashMap};
+use std::error::Error;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -281,7 +282,21 @@ impl BackupTarget {
             location: self.location.clone(),
             action,
             object: object.to_owned(),
-            reason: error.to_string(),
+            reason: reason(error),
         }
     }
+}
+
+/// What went wrong down to its cause ("connection refused"), in one line.
+fn reason(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let part = error.to_string();
+        if !text.contains(&part) {
+            text = format!("{text}: {part}");
+        }
+        cause = error.source();
+    }
+    text.replace(['\r', '\n'], " ")
 }

@@ -157,10 +157,15 @@ fn a_target_that_fails_is_named_without_its_secret() {
     let root = tempfile::tempdir().unwrap();
     let storage = open(&root.path().join("data"), None).unwrap();
     let s3 = S3::start();
-    for target in [s3.open("a wrong secret"), S3::target_elsewhere()] {
+    for (target, cause) in [
+        (s3.open("a wrong secret"), "SignatureDoesNotMatch"),
+        (s3.target_with_tls(), "InvalidContentType"),
+        (S3::target_elsewhere(), "Connection refused"),
+    ] {
         let error = backup(&storage, &target).unwrap_err();
         assert!(matches!(error, BackupError::Target { .. }), "{error}");
         assert!(!error.to_string().contains("secret"), "{error}");
+        assert!(error.to_string().contains(cause), "{error}");
         assert!(!root.path().join("data/backup").exists());
     }
     for location in ["s4://x/y", "s3://", "http:// /", "file:///proc/x/y", "/proc/x"] {
