@@ -15,21 +15,21 @@ use serde::{Deserialize, Serialize};
 
 #[derive(Schema)]
 #[schema(name = "stock", collections = [Item])]
-struct Stock;
+pub(crate) struct Stock;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Collection)]
 #[collection(name = "items", id = u64, views = [ByGroups, ByWeight, ByName])]
-struct Item {
+pub(crate) struct Item {
     /// Perhaps several, perhaps none.
-    groups: Vec<String>,
-    weight: u32,
+    pub(crate) groups: Vec<String>,
+    pub(crate) weight: u32,
     /// Unique unless empty.
-    name: String,
+    pub(crate) name: String,
 }
 
 #[derive(View)]
 #[view(collection = Item, name = "by-groups", key = String, value = u64, reduce)]
-struct ByGroups;
+pub(crate) struct ByGroups;
 
 impl Map for ByGroups {
     fn map(_: &u64, item: &Item, emit: &mut Emit<Self>) {
@@ -47,7 +47,7 @@ impl Reduce for ByGroups {
 
 #[derive(View)]
 #[view(collection = Item, name = "by-weight", key = u32, value = u64, policy = eager, reduce)]
-struct ByWeight;
+pub(crate) struct ByWeight;
 
 impl Map for ByWeight {
     fn map(_: &u64, item: &Item, emit: &mut Emit<Self>) {
