@@ -135,6 +135,7 @@ pub fn lists_in_order<D: Door>() {
         ids[11..14]
     );
     assert_eq!(found(users.list().descending().prefix("a")), ids[50..]);
+    assert_eq!(found(users.list().limit(0)), []);
     assert_eq!(door.wait(users.list().count()), Ok(100));
     assert_eq!(door.wait(users.list().prefix("b").count()), Ok(50));
     assert_eq!(found(users.list().prefix("c")), []);

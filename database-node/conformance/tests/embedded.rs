@@ -1,11 +1,16 @@
-//! The suite on the embedded storage, blocking and asynchronous.
+//! The suite on the embedded storage: blocking, asynchronous, and encrypted.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
-use std::path::Path;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use pliantdb_conformance::{Door, feed, schema};
 use pliantdb_core::{Answer, Error};
+use pliantdb_storage::encryption::MasterKey;
 use pliantdb_storage::{Apis, AsyncStorage, Options, Storage};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
@@ -46,6 +51,53 @@ impl Door for Blocking {
     fn reopen(&mut self) {
         self.storage = None;
         self.storage = Some(Self::storage_in(self.directory.path()));
+    }
+
+    fn wait<T: Send + 'static>(&self, answer: Answer<Storage, T>) -> Result<T, Error> {
+        answer
+    }
+}
+
+/// A storage that blocks, with encrypted values.
+struct Encrypted(Blocking);
+
+impl Encrypted {
+    fn storage_in(path: &Path) -> Storage {
+        let key = path.with_extension("key");
+        if !key.exists() {
+            let mut file = OpenOptions::new();
+            let mut file = file.write(true).create_new(true).mode(0o600).open(&key).unwrap();
+            file.write_all("a7".repeat(32).as_bytes()).unwrap();
+        }
+        let options = Options {
+            encryption: Some(Arc::new(MasterKey::from_file(&key).unwrap())),
+            ..options()
+        };
+        Storage::open_with(path, options).unwrap()
+    }
+
+    /// The data directory lies beside its key.
+    fn path(directory: &TempDir) -> PathBuf {
+        directory.path().join("data")
+    }
+}
+
+impl Door for Encrypted {
+    type Storage = Storage;
+
+    fn open() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = Some(Self::storage_in(&Self::path(&directory)));
+        Self(Blocking { storage, directory })
+    }
+
+    fn storage(&self) -> &Storage {
+        self.0.storage()
+    }
+
+    fn reopen(&mut self) {
+        self.0.storage = None;
+        self.0.storage = Some(Self::storage_in(&Self::path(&self.0.directory)));
     }
 
     fn wait<T: Send + 'static>(&self, answer: Answer<Storage, T>) -> Result<T, Error> {
@@ -104,6 +156,12 @@ mod blocking {
     use super::Blocking;
 
     pliantdb_conformance::conformance!(Blocking);
+}
+
+mod encrypted {
+    use super::Encrypted;
+
+    pliantdb_conformance::conformance!(Encrypted);
 }
 
 mod asynchronous {

@@ -83,6 +83,22 @@ pub trait Connection: Clone + Send + Sync + 'static {
         })
     }
 
+    /// Asks for one page after another. `read` takes what an answer holds, and gives the request for the next.
+    fn collect<T: Send + 'static>(
+        &self,
+        first: Result<Request, Error>,
+        mut read: impl FnMut(Response, &mut Vec<T>) -> Result<Option<Request>, Error> + Send + 'static,
+    ) -> Self::Output<Vec<T>> {
+        let mut found = Vec::new();
+        self.converse(first, move |answer| {
+            match answer.and_then(|answer| read(answer, &mut found)) {
+                Ok(Some(next)) => Step::Ask(next),
+                Ok(None) => Step::Done(Ok(std::mem::take(&mut found))),
+                Err(error) => Step::Done(Err(error)),
+            }
+        })
+    }
+
     /// The documents of a collection.
     fn collection<T: Collection>(&self) -> Documents<'_, Self, T> {
         Documents::new(self)

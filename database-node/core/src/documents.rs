@@ -319,36 +319,26 @@ impl<C: Connection, T: Collection> List<'_, C, T> {
     /// The documents. They are read in pages, each from a moment of its own.
     pub fn all(self) -> C::Output<Vec<Stored<T>>> {
         let most = self.most;
-        let mut listing = self.listing.clone().unwrap_or_default();
-        let request = move |listing: &Listing| {
-            let listing = listing.clone();
-            Ok(Request::List {
-                collection: collection::<T>()?,
-                listing,
-            })
+        let request = |listing| {
+            let collection = collection::<T>()?;
+            Ok(Request::List { collection, listing })
         };
-        listing.limit = most;
-        let first = self.listing.and_then(|_| request(&listing));
-        let mut found = Vec::new();
-        self.connection.converse(first, move |answer| {
-            let step = || match answer? {
-                Response::Page(page) => {
-                    for document in page.documents {
-                        found.push(read::<T>(document)?);
-                    }
-                    listing.after = page.next;
-                    listing.limit = most.saturating_sub(found.len());
-                    match listing.after.is_some() && listing.limit > 0 {
-                        true => request(&listing).map(Some),
-                        false => Ok(None),
-                    }
-                }
-                _ => Err(Error::unexpected_answer()),
+        let mut listing = self.listing.clone().unwrap_or_default();
+        let first = self
+            .listing
+            .and_then(|first| request(Listing { limit: most, ..first }));
+        self.connection.collect(first, move |answer, found| {
+            let Response::Page(page) = answer else {
+                return Err(Error::unexpected_answer());
             };
-            match step() {
-                Ok(Some(request)) => Step::Ask(request),
-                Ok(None) => Step::Done(Ok(std::mem::take(&mut found))),
-                Err(error) => Step::Done(Err(error)),
+            for document in page.documents {
+                found.push(read::<T>(document)?);
+            }
+            listing.after = page.next;
+            listing.limit = most.saturating_sub(found.len());
+            match listing.after.is_some() && listing.limit > 0 {
+                true => request(listing.clone()).map(Some),
+                false => Ok(None),
             }
         })
     }

@@ -46,6 +46,8 @@ pub mod document_id;
 pub mod documents;
 pub mod error;
 pub mod feed;
+#[cfg(test)]
+mod fuzz;
 pub mod id;
 pub mod key;
 pub mod key_value;

@@ -9,7 +9,7 @@ use crate::documents::{collection, read};
 use crate::key::text_prefix;
 use crate::{
     Collection, Connection, Error, Freshness, Group, Id, Key, KeySelection, Map, Order, Query, RawRow,
-    Reduce, Request, Response, RowCursor, Step, Stored, View, ViewStatus,
+    Reduce, Request, Response, RowCursor, Stored, View, ViewStatus,
 };
 
 /// A query of a view: [`Connection::view`].
@@ -214,36 +214,23 @@ impl<'c, C: Connection, V: Map> ViewQuery<'c, C, V> {
         with_documents: bool,
         read: impl Fn(RawRow) -> Result<T, Error> + Send + 'static,
     ) -> C::Output<Vec<T>> {
-        let first = self.query.clone().map(|query| Request::Query {
+        let request = move |query| Request::Query {
             query,
             with_documents,
-        });
-        let rest = self.query;
-        let mut found = Vec::new();
-        self.connection.converse(first, move |answer| {
-            let step = || match answer? {
-                Response::Rows(rows) => {
-                    for row in rows.rows {
-                        found.push(read(row)?);
-                    }
-                    let mut query = rest.clone()?;
-                    query.after = rows.next;
-                    query.limit = query.limit.map(|limit| limit.saturating_sub(found.len()));
-                    match query.after.is_some() && query.limit != Some(0) {
-                        true => Ok(Some(Request::Query {
-                            query,
-                            with_documents,
-                        })),
-                        false => Ok(None),
-                    }
-                }
-                _ => Err(Error::unexpected_answer()),
+        };
+        let first = self.query.clone().map(request);
+        self.connection.collect(first, move |answer, found| {
+            let Response::Rows(rows) = answer else {
+                return Err(Error::unexpected_answer());
             };
-            match step() {
-                Ok(Some(request)) => Step::Ask(request),
-                Ok(None) => Step::Done(Ok(std::mem::take(&mut found))),
-                Err(error) => Step::Done(Err(error)),
+            for row in rows.rows {
+                found.push(read(row)?);
             }
+            let mut rest = self.query.clone()?;
+            rest.after = rows.next;
+            rest.limit = rest.limit.map(|limit| limit.saturating_sub(found.len()));
+            let is_more = rest.after.is_some() && rest.limit != Some(0);
+            Ok(is_more.then(|| request(rest)))
         })
     }
 

@@ -81,3 +81,17 @@ pub(crate) fn database(name: &[u8], record: &[u8]) -> Result<(DatabaseName, Data
         .map_err(|error| records::corrupt("database", error))?;
     Ok((name, records::decode_database(record)?))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::Place;
+
+    proptest! {
+        #[test]
+        fn any_key_can_be_looked_at(key in prop::collection::vec(prop_oneof![Just(0u8), Just(1), Just(9), any::<u8>()], 0..12)) {
+            let _ = Place::of(&key);
+        }
+    }
+}

@@ -55,6 +55,8 @@ pub mod encryption;
 mod engine;
 mod error;
 mod feed;
+#[cfg(test)]
+mod fuzz;
 mod housekeeping;
 mod inspect;
 mod keys;

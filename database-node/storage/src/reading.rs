@@ -89,6 +89,9 @@ pub(crate) fn list(
         .map(|slot| keys::collection(database.id, slot, collection, 0));
     let mut merged = Merged::scan(snapshot, bases, |base| range(base, listing), listing.order)?;
     let mut page = Page::default();
+    if listing.limit == 0 {
+        return Ok(page);
+    }
     let mut bytes = 0;
     while let Some((id, value)) = merged.entry()? {
         let last = page.documents.last().map(|last: &Document| &last.id);

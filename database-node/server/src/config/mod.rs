@@ -149,6 +149,13 @@ fn read(path: &Path) -> Result<Inputs, ConfigError> {
     if text.len() as u64 > MAX_FILE_SIZE {
         return Err(unreadable(format!("it is larger than {MAX_FILE_SIZE} bytes")));
     }
+    parse(&text).map_err(|reason| ConfigError::Invalid {
+        path: path.to_owned(),
+        reason,
+    })
+}
+
+fn parse(text: &str) -> Result<Inputs, String> {
     if text
         .lines()
         .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
@@ -157,10 +164,7 @@ fn read(path: &Path) -> Result<Inputs, ConfigError> {
     }
     // Without a picture of the line: an error is one line, in a log too.
     let options = serde_saphyr::options! { with_snippet: false };
-    serde_saphyr::from_str_with_options(&text, options).map_err(|error| ConfigError::Invalid {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    })
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| error.to_string())
 }
 
 /// 16 MiB, or 1/32 of the memory if that is less: a body is in memory several times while it is
@@ -325,5 +329,29 @@ mod tests {
             (settings.max_connections, settings.log_level),
             (8, LogLevel::Warn)
         );
+    }
+
+    #[test]
+    fn any_file() {
+        let seeds = [
+            "data: /var/lib/pliantdb\nlisten: 127.0.0.1:1\nmaxBodySize: 16Mi\n",
+            "shutdownTimeout: 1m 30s\nmaxConnections: 7\nlogFormat: json\nminFreeSpace: 0\n",
+            "a: &a [*a, *a]\n",
+            "{listen: \"[::1]:0\", tokenFile: t, requestTimeout: 5s}",
+        ];
+        let seeds = seeds.map(|seed| seed.as_bytes().to_vec());
+        bolero::check!()
+            .with_iterations(pliantdb_fuzzing::RUNS)
+            .with_type()
+            .for_each(|input| {
+                let bytes = pliantdb_fuzzing::bytes(input, &seeds);
+                let Ok(text) = str::from_utf8(&bytes) else { return };
+                if let Ok(inputs) = parse(text)
+                    && let Err(error) = Settings::check(inputs)
+                {
+                    assert!(error.to_string().len() < 4000);
+                }
+                let _ = text.parse::<Quantity>();
+            });
     }
 }

@@ -169,4 +169,22 @@ mod tests {
             assert_eq!(found, expected, "{value}");
         }
     }
+
+    #[test]
+    fn any_header() {
+        let seeds = ["*", "\"0190f2a4c1d30000\"", "W/\"0190f2a4c1d30000\", \"a,b\""];
+        let seeds = seeds.map(|seed| seed.as_bytes().to_vec());
+        bolero::check!()
+            .with_iterations(pliantdb_fuzzing::RUNS)
+            .with_type::<[(pliantdb_fuzzing::Input, bool); 2]>()
+            .for_each(|inputs| {
+                let mut headers = HeaderMap::new();
+                for (input, is_match) in inputs {
+                    if let Ok(value) = HeaderValue::from_bytes(&pliantdb_fuzzing::bytes(input, &seeds)) {
+                        headers.append(if *is_match { IF_MATCH } else { IF_NONE_MATCH }, value);
+                    }
+                }
+                let _ = (of_write(&headers), of_read(&headers, REVISION));
+            });
+    }
 }

@@ -105,4 +105,26 @@ mod tests {
         );
         assert_eq!(super::encode(Page::default()), b"{\"documents\":[]}");
     }
+
+    #[test]
+    fn any_query() {
+        let seeds = [
+            "prefix=a%2Fb&after=x&limit=7",
+            "limit=1000",
+            "prefix=%C3%A9+&limit=-1",
+        ];
+        let seeds = seeds.map(|seed| seed.as_bytes().to_vec());
+        bolero::check!()
+            .with_iterations(pliantdb_fuzzing::RUNS)
+            .with_type()
+            .for_each(|input| {
+                let bytes = pliantdb_fuzzing::bytes(input, &seeds);
+                let Ok(text) = String::from_utf8(bytes) else {
+                    return;
+                };
+                if let Ok(listing) = super::parse(axum::extract::RawQuery(Some(text))) {
+                    assert!((1..=super::MAX_LIMIT).contains(&listing.limit));
+                }
+            });
+    }
 }

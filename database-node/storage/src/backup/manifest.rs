@@ -206,6 +206,13 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn anything_else_is_an_error(text in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
+            proptest::prop_assert!(BackupInfo::decode("id", &text).is_err());
+        }
+    }
+
     #[test]
     fn a_later_format_is_not_damage() {
         let mut later = with("FORMAT");
@@ -219,5 +226,26 @@ mod tests {
                 supported: 1
             })
         );
+    }
+
+    #[test]
+    fn any_text() {
+        let backup = with("state/000012.sst");
+        let seeds = [backup.encode().unwrap().into_bytes()];
+        bolero::check!()
+            .with_iterations(pliantdb_fuzzing::RUNS)
+            .with_type::<(pliantdb_fuzzing::Input, bool)>()
+            .for_each(|(input, signs)| {
+                let mut bytes = pliantdb_fuzzing::bytes(input, &seeds);
+                // With the right checksum it gets further.
+                if *signs && let Ok(text) = str::from_utf8(&bytes) {
+                    let sha256 = hex(&Sha256::digest(text));
+                    bytes = format!(r#"{{"backup":{text},"sha256":"{sha256}"}}"#).into_bytes();
+                }
+                if let Ok(decoded) = BackupInfo::decode(&backup.id, &bytes) {
+                    assert_eq!(decoded.id, backup.id);
+                    assert!(decoded.files.iter().all(|file| !file.path.contains("..")));
+                }
+            });
     }
 }

@@ -328,4 +328,28 @@ mod tests {
         );
         assert!(Line::parse(&deep).is_err());
     }
+
+    #[test]
+    fn any_text() {
+        let seeds = [
+            r#"{"pliantdbDump":1}"#,
+            r#"{"database":"default","slots":16}"#,
+            r#"{"collection":"users","id":"ada","body":{"born":1815}}"#,
+            r#"{"namespace":"sessions","key":"7","value":null,"expires":1}"#,
+            r#"{"end":{"databases":1,"documents":2,"values":3}}"#,
+        ];
+        let seeds = seeds.map(|seed| seed.as_bytes().to_vec());
+        bolero::check!()
+            .with_iterations(pliantdb_fuzzing::RUNS)
+            .with_type()
+            .for_each(|input| {
+                let bytes = pliantdb_fuzzing::bytes(input, &seeds);
+                let Ok(text) = str::from_utf8(&bytes) else { return };
+                if let Ok(line) = Line::parse(text) {
+                    let again = line.text().unwrap();
+                    assert!(!again.contains('\n'));
+                    assert_eq!(Line::parse(&again).unwrap().text().unwrap(), again);
+                }
+            });
+    }
 }

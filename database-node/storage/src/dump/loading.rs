@@ -294,3 +294,32 @@ impl<'a> Loader<'a> {
         self.first_failure()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{LoadError, check_dump};
+
+    const PARTS: [&[u8]; 8] = [
+        b"{\"pliantdbDump\":1}\n",
+        b"{\"database\":\"a\",\"slots\":1}\n",
+        b"{\"collection\":\"c\",\"id\":\"i\",\"body\":[]}\n",
+        b"{\"end\":{\"databases\":1,\"documents\":1,\"values\":0}}\n",
+        b"{",
+        b"\n",
+        b"\xff",
+        b"\"body\":",
+    ];
+
+    proptest! {
+        #[test]
+        fn nothing_makes_reading_panic(lines in prop::collection::vec(prop::sample::select(&PARTS[..]), 0..8)) {
+            match check_dump(&*lines.concat()) {
+                Ok(totals) => prop_assert_eq!((totals.databases, totals.documents), (1, 1)),
+                Err(LoadError::Line { line, .. } | LoadError::Incomplete { line }) => prop_assert!(line <= 9),
+                Err(error) => prop_assert!(false, "{}", error),
+            }
+        }
+    }
+}

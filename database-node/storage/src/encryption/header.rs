@@ -255,3 +255,29 @@ impl Header {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{FIRST_LINES, Header};
+
+    #[test]
+    fn is_what_it_always_was() {
+        let text = "pliantdb encryption 1\ncipher XChaCha20-Poly1305\nmaster-key a key\ndirectory-key 00ff\n";
+        let header = Header::parse(text).unwrap();
+        assert_eq!(
+            (header.master_key.as_str(), header.directory_key.as_slice()),
+            ("a key", &[0, 0xff][..])
+        );
+        assert_eq!(header.text(), text);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_reading_panic(text in ".{0,100}", rest in "(master-key |directory-key |[0-9a-fé\n]){0,20}") {
+            let _ = Header::parse(&text);
+            let _ = Header::parse(&format!("{FIRST_LINES}{rest}"));
+        }
+    }
+}

@@ -78,7 +78,11 @@ impl RocksStore {
     /// # Errors
     /// As [`RocksStore::open`].
     pub fn open_read_only(path: &Path, memory: MemoryPlan) -> Result<Self, StoreError> {
-        Self::open_by(memory, |options| DB::open_for_read_only(options, path, false))
+        let failed = |error| StoreError::Engine(format!("cannot use SYNCED in {}: {error}", path.display()));
+        let acknowledged = SyncedFile::read(path).map_err(failed)?;
+        let store = Self::open_by(memory, |options| DB::open_for_read_only(options, path, false))?;
+        check_end(acknowledged, store.db.latest_sequence_number())?;
+        Ok(store)
     }
 
     fn open_with(path: &Path, memory: MemoryPlan, how: impl Fn(&mut Options)) -> Result<Self, StoreError> {

@@ -83,6 +83,25 @@ fn a_damaged_block_does_not_hide_the_rest() {
 }
 
 #[test]
+fn acknowledged_writes_that_are_missing_are_a_fault_of_the_whole() {
+    let root = tempfile::tempdir().unwrap();
+    let storage = open(root.path(), None).unwrap();
+    for n in 0..10 {
+        put(&storage, &n.to_string(), "1");
+    }
+    // Not closed, so that all is in the log.
+    drop(storage);
+    check(root.path(), None).unwrap();
+    let log = largest(&root.path().join("state"), "log");
+    fs::write(log, "").unwrap();
+    let error = check(root.path(), None).unwrap_err();
+    assert!(
+        error.to_string().contains("acknowledged writes are missing"),
+        "{error}"
+    );
+}
+
+#[test]
 fn records_that_cannot_be_are_named() {
     let root = tempfile::tempdir().unwrap();
     directory(root.path(), 1);

@@ -187,12 +187,12 @@ impl Door {
                 let (database, plain) = (database.clone(), plain(client));
                 move || {
                     let inserted = insert(&database, plain.clone());
-                    async move { Ok(drop(inserted.await?)) }
+                    async move { Ok(inserted.await.map(drop)?) }
                 }
             })),
             Self::Blocking(database) => threads(clients, time, |client| {
                 let plain = plain(client);
-                move || Ok(drop(insert(database, plain.clone())?))
+                move || Ok(insert(database, plain.clone()).map(drop)?)
             }),
         }
     }
@@ -206,12 +206,12 @@ impl Door {
                 let (database, mut state) = (database.clone(), client as u64);
                 move || {
                     let found = next(&mut state).map(|id| get(&database, &id));
-                    async move { Ok(drop(found?.await?.ok_or(missing)?)) }
+                    async move { Ok(found?.await?.map(drop).ok_or(missing)?) }
                 }
             })),
             Self::Blocking(database) => threads(clients, time, |client| {
                 let mut state = client as u64;
-                move || Ok(drop(get(database, &next(&mut state)?)?.ok_or(missing)?))
+                move || Ok(get(database, &next(&mut state)?)?.map(drop).ok_or(missing)?)
             }),
         }
     }

@@ -204,3 +204,80 @@ fn number(tag: u8, bytes: &[u8]) -> Option<u64> {
     let number = bytes.strip_prefix(&[LOG_DATA, NOTE as u8, tag])?.first_chunk()?;
     Some(u64::from_le_bytes(*number))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The fragments of one record that lies in a log from its beginning.
+    fn log(record: &[u8]) -> Vec<u8> {
+        let mut log = Vec::new();
+        let parts = record.chunks(BLOCK - FRAGMENT_HEADER).collect::<Vec<_>>();
+        for (n, part) in parts.iter().enumerate() {
+            let kind = match (n == 0, n + 1 == parts.len()) {
+                (true, true) => 1,
+                (true, false) => 2,
+                (false, false) => 3,
+                (false, true) => 4,
+            };
+            let checked = [&[kind], *part].concat();
+            let checksum = crc32c::crc32c(&checked)
+                .rotate_right(15)
+                .wrapping_add(0xa282_ead8);
+            log.extend_from_slice(&checksum.to_le_bytes());
+            log.extend_from_slice(&u16::try_from(part.len()).unwrap().to_le_bytes());
+            log.extend_from_slice(&checked);
+        }
+        log
+    }
+
+    fn batch(size: usize) -> Vec<u8> {
+        let mut batch = [&7u64.to_le_bytes()[..], &1u32.to_le_bytes(), &[LOG_DATA, 9]].concat();
+        batch.extend_from_slice(&synced_note(6));
+        batch.extend(vec![b'x'; size]);
+        let checksum = checksum_note(&batch);
+        batch.extend_from_slice(&[LOG_DATA, 9]);
+        batch.extend_from_slice(&checksum);
+        batch
+    }
+
+    fn found(log: &[u8]) -> Vec<Found> {
+        let mut all = Vec::new();
+        read(log, |found| all.push(found)).unwrap();
+        all
+    }
+
+    #[test]
+    fn reads_what_was_written() {
+        for size in [0, 100, 32_700, 100_000] {
+            let bytes = batch(size);
+            let expected = Batch {
+                first: 7,
+                last: 7,
+                synced: 6,
+            };
+            assert_eq!(Batch::whole(&bytes), Some(expected));
+            assert_eq!(found(&log(&bytes)), [Found::Record { start: 0, bytes }]);
+        }
+        assert_eq!(found(b""), []);
+    }
+
+    #[test]
+    fn logs() {
+        let seeds = [0, 33_000, 66_000].map(|size| log(&batch(size)));
+        bolero::check!()
+            .with_iterations(3_000)
+            .with_type()
+            .for_each(|input| {
+                let log = pliantdb_fuzzing::bytes(input, &seeds);
+                for found in found(&log) {
+                    let (Found::Record { start, bytes } | Found::Begun { start, bytes }) = found else {
+                        continue;
+                    };
+                    assert!(start < log.len() as u64 && bytes.len() <= log.len());
+                    let (begun, whole) = (Batch::begun(&bytes), Batch::whole(&bytes));
+                    assert!(whole.is_none() || whole == begun);
+                }
+            });
+    }
+}
