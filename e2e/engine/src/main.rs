@@ -86,13 +86,12 @@ fn main() -> Result<(), Failure> {
         documents,
         &mut figures,
     )?;
-    let memory = memory(&programs[0].path, directory.path())?;
     for goal in &GOALS {
         for line in figures.lines("engine", goal.job, goal.ours, goal.peer, goal.ratio) {
             println!("{line}");
         }
     }
-    println!("{memory}");
+    println!("{}", memory(&programs[0].path, directory.path())?);
     Ok(())
 }
 
