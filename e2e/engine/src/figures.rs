@@ -13,10 +13,10 @@ pub struct Sample {
     pub syncs_per_1000: Option<f64>,
 }
 
-/// All samples, by job and contender, in the order of rounds.
+/// All samples, by job and contender, and of each by round: one may have failed.
 #[derive(Default)]
 pub struct Figures {
-    samples: BTreeMap<(&'static str, &'static str), Vec<Sample>>,
+    samples: BTreeMap<(&'static str, &'static str), BTreeMap<u64, Sample>>,
 }
 
 /// What is told of a job: its name, whether more is better, and where it is in a sample.
@@ -32,8 +32,11 @@ const METRICS: [Metric; 6] = [
 ];
 
 impl Figures {
-    pub fn add(&mut self, job: &'static str, contender: &'static str, sample: Sample) {
-        self.samples.entry((job, contender)).or_default().push(sample);
+    pub fn add(&mut self, job: &'static str, contender: &'static str, round: u64, sample: Sample) {
+        self.samples
+            .entry((job, contender))
+            .or_default()
+            .insert(round, sample);
     }
 
     /// One JSON object for each metric of a job that both have. The goal is for the operations a second.
@@ -51,7 +54,9 @@ impl Figures {
             return Vec::new();
         };
         let line = |(name, more_is_better, value): &Metric| {
-            let both = our_samples.iter().zip(peer_samples);
+            let both = our_samples
+                .iter()
+                .filter_map(|(round, our)| Some((our, peer_samples.get(round)?)));
             let pairs: Vec<(f64, f64)> = both
                 .filter_map(|(our, their)| Some((value(our)?, value(their)?)))
                 .collect();

@@ -91,7 +91,49 @@ fn main() -> Result<(), Failure> {
             println!("{line}");
         }
     }
+    println!("{}", memory(&programs[0].path, directory.path())?);
     Ok(())
+}
+
+/// What a process that may use 1 GiB takes at most while it fills a database with many small documents, and works on it.
+/// The goal is the cache of that plan and 150 MiB.
+fn memory(pliantdb: &Path, directory: &Path) -> Result<serde_json::Value, Failure> {
+    const LIMIT: u64 = 1 << 30;
+    let documents = number("ENGINE_MEMORY_DOCUMENTS", 10_000_000)?;
+    let program = Program {
+        name: "memory",
+        path: pliantdb.to_owned(),
+        arguments: &["blocking", "1073741824"],
+    };
+    let mut contender = Contender::start(&program, &directory.join("memory"))?;
+    let mut peak = 0;
+    for (name, job) in [
+        ("load", Job::Load { documents }),
+        (
+            "get_64",
+            Job::Get {
+                clients: 64,
+                milliseconds: 10_000,
+            },
+        ),
+        (
+            "insert_64",
+            Job::Insert {
+                clients: 64,
+                milliseconds: 5_000,
+            },
+        ),
+    ] {
+        let answer = contender.work(job)?;
+        report(name, 0, "PliantDB within 1 GiB", &answer);
+        peak = answer.peak;
+    }
+    let goal = (LIMIT / 4 >> 20) + 150;
+    let peak = peak >> 20;
+    Ok(serde_json::json!({
+        "bench": "engine", "metric": format!("peak_mib_{documents}_documents"), "pliantdb": peak, "peer": null,
+        "peer_name": null, "ratio": null, "spread": null, "goal": goal, "met": peak <= goal,
+    }))
 }
 
 fn number(variable: &str, default: u64) -> Result<u64, Failure> {
@@ -201,6 +243,7 @@ fn play(
                 figures.add(
                     name,
                     contender_name,
+                    round,
                     Sample {
                         run,
                         bytes_per_byte: is_insert.then_some(bytes),

@@ -98,7 +98,7 @@ where
         };
         clients.into_iter().map(join).collect::<Result<Vec<_>, Failure>>()
     })?;
-    Ok(sum(results, time))
+    sum(results, time)
 }
 
 /// Runs clients as tasks of the runtime. `client` makes the operation of the client of that number.
@@ -136,15 +136,18 @@ where
     for client in clients {
         results.push(client.await??);
     }
-    Ok(sum(results, time))
+    sum(results, time)
 }
 
-fn sum(clients: Vec<Latencies>, time: Duration) -> Run {
+fn sum(clients: Vec<Latencies>, time: Duration) -> Result<Run, Failure> {
     let all_operations = clients.iter().map(|client| client.all).sum();
     let mut nanoseconds: Vec<u32> = clients
         .into_iter()
         .flat_map(|client| client.nanoseconds)
         .collect();
+    if nanoseconds.is_empty() {
+        return Err(format!("no operation was done within {time:?}").into());
+    }
     nanoseconds.sort_unstable();
     let quantile = |part: f64| {
         let at = (nanoseconds.len().saturating_sub(1)) as f64 * part;
@@ -152,12 +155,12 @@ fn sum(clients: Vec<Latencies>, time: Duration) -> Run {
             .get(at as usize)
             .map_or(f64::NAN, |value| f64::from(*value) / 1000.0)
     };
-    Run {
+    Ok(Run {
         operations: nanoseconds.len() as u64,
         all_operations,
         per_second: nanoseconds.len() as f64 / time.as_secs_f64(),
         p50: quantile(0.5),
         p99: quantile(0.99),
         p999: quantile(0.999),
-    }
+    })
 }

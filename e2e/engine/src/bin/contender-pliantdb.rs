@@ -1,5 +1,5 @@
-//! PliantDB, embedded, through its typed interface. Arguments: a directory that is not there yet, and `async` or
-//! `blocking`.
+//! PliantDB, embedded, through its typed interface. Arguments: a directory that is not there yet, `async` or `blocking`,
+//! and how many bytes of memory the process may use, if not what it finds.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use load::clients::{Run, tasks, threads};
 use load::job::{Job, serve};
 use load::{Failure, next_random, text};
 use pliantdb_storage::{
-    AsyncDatabase, Collection, Connection, Database, DocumentId, Emit, Map, Reduce, Schema, Stored,
+    AsyncDatabase, Collection, Connection, Database, DocumentId, Emit, Map, Options, Reduce, Schema, Stored,
     Transaction, View,
 };
 use serde::{Deserialize, Serialize};
@@ -61,18 +61,22 @@ enum Door {
 }
 
 fn main() -> Result<(), Failure> {
-    let usage = "usage: contender-pliantdb DIRECTORY async|blocking";
+    let usage = "usage: contender-pliantdb DIRECTORY async|blocking [MEMORY-LIMIT]";
     let (directory, door) = (
         std::env::args().nth(1).ok_or(usage)?,
         std::env::args().nth(2).ok_or(usage)?,
     );
+    let options = Options {
+        memory_limit: std::env::args().nth(3).map(|limit| limit.parse()).transpose()?,
+        ..Options::default()
+    };
     let door = match door.as_str() {
         "async" => {
             let runtime = Runtime::new()?;
-            let database = runtime.block_on(AsyncDatabase::open::<Bench>(directory))?;
+            let database = runtime.block_on(AsyncDatabase::open_with::<Bench>(directory, options))?;
             Door::Async(runtime, database)
         }
-        "blocking" => Door::Blocking(Database::open::<Bench>(directory)?),
+        "blocking" => Door::Blocking(Database::open_with::<Bench>(directory, options)?),
         _ => return Err(usage.into()),
     };
     let (mut loaded, mut groups) = (0, 0);
