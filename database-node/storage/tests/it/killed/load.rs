@@ -12,6 +12,7 @@ use rand::{RngExt, SeedableRng};
 use super::report::{
     Answer, Attempt, Change, Load, Report, Text, Wanted, collection, counter, document, shared,
 };
+use super::views;
 
 /// How many documents each thread has.
 const DOCUMENTS: u8 = 40;
@@ -34,6 +35,10 @@ pub(super) fn run(load: &Load) {
             let storage = &storage;
             let database = storage.get(&DatabaseName::default_database()).unwrap();
             scope.spawn(move || count(counting, storage, &database));
+        }
+        if load.views {
+            let random = StdRng::seed_from_u64(load.seed);
+            scope.spawn(|| views::write(&storage, random));
         }
         if let Some(after) = load.close_after {
             std::thread::sleep(Duration::from_millis(after));

@@ -6,6 +6,7 @@
 mod history;
 mod load;
 mod report;
+mod views;
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -69,6 +70,7 @@ fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
             number: round,
             writers: random.random_range(1..6),
             counters: random.random_range(0..4),
+            views: random.random_bool(0.5),
             memory_limit: random.random_bool(0.25).then_some(16 << 20),
             close_after: is_closing.then(|| random.random_range(0..60)),
         };
@@ -89,6 +91,7 @@ fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
             let load = Load {
                 writers: 0,
                 counters: 0,
+                views: false,
                 close_after: None,
                 ..load.clone()
             };
@@ -97,6 +100,7 @@ fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
         }
         let storage = Storage::open(directory.path()).unwrap();
         history.check(&storage);
+        views::check(&storage);
         if random.random_bool(0.2) {
             storage.close().unwrap();
         }
@@ -206,7 +210,8 @@ struct Process(Child);
 impl Process {
     /// Starts it, and hands on its reports until it ends.
     fn start(load: &Load) -> (Self, Receiver<Report>) {
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        // By this name it is found also when it was built anew in the meantime.
+        let mut child = Command::new("/proc/self/exe")
             .args([
                 "--exact",
                 "killed::process",

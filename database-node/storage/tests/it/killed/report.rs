@@ -20,6 +20,8 @@ pub(super) struct Load {
     pub(super) writers: usize,
     /// How many threads count the same document up.
     pub(super) counters: usize,
+    /// Whether a thread writes documents with views.
+    pub(super) views: bool,
     /// `None` for the default, which is what the benchmarks measure; little makes many flushes and compactions.
     pub(super) memory_limit: Option<u64>,
     /// Closes the storage so many milliseconds after it was opened, with the writers still writing.
