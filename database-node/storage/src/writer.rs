@@ -227,8 +227,9 @@ impl<S: OrderedStore> Committer<S> {
             let (operation, done) = match request {
                 Request::Operation { operation, done } => (operation, done),
                 Request::Local { batch, done } => {
+                    // Reads depend on it, and those go on when the disk is nearly full: it may use some of the reserve.
                     let taken = match &mut room {
-                        Ok(room) => room.take(batch.size(), false),
+                        Ok(room) => room.take(batch.size(), true),
                         Err(error) => Err(error.clone()),
                     };
                     match taken {
