@@ -151,6 +151,12 @@ pub struct ViewDefinition {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ViewId(u32);
 
+impl From<u32> for ViewId {
+    fn from(id: u32) -> Self {
+        Self(id)
+    }
+}
+
 impl ViewId {
     /// The first.
     pub const FIRST: Self = Self(1);

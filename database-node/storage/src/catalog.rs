@@ -130,6 +130,13 @@ impl Catalog {
         self.databases.iter()
     }
 
+    /// Whether a version of a view is in use, or was and answers until the next one is built.
+    pub(crate) fn has_view(&self, database: DatabaseId, view: ViewId) -> bool {
+        let of_database = self.databases.values().filter(|state| state.entry.id == database);
+        let mut views = of_database.flat_map(|state| &state.makeup.views);
+        views.any(|record| record.id == view || record.previous == Some(view))
+    }
+
     pub(crate) fn insert(&mut self, name: DatabaseName, state: DatabaseState) {
         self.last_id = self.last_id.max(Some(state.entry.id));
         self.databases.insert(name, state);

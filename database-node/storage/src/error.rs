@@ -116,6 +116,9 @@ pub enum StorageError {
         /// The last one applied.
         last: Timestamp,
     },
+    /// A view was replaced, or its database deleted, while it was brought up to date.
+    #[error("the view was replaced or its database deleted meanwhile")]
+    ViewGone,
     /// A custom API that cannot be registered, and why.
     #[error("a custom API cannot be registered: {0}")]
     InvalidApi(String),

@@ -171,6 +171,22 @@ pub(crate) fn view(database: DatabaseId, slot: Slot, in_space: Space, view: View
     key
 }
 
+/// Which version of a view a key belongs to, of those that are local to a node.
+pub(crate) fn view_of(key: &[u8]) -> Option<(DatabaseId, ViewId)> {
+    let number = |at: usize| {
+        key.get(at..)?
+            .first_chunk()
+            .map(|bytes| u32::from_be_bytes(*bytes))
+    };
+    match key.starts_with(&LAZY_VIEWS) {
+        true => Some((
+            DatabaseId::from(number(LAZY_VIEWS.len())?),
+            ViewId::from(number(LAZY_VIEWS.len() + 4)?),
+        )),
+        false => Some((DatabaseId::from(number(0)?), ViewId::from(number(7)?))),
+    }
+}
+
 /// An entry without what comes before it: its key, its document, and a number if the document has emitted the key
 /// before.
 pub(crate) fn entry(key: &[u8], id: &DocumentId, times_before: u16) -> Vec<u8> {
@@ -307,6 +323,12 @@ mod tests {
             *b"\x06\0\0\0\x01\x30a\0\x01"
         );
         assert_eq!(makeup(entry.id), b"\0\0\0\0\x05\0\0\0\x01");
+        assert_eq!(
+            view_of(&lazy_view(entry.id, ViewId::FIRST)),
+            Some((entry.id, ViewId::FIRST))
+        );
+        let key = view(entry.id, slot, Space::Stale, ViewId::FIRST.next(), 0);
+        assert_eq!(view_of(&key), Some((entry.id, ViewId::FIRST.next())));
         assert_eq!(
             lazy_view(entry.id, ViewId::FIRST),
             b"\0\0\0\0\x07\0\0\0\x01\0\0\0\x01"

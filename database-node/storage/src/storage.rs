@@ -17,7 +17,7 @@ use crate::engine::Engine;
 use crate::error::StorageError;
 use crate::housekeeping::Housekeeper;
 use crate::memory::{self, MemoryPlan};
-use crate::store::{EncryptedStore, OrderedStore, RocksStats, RocksStore};
+use crate::store::{EncryptedStore, OrderedStore, RocksStats, RocksStore, TornLog};
 pub use crate::writer::Commit;
 
 /// How long changes are kept for feeds, unless said.
@@ -235,6 +235,13 @@ impl Storage {
             disk_free,
             disk_reserve,
         })
+    }
+
+    /// What a crash had torn of the log of the last writes, and was cut off when the directory was opened. It was never
+    /// acknowledged, as far as can be told (docs/decisions/0006-torn-log.md); a copy is kept.
+    #[must_use]
+    pub fn torn_logs(&self) -> &[TornLog] {
+        self.inner.engine.store.inner().torn()
     }
 
     /// Takes no more writes, commits those that wait, ends subscriptions, and writes all to table files, so that the

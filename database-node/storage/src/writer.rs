@@ -269,9 +269,11 @@ impl<S: OrderedStore> Committer<S> {
         if let Some(failed) = self.failed.clone() {
             return Err(failed);
         }
-        self.machine
-            .write_local(batch)
-            .inspect_err(|error| self.fail(error.clone()))
+        let written = self.machine.write_local(batch);
+        if let Err(error @ StorageError::Commit(_)) = &written {
+            self.fail(error.clone());
+        }
+        written
     }
 
     /// While there is no room for all: lets the store see to it, at most once in a while, and only after changes.

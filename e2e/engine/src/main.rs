@@ -128,7 +128,7 @@ fn memory(pliantdb: &Path, directory: &Path) -> Result<serde_json::Value, Failur
         report(name, 0, "PliantDB within 1 GiB", &answer);
         peak = answer.peak;
     }
-    let goal = (LIMIT / 4 >> 20) + 150;
+    let goal = ((LIMIT / 4) >> 20) + 150;
     let peak = peak >> 20;
     Ok(serde_json::json!({
         "bench": "engine", "metric": format!("peak_mib_{documents}_documents"), "pliantdb": peak, "peer": null,

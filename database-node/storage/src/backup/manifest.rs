@@ -1,8 +1,8 @@
 //! What a backup consists of.
 
+use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
 
 use super::BackupError;
 
@@ -71,7 +71,7 @@ impl BackupInfo {
         let encode = || {
             let backup = serde_json::value::to_raw_value(self)?;
             serde_json::to_string(&Signed {
-                sha256: hex(&Sha256::digest(backup.get())),
+                sha256: hex(digest(&SHA256, backup.get().as_bytes()).as_ref()),
                 backup: &backup,
             })
         };
@@ -86,7 +86,7 @@ impl BackupInfo {
         };
         let invalid = |error: serde_json::Error| damaged(format!("cannot be read: {error}"));
         let signed: Signed<'_> = serde_json::from_slice(text).map_err(invalid)?;
-        let found = hex(&Sha256::digest(signed.backup.get()));
+        let found = hex(digest(&SHA256, signed.backup.get().as_bytes()).as_ref());
         if found != signed.sha256 {
             return Err(damaged(format!(
                 "has the checksum {found} and should have {}",
@@ -161,7 +161,7 @@ mod tests {
         let file = BackupFile {
             path: path.to_owned(),
             size: 3,
-            sha256: hex(&Sha256::digest("abc")),
+            sha256: hex(digest(&SHA256, b"abc").as_ref()),
         };
         BackupInfo::new("20261121T065000.123Z-0a1b".to_owned(), None, vec![file])
     }
@@ -206,13 +206,6 @@ mod tests {
         }
     }
 
-    proptest::proptest! {
-        #[test]
-        fn anything_else_is_an_error(text in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
-            proptest::prop_assert!(BackupInfo::decode("id", &text).is_err());
-        }
-    }
-
     #[test]
     fn a_later_format_is_not_damage() {
         let mut later = with("FORMAT");
@@ -239,7 +232,7 @@ mod tests {
                 let mut bytes = pliantdb_fuzzing::bytes(input, &seeds);
                 // With the right checksum it gets further.
                 if *signs && let Ok(text) = str::from_utf8(&bytes) {
-                    let sha256 = hex(&Sha256::digest(text));
+                    let sha256 = hex(digest(&SHA256, text.as_bytes()).as_ref());
                     bytes = format!(r#"{{"backup":{text},"sha256":"{sha256}"}}"#).into_bytes();
                 }
                 if let Ok(decoded) = BackupInfo::decode(&backup.id, &bytes) {

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
+use aws_lc_rs::digest::{Context, SHA256};
 
 use super::manifest::{BackupFile, BackupInfo, hex};
 use super::{BackupError, BackupTarget};
@@ -66,11 +66,11 @@ fn new_id() -> String {
 
 fn describe(path: String, on_disk: &Path) -> Result<BackupFile, BackupError> {
     let read = || -> std::io::Result<(u64, String)> {
-        let (mut file, mut hash, mut size) = (File::open(on_disk)?, Sha256::new(), 0);
+        let (mut file, mut hash, mut size) = (File::open(on_disk)?, Context::new(&SHA256), 0);
         let mut buffer = vec![0; 1 << 20];
         loop {
             match file.read(&mut buffer)? {
-                0 => return Ok((size, hex(&hash.finalize()))),
+                0 => return Ok((size, hex(hash.finish().as_ref()))),
                 read => {
                     hash.update(&buffer[..read]);
                     size += read as u64;

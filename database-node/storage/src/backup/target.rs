@@ -1,16 +1,17 @@
 //! Where backups lie.
 
 use std::collections::{BTreeSet, HashMap};
+use std::error::Error;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{Context, SHA256};
 use futures::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload, WriteMultipart};
-use sha2::{Digest, Sha256};
 use tokio::runtime::{Builder, Runtime};
 use url::Url;
 
@@ -235,7 +236,7 @@ impl BackupTarget {
             object_store::Error::NotFound { .. } => Fault::Missing,
             error => Fault::Other(self.failed("read", object.as_ref(), &error)),
         };
-        let (mut hash, mut size) = (Sha256::new(), 0);
+        let (mut hash, mut size) = (Context::new(&SHA256), 0);
         self.wait(async {
             let mut parts = self.store.get(&object).await.map_err(failed)?.into_stream();
             while let Some(part) = parts.next().await {
@@ -250,7 +251,7 @@ impl BackupTarget {
             }
             Ok(())
         })?;
-        let found = hex(&hash.finalize());
+        let found = hex(hash.finish().as_ref());
         if (size, &found) != (file.size, &file.sha256) {
             return Err(Fault::Differs(format!(
                 "has {size} bytes with the checksum {found}, and should have {} with {}",
@@ -281,7 +282,21 @@ impl BackupTarget {
             location: self.location.clone(),
             action,
             object: object.to_owned(),
-            reason: error.to_string(),
+            reason: reason(error),
         }
     }
+}
+
+/// What went wrong down to its cause ("connection refused"), in one line.
+fn reason(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let part = error.to_string();
+        if !text.contains(&part) {
+            text = format!("{text}: {part}");
+        }
+        cause = error.source();
+    }
+    text.replace(['\r', '\n'], " ")
 }

@@ -1,6 +1,7 @@
 //! Checking a data directory: every block is read with its checksum, every record decoded and compared with its place.
 
 mod records;
+mod views;
 
 use std::path::Path;
 
@@ -104,6 +105,18 @@ pub enum Fault {
         /// What is wrong.
         reason: String,
     },
+    /// A view that does not agree with itself or with its documents. It can be built anew: raise its version.
+    #[error("the view {view} of the collection {collection:?} of the database {database:?}: {reason}")]
+    View {
+        /// The database.
+        database: String,
+        /// The collection.
+        collection: String,
+        /// The view.
+        view: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// Another record of a database.
     #[error("the record \"{key}\" of the database {database:?}: {reason}")]
     Record {
@@ -167,7 +180,12 @@ pub fn check(path: &Path, encryption: Option<&dyn KeyVault>) -> Result<CheckRepo
             went_on = false;
         }
     }
-    Ok(records.finish())
+    let mut report = records.finish();
+    // What cannot be read is in the report already, and would be once more for every view.
+    if report.is_sound() {
+        views::check(&store.snapshot(), &mut report)?;
+    }
+    Ok(report)
 }
 
 /// Reads from a key on, as far as it goes.

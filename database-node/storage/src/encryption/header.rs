@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! pliantdb encryption 1
-//! cipher XChaCha20-Poly1305
+//! cipher XAES-256-GCM
 //! master-key local-f4a89f2f0c847d5e
 //! directory-key 8c0f…
 //! ```
@@ -24,7 +24,7 @@ pub(crate) const FILE: &str = "ENCRYPTION";
 pub(crate) const NEW_FILE: &str = "ENCRYPTION.new";
 /// More than it can have.
 const MAX_SIZE: u64 = 64 << 10;
-const FIRST_LINES: &str = "pliantdb encryption 1\ncipher XChaCha20-Poly1305\n";
+const FIRST_LINES: &str = "pliantdb encryption 1\ncipher XAES-256-GCM\n";
 
 /// Why an encrypted directory cannot be opened. Nothing in it was touched.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn is_what_it_always_was() {
-        let text = "pliantdb encryption 1\ncipher XChaCha20-Poly1305\nmaster-key a key\ndirectory-key 00ff\n";
+        let text = "pliantdb encryption 1\ncipher XAES-256-GCM\nmaster-key a key\ndirectory-key 00ff\n";
         let header = Header::parse(text).unwrap();
         assert_eq!(
             (header.master_key.as_str(), header.directory_key.as_slice()),

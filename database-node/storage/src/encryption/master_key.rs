@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
+use aws_lc_rs::digest::{Context, SHA256};
 use zeroize::Zeroizing;
 
 use super::secret_key::{KEY, SecretKey};
@@ -138,11 +138,11 @@ impl MasterKey {
 impl KeyVault for MasterKey {
     /// The beginning of a hash of the key, which tells nothing of its 256 random bits.
     fn key_id(&self) -> String {
-        let hash = Sha256::new()
-            .chain_update(b"pliantdb master key 1")
-            .chain_update(self.key.bytes())
-            .finalize();
-        let digits = hash.iter().take(8).map(|byte| format!("{byte:02x}"));
+        let mut hash = Context::new(&SHA256);
+        hash.update(b"pliantdb master key 1");
+        hash.update(self.key.bytes());
+        let hash = hash.finish();
+        let digits = hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}"));
         format!("local-{}", digits.collect::<String>())
     }
 

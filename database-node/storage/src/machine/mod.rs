@@ -132,11 +132,22 @@ impl<S: OrderedStore> StateMachine<S> {
         Ok(results)
     }
 
-    /// Writes what is local to this node and can be made anew: it is not a command, and a crash may take it back.
+    /// Writes what is local to this node and can be made anew, of one view: it is not a command, and a crash may take
+    /// it back.
     ///
     /// # Errors
-    /// [`StorageError::Commit`].
+    /// [`StorageError::ViewGone`], for nothing would ever remove it then, and [`StorageError::Commit`].
     pub(crate) fn write_local(&self, batch: &Batch) -> Result<(), StorageError> {
+        let Some(first) = batch.changes().first() else {
+            return Ok(());
+        };
+        let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
+        let is_there =
+            keys::view_of(first.key()).is_some_and(|(database, view)| catalog.has_view(database, view));
+        drop(catalog);
+        if !is_there {
+            return Err(StorageError::ViewGone);
+        }
         let written = self.store.write(batch, Durability::Buffered);
         written.map(|_| ()).map_err(StorageError::Commit)
     }

@@ -86,7 +86,10 @@ fn with(mut key: Vec<u8>, rest: &[u8]) -> Vec<u8> {
 }
 
 /// The entries of a document that has emitted these keys.
-fn numbered<'k>(keys: impl Iterator<Item = &'k [u8]>, id: &DocumentId) -> impl Iterator<Item = Vec<u8>> {
+pub(crate) fn numbered<'k>(
+    keys: impl Iterator<Item = &'k [u8]>,
+    id: &DocumentId,
+) -> impl Iterator<Item = Vec<u8>> {
     let mut times = HashMap::new();
     keys.map(move |key| {
         let before = times.entry(key).or_insert(0u16);

@@ -4,7 +4,7 @@
 //! version   u8       1
 //! key id    u16      of the data key, big-endian; from 1 in each database
 //! nonce     24 bytes, random
-//! value     XChaCha20-Poly1305, with the version, the key id and the key of the value as associated data
+//! value     XAES-256-GCM, with the version, the key id and the key of the value as associated data
 //! tag       16 bytes
 //! ```
 //! The database, of which a data key is, are the first four bytes of a key. Data keys lie in the store below, wrapped

@@ -63,6 +63,14 @@ pub enum Change {
 }
 
 impl Change {
+    /// Its key, or the first of its range.
+    pub(crate) fn key(&self) -> &[u8] {
+        match self {
+            Self::Put(key, _) | Self::Delete(key) => key,
+            Self::DeleteRange(range) => &range.start,
+        }
+    }
+
     /// The bytes of its keys and value.
     fn size(&self) -> usize {
         match self {

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pliantdb_core::{Body, DatabaseName, Precondition};
 use pliantdb_storage::backup::{BackupError, BackupTarget, backup, restore, verify};
-use pliantdb_storage::{Storage, StorageError};
+use pliantdb_storage::{AsyncStorage, Storage, StorageError};
 
 use crate::encryption::{content, files_with, get, master_key, open, put};
 use crate::s3::S3;
@@ -157,10 +158,15 @@ fn a_target_that_fails_is_named_without_its_secret() {
     let root = tempfile::tempdir().unwrap();
     let storage = open(&root.path().join("data"), None).unwrap();
     let s3 = S3::start();
-    for target in [s3.open("a wrong secret"), S3::target_elsewhere()] {
+    for (target, cause) in [
+        (s3.open("a wrong secret"), "SignatureDoesNotMatch"),
+        (s3.target_with_tls(), "InvalidContentType"),
+        (S3::target_elsewhere(), "Connection refused"),
+    ] {
         let error = backup(&storage, &target).unwrap_err();
         assert!(matches!(error, BackupError::Target { .. }), "{error}");
         assert!(!error.to_string().contains("secret"), "{error}");
+        assert!(error.to_string().contains(cause), "{error}");
         assert!(!root.path().join("data/backup").exists());
     }
     for location in ["s4://x/y", "s3://", "http:// /", "file:///proc/x/y", "/proc/x"] {
@@ -289,4 +295,23 @@ fn one_backup_at_a_time_and_what_a_killed_one_left_goes() {
     let storage = open(&data, None).unwrap();
     assert!(!left.exists());
     backup(&storage, &target).unwrap();
+}
+
+#[test]
+fn asynchronous_programs_back_up_on_a_blocking_thread() {
+    let root = tempfile::tempdir().unwrap();
+    let (data, place) = (root.path().join("data"), root.path().join("backups"));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let storage = AsyncStorage::open(&data).await.unwrap();
+        // Opened and dropped where nothing may block.
+        let target = Arc::new(local(&place));
+        let (of, to) = (storage.clone(), Arc::clone(&target));
+        let made = tokio::task::spawn_blocking(move || backup(of.blocking(), &to)).await;
+        made.unwrap().unwrap();
+    });
+    verify(&local(&place), None).unwrap();
 }

@@ -3,10 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-use pliantdb_core::SlotCount;
-use pliantdb_storage::StorageError;
+use pliantdb_core::{Collection, Connection, DocumentId, Emit, Map, SlotCount, View};
 use pliantdb_storage::check::{CheckReport, Fault, check};
 use pliantdb_storage::store::{Batch, Durability, OrderedStore};
+use pliantdb_storage::{Database, StorageError};
+
+use serde::{Deserialize, Serialize};
 
 use crate::encryption::{content, master_key, open, put};
 use crate::store::{largest, rocks};
@@ -189,4 +191,66 @@ fn encrypted_values_that_were_swapped_are_named() {
         report.faults
     );
     assert!(check(root.path(), None).is_err());
+}
+
+#[derive(Serialize, Deserialize, Collection)]
+#[collection(name = "users", named_by = name, views = [ByAge])]
+struct User {
+    name: String,
+    age: u32,
+}
+
+#[derive(View)]
+#[view(collection = User, name = "by-age", key = u32)]
+struct ByAge;
+
+impl Map for ByAge {
+    fn map(_: &DocumentId, user: &User, emit: &mut Emit<Self>) {
+        emit.entry(user.age, ());
+    }
+}
+
+/// Whatever is missing of a view, or too much, is named.
+#[test]
+fn views_that_do_not_agree_with_their_documents_are_named() {
+    let root = tempfile::tempdir().unwrap();
+    let database = Database::open::<User>(root.path()).unwrap();
+    for age in 0..20 {
+        let name = format!("user {age}");
+        database.collection::<User>().insert(User { name, age }).unwrap();
+    }
+    assert_eq!(database.view::<ByAge>().query().unwrap().len(), 20);
+    drop(database);
+    let report = check(root.path(), None).unwrap();
+    assert!(report.is_sound(), "{:?}", report.faults);
+
+    for (space, expected) in [
+        (1, "entries of the document"),
+        (4, "lacks an entry"),
+        (5, "has not emitted"),
+        (6, "not noted as its own"),
+    ] {
+        let store = rocks(&root.path().join("state"));
+        let all = crate::store::everything(&store);
+        let of_space = |(key, _): &&(Vec<u8>, Vec<u8>)| key[3] == 1 && key[6] == space;
+        let (key, value) = all.iter().find(of_space).unwrap().clone();
+        let mut batch = Batch::default();
+        batch.delete(key.clone());
+        store.write(&batch, Durability::Synced).unwrap();
+        drop(store);
+        let report = check(root.path(), None).unwrap();
+        let faults: Vec<String> = report.faults.iter().map(ToString::to_string).collect();
+        assert!(
+            faults
+                .iter()
+                .any(|fault| fault.contains(expected) && fault.contains("view")),
+            "{faults:?}"
+        );
+        let mut batch = Batch::default();
+        batch.put(key, value);
+        rocks(&root.path().join("state"))
+            .write(&batch, Durability::Synced)
+            .unwrap();
+        assert!(check(root.path(), None).unwrap().is_sound());
+    }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use pliantdb_core::{Body, DatabaseName, Order, Precondition, SlotCount};
+use pliantdb_core::{Body, DatabaseName, Order, Precondition, SlotCount, StorageConnection};
 use pliantdb_storage::encryption::{
     EncryptionError, KeyVault, MasterKey, SecretKey, VaultError, rotate_master_key,
 };
@@ -409,6 +409,42 @@ fn deleting_a_database_destroys_its_key() {
         Ok(Some(b"new".to_vec()))
     );
     assert!(store.get(b"\0\0\0\x01a", |_| ()).is_err());
+}
+
+#[test]
+fn so_does_deleting_it_in_a_storage() {
+    let root = tempfile::tempdir().unwrap();
+    let storage = open(root.path(), Some(master_key(1))).unwrap();
+    let second = storage
+        .create(&"second".parse().unwrap(), SlotCount::default())
+        .unwrap();
+    let body = Body::parse(b"1".to_vec()).unwrap();
+    second.push(&"people".parse().unwrap(), body).unwrap();
+    put(&storage, "ada", "1815");
+    let data_keys = || {
+        let store = rocks(&root.path().join("state"));
+        let all = everything(&store);
+        let wrapped = all
+            .into_iter()
+            .map(|(key, _)| key)
+            .filter(|key| key.starts_with(&WRAPPED[..5]));
+        wrapped.collect::<Vec<_>>()
+    };
+    drop((second, storage));
+    assert_eq!(
+        data_keys().len(),
+        3,
+        "of the directory's records and of two databases"
+    );
+    let storage = open(root.path(), Some(master_key(1))).unwrap();
+    storage.delete_database("second").unwrap();
+    drop(storage);
+    let left = data_keys();
+    assert!(left.len() == 2 && left.contains(&WRAPPED.to_vec()), "{left:?}");
+    assert_eq!(
+        get(&open(root.path(), Some(master_key(1))).unwrap(), "ada").as_deref(),
+        Some("1815")
+    );
 }
 
 /// A store whose next write fails, and is there all the same.

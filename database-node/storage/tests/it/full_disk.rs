@@ -4,8 +4,13 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use pliantdb_core::{Body, CollectionName, DatabaseName, DocumentId, Precondition};
+use pliantdb_core::{
+    Body, CollectionName, Connection, DatabaseName, DocumentId, FeedStart, Freshness, Number, Precondition,
+    StorageConnection, Transaction,
+};
 use pliantdb_storage::{Database, Error, Storage};
+
+use crate::features_model::{ByGroups, ByWeight, Item, Stock};
 
 /// A small file system; gone when dropped.
 struct Mounted(tempfile::TempDir);
@@ -95,4 +100,99 @@ fn starts_deletes_and_recovers() {
         drop((storage, database));
         std::fs::remove_dir_all(&data).unwrap();
     }
+}
+
+/// Transactions and keys are refused whole, reads of every kind go on, and when there is room again so do writes.
+#[test]
+fn refuses_every_write_and_answers_every_read() {
+    let Some(disk) = Mounted::new("300m") else {
+        eprintln!("skipped: a tmpfs cannot be mounted here (that takes root)");
+        return;
+    };
+    let data = disk.path().join("data");
+    let item = |n: u32| Item {
+        groups: vec![["even", "odd"][n as usize % 2].to_owned()],
+        weight: n,
+        name: n.to_string(),
+    };
+    let open = || {
+        let storage = Storage::open(&data).unwrap();
+        let database = storage.database::<Stock>("default").unwrap();
+        (storage, database)
+    };
+    let (storage, database) = open();
+    for n in 0..50 {
+        database
+            .collection::<Item>()
+            .overwrite(&u64::from(n), item(n))
+            .unwrap();
+        if n == 48 {
+            assert_eq!(database.view::<ByGroups>().reduce(), Ok(49));
+        }
+    }
+    database.key_value("n").increment("k", 5).unwrap();
+
+    // All but a little, so that nothing but the reserve keeps the disk from being full.
+    let ballast = disk.path().join("ballast");
+    let free = usize::try_from(storage.stats().unwrap().disk_free).unwrap();
+    std::fs::write(&ballast, vec![1; free - (2 << 20)]).unwrap();
+
+    let is_full =
+        |result: Result<(), Error>| assert!(matches!(result, Err(Error::DiskFull(_))), "{result:?}");
+    let refuses_and_reads = |storage: &Storage, database: &Database| {
+        let transaction = Transaction::new()
+            .delete_by_id::<Item>(&1)
+            .overwrite(&2, &item(2000))
+            .overwrite(&100, &item(100));
+        is_full(transaction.apply(database).map(drop));
+        is_full(database.key_value("n").increment("k", 1).map(drop));
+        is_full(database.key_value("n").set("other", &1).map(drop));
+        is_full(storage.create_database::<Stock>("other").map(drop));
+        assert!(storage.writable().is_err());
+
+        let items = database.collection::<Item>();
+        let found = items.list().all().unwrap().into_iter().map(|item| item.contents);
+        assert_eq!(found.collect::<Vec<_>>(), (0..50).map(item).collect::<Vec<_>>());
+        let odd = "odd".to_owned();
+        let lazy = || database.view::<ByGroups>().key(&odd);
+        assert_eq!(
+            lazy().freshness(Freshness::Stale).reduce(),
+            Ok(24),
+            "as it was when it was last asked"
+        );
+        // It is behind by a write, and to catch up it would have to be written.
+        let caught_up = lazy().reduce();
+        assert!(
+            matches!(caught_up, Ok(25) | Err(Error::DiskFull(_))),
+            "{caught_up:?}"
+        );
+        assert_eq!(
+            database.view::<ByWeight>().key_range(40..).reduce(),
+            Ok((40..50).sum())
+        );
+        assert_eq!(database.key_value("n").get::<i64>("k"), Ok(Some(5)));
+        let page = database.changes(FeedStart::Oldest, 100, Duration::ZERO).unwrap();
+        assert_eq!(page.transactions.len(), 50);
+        assert_eq!(storage.names().len(), 1);
+    };
+    refuses_and_reads(&storage, &database);
+    // It opens as a crash leaves it, and is no different then.
+    drop((storage, database));
+    let (storage, database) = open();
+    refuses_and_reads(&storage, &database);
+
+    std::fs::remove_file(ballast).unwrap();
+    let start = Instant::now();
+    while let Err(error) = database.key_value("n").increment("k", 1) {
+        assert!(matches!(error, Error::DiskFull(_)), "{error}");
+        assert!(start.elapsed() < Duration::from_secs(30), "{error}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Transaction::new()
+        .delete_by_id::<Item>(&1)
+        .overwrite(&100, &item(100))
+        .apply(&database)
+        .unwrap();
+    assert_eq!(database.key_value("n").increment("k", 1), Ok(Number::from(7)));
+    assert_eq!(database.view::<ByGroups>().reduce(), Ok(50));
 }

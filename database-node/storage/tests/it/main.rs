@@ -16,6 +16,7 @@ mod determinism;
 mod dump;
 mod embedded;
 mod encryption;
+mod features_model;
 mod full_disk;
 mod killed;
 mod listing;

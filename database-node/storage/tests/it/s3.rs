@@ -78,8 +78,17 @@ impl S3 {
 
     /// Nobody answers there any more.
     pub(crate) fn target_elsewhere() -> BackupTarget {
+        Self::target_at("http://127.0.0.1:1")
+    }
+
+    /// The server, as if it spoke TLS.
+    pub(crate) fn target_with_tls(&self) -> BackupTarget {
+        Self::target_at(&self.endpoint.replace("http:", "https:"))
+    }
+
+    fn target_at(endpoint: &str) -> BackupTarget {
         let store = AmazonS3Builder::new()
-            .with_endpoint("http://127.0.0.1:1")
+            .with_endpoint(endpoint)
             .with_bucket_name(BUCKET)
             .with_access_key_id("ada")
             .with_secret_access_key("secret of nobody")

@@ -5,6 +5,8 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use pliantdb_core::{Body, DatabaseName, Precondition};
+use pliantdb_storage::Storage;
 use pliantdb_storage::memory::MemoryPlan;
 use pliantdb_storage::store::{Batch, Durability, OrderedStore, RocksStore, StoreError};
 use proptest::prelude::*;
@@ -367,4 +369,32 @@ fn zeroes_behind_the_last_write_do_no_harm() {
         let store = written.open().unwrap();
         assert_eq!(written.held(&store), 20, "{length} zeroes");
     }
+}
+
+/// Whoever opens a storage is told.
+#[test]
+fn a_storage_tells_what_was_torn() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = || {
+        let storage = Storage::open(directory.path()).unwrap();
+        let database = storage.get(&DatabaseName::default_database()).unwrap();
+        (storage, database)
+    };
+    let (collection, id) = ("c".parse().unwrap(), "1".parse().unwrap());
+    let body = Body::parse(b"1".to_vec()).unwrap();
+    let (storage, database) = open();
+    assert_eq!(storage.torn_logs(), []);
+    database.put(&collection, &id, body, Precondition::None).unwrap();
+    drop((storage, database));
+    let log = largest(&directory.path().join("state"), "log");
+    let mut bytes = fs::read(&log).unwrap();
+    let whole = bytes.len() as u64;
+    bytes.extend_from_within(..100);
+    fs::write(&log, bytes).unwrap();
+    let (storage, database) = open();
+    let [torn] = storage.torn_logs() else {
+        panic!("{:?}", storage.torn_logs())
+    };
+    assert_eq!((torn.from, torn.length), (whole, 100));
+    assert!(database.get(&collection, &id).unwrap().is_some());
 }
