@@ -457,3 +457,30 @@ impl Cursor for RocksCursor<'_> {
         self.iterator.status().map_err(store_error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_changes_of_the_same_key_the_last_still_wins() {
+        let mut batch = Batch::default();
+        batch.put(*b"b", *b"1");
+        batch.put(*b"a", *b"1");
+        batch.delete(*b"b");
+        batch.put(*b"b", *b"2");
+        let changes: Vec<Change> = in_order(&batch).into_iter().cloned().collect();
+        assert_eq!(
+            changes,
+            [
+                Change::Put(b"a".to_vec(), b"1".to_vec()),
+                Change::Put(b"b".to_vec(), b"1".to_vec()),
+                Change::Delete(b"b".to_vec()),
+                Change::Put(b"b".to_vec(), b"2".to_vec()),
+            ]
+        );
+        batch.delete_range(KeyRange::prefixed(b"a"));
+        let changes: Vec<Change> = in_order(&batch).into_iter().cloned().collect();
+        assert_eq!(changes, batch.changes(), "a range stays where it is");
+    }
+}
