@@ -15,6 +15,7 @@ use pliantdb_core::{
     ViewName, ViewPolicy, ViewSchema, ViewStatus,
 };
 
+use self::partials::MarkedFrom;
 use crate::catalog::{DatabaseEntry, DatabaseId, ViewRecord, ViewState};
 use crate::engine::Engine;
 use crate::error::StorageError;
@@ -36,8 +37,9 @@ pub(crate) struct ViewRuntime {
     /// Up to when a lazy view has read the changes; `None` until that was looked up. Locked while it reads more, so
     /// that only one does.
     up_to: Mutex<Option<Timestamp>>,
-    /// Locked while its partials are made anew, so that only one does.
-    partials: Mutex<()>,
+    /// Locked while its partials are made anew, so that only one does. Who looks for marks begins here, for on the way
+    /// to it RocksDB would have to pass what is left of each that was removed.
+    partials: Mutex<MarkedFrom>,
     /// Documents that the building of it has looked at.
     documents: AtomicU64,
     /// Slots that the building of it has done.

@@ -9,11 +9,11 @@
 //! the runs below it, and at the bottom the entries: so it is right at every moment, and partials only make it fast. When
 //! there are many marks, the runs with stale entries are made anew and the marks removed that were seen.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::PoisonError;
 
-use pliantdb_core::{Error, Order, Slot, ViewSchema};
+use pliantdb_core::{Error, Order, Slot, Timestamp, ViewPolicy, ViewSchema};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Readable, ViewRuntime, stored};
@@ -39,6 +39,9 @@ fn level_of(entry: &[u8]) -> u8 {
     u8::try_from(xxh3_64(entry).trailing_zeros() / BITS).map_or(LEVELS, |level| level.min(LEVELS))
 }
 
+/// In each slot, the time before which a view has no marks of stale entries any more, nor will have any.
+pub(super) type MarkedFrom = BTreeMap<Slot, Timestamp>;
+
 /// The view's partials and entries in one slot, at one moment.
 pub(super) struct InSlot<'s, S> {
     snapshot: &'s S,
@@ -51,11 +54,21 @@ pub(super) struct InSlot<'s, S> {
 }
 
 impl<'s, S: Snapshot> InSlot<'s, S> {
-    pub(super) fn open(snapshot: &'s S, view: &Readable, slot: Slot) -> Result<Self, StoreError> {
+    /// No mark is of an earlier time than `marked_from`, which was known before the snapshot was taken.
+    pub(super) fn open(
+        snapshot: &'s S,
+        view: &Readable,
+        slot: Slot,
+        marked_from: Option<Timestamp>,
+    ) -> Result<Self, StoreError> {
         let base = |space| keys::view(view.database.id, slot, space, view.id, 0);
         let marked = base(Space::Stale);
         let (mut stale, mut marks) = (BTreeSet::new(), Vec::new());
-        let mut cursor = snapshot.scan(KeyRange::prefixed(&marked), Order::Ascending)?;
+        let mut range = KeyRange::prefixed(&marked);
+        range
+            .start
+            .extend_from_slice(&marked_from.unwrap_or(Timestamp::ZERO).bits().to_be_bytes());
+        let mut cursor = snapshot.scan(range, Order::Ascending)?;
         while let Some((key, _)) = cursor.entry() {
             stale.insert(key.get(marked.len() + 8..).unwrap_or_default().to_vec());
             marks.push(key.to_vec());
@@ -237,10 +250,20 @@ impl<S: OrderedStore> Engine<S> {
         if view.record.definition.reduces {
             let schema = Reducing::of(view)?;
             for slot in view.database.slots.slots() {
-                self.make_partials_in(view, &schema, slot)?;
+                self.make_partials_in(view, &schema, slot, None)?;
             }
         }
         Ok(())
+    }
+
+    /// From when on a view may have marks of stale entries.
+    pub(super) fn marked_from(&self, view: &Readable) -> MarkedFrom {
+        let runtime = self.views.get(view.database.id, view.id);
+        runtime
+            .partials
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Makes the partials anew of runs with stale entries, where there are many. The view is not the version before.
@@ -248,19 +271,30 @@ impl<S: OrderedStore> Engine<S> {
         if !view.record.definition.reduces {
             return Ok(());
         }
-        let _one_at_a_time = runtime.partials.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut marked_from = runtime.partials.lock().unwrap_or_else(PoisonError::into_inner);
         let schema = Reducing::of(view)?;
+        // All marks up to here are there: those to come are of later commits, or of later updates of a lazy view.
+        let complete = match view.record.definition.policy {
+            ViewPolicy::Lazy => *runtime.up_to.lock().unwrap_or_else(PoisonError::into_inner),
+            _ => Some(self.progress.applied()),
+        };
         for slot in view.database.slots.slots() {
+            let from = marked_from.get(&slot).copied();
             let snapshot = self.store.snapshot();
-            let InSlot { stale, marks, .. } = stored(InSlot::open(&snapshot, view, slot))?;
+            let InSlot { stale, marks, .. } = stored(InSlot::open(&snapshot, view, slot, from))?;
             drop(snapshot);
             if stale.len() > TOO_MANY {
-                self.make_partials_in(view, &schema, slot)?;
+                self.make_partials_in(view, &schema, slot, from)?;
             } else if stale.len() > MANY {
                 for level in 1..=LEVELS {
-                    self.refresh_level(view, &schema, slot, level, &stale)?;
+                    self.refresh_level(view, &schema, slot, level, &stale, from)?;
                 }
                 self.remove_marks(marks)?;
+            } else if !stale.is_empty() {
+                continue;
+            }
+            if let Some(complete) = complete {
+                marked_from.insert(slot, Timestamp::from_bits(complete.bits() + 1));
             }
         }
         Ok(())
@@ -274,9 +308,10 @@ impl<S: OrderedStore> Engine<S> {
         slot: Slot,
         level: u8,
         stale: &BTreeSet<Vec<u8>>,
+        marked_from: Option<Timestamp>,
     ) -> Result<(), Error> {
         let snapshot = self.store.snapshot();
-        let in_slot = stored(InSlot::open(&snapshot, view, slot))?;
+        let in_slot = stored(InSlot::open(&snapshot, view, slot, marked_from))?;
         let mut starts = BTreeSet::new();
         for entry in stale {
             starts.insert(stored(in_slot.start_of_run(level, entry, true))?);
@@ -303,9 +338,15 @@ impl<S: OrderedStore> Engine<S> {
         self.write_local(pending)
     }
 
-    fn make_partials_in(&self, view: &Readable, schema: &Reducing<'_>, slot: Slot) -> Result<(), Error> {
+    fn make_partials_in(
+        &self,
+        view: &Readable,
+        schema: &Reducing<'_>,
+        slot: Slot,
+        marked_from: Option<Timestamp>,
+    ) -> Result<(), Error> {
         let snapshot = self.store.snapshot();
-        let in_slot = stored(InSlot::open(&snapshot, view, slot))?;
+        let in_slot = stored(InSlot::open(&snapshot, view, slot, marked_from))?;
         let mut pending = Pending::new(self.store.as_ref());
         pending.delete_range(KeyRange::prefixed(&in_slot.partials));
         // The run of each level that is being read: where it began, and its values.

@@ -7,7 +7,7 @@ use pliantdb_core::{
     Precondition, Query, RawRow, Rejection, Request, Response, RowCursor, Rows, Slot, ViewPolicy,
 };
 
-use super::partials::{InSlot, Reducing};
+use super::partials::{InSlot, MarkedFrom, Reducing};
 use super::{Readable, id_of, stored};
 use crate::engine::Engine;
 use crate::keys::{self, Space};
@@ -40,9 +40,10 @@ impl<S: OrderedStore> Engine<S> {
     /// Reduces entries of a view to one value.
     pub(crate) fn reduce(&self, name: &DatabaseName, query: &Query) -> Result<Group, Error> {
         let view = self.reducible(name, query)?;
+        let marked_from = self.marked_from(&view);
         let snapshot = self.store.snapshot();
         let mut values = Vec::new();
-        let slots = stored(open_slots(&snapshot, &view))?;
+        let slots = stored(open_slots(&snapshot, &view, &marked_from))?;
         for (start, end) in ranges(query) {
             for slot in &slots {
                 stored(slot.values(&start, end.as_deref(), &mut values))?;
@@ -58,8 +59,9 @@ impl<S: OrderedStore> Engine<S> {
     pub(crate) fn reduce_grouped(&self, name: &DatabaseName, query: &Query) -> Result<Vec<Group>, Error> {
         let view = self.reducible(name, query)?;
         let schema = Reducing::of(&view)?;
+        let marked_from = self.marked_from(&view);
         let snapshot = self.store.snapshot();
-        let slots = stored(open_slots(&snapshot, &view))?;
+        let slots = stored(open_slots(&snapshot, &view, &marked_from))?;
         let mut groups = Vec::new();
         for (start, end) in ranges(query) {
             let mut position = Some(start);
@@ -187,11 +189,15 @@ impl<S: OrderedStore> Engine<S> {
     }
 }
 
-fn open_slots<'s, S: Snapshot>(snapshot: &'s S, view: &Readable) -> Result<Vec<InSlot<'s, S>>, StoreError> {
-    view.database
-        .slots
-        .slots()
-        .map(|slot| InSlot::open(snapshot, view, slot))
+/// What each slot has of a view. `marked_from` is older than the snapshot.
+fn open_slots<'s, S: Snapshot>(
+    snapshot: &'s S,
+    view: &Readable,
+    marked_from: &MarkedFrom,
+) -> Result<Vec<InSlot<'s, S>>, StoreError> {
+    let slots = view.database.slots.slots();
+    slots
+        .map(|slot| InSlot::open(snapshot, view, slot, marked_from.get(&slot).copied()))
         .collect()
 }
 

@@ -52,6 +52,9 @@ impl<S: OrderedStore> Engine<S> {
             *up_to = Some(stored_time.unwrap_or(Timestamp::ZERO));
         }
         let target = self.progress.applied();
+        if *up_to == Some(target) {
+            return Ok(());
+        }
         while let Some(since) = *up_to
             && since < target
         {
