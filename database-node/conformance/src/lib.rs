@@ -74,7 +74,7 @@ macro_rules! conformance {
             lazy_views_follow_every_change, eager_views_follow_every_change, ranges_orders_and_pages, several_keys_and_documents,
             the_same_key_twice, unique_views_refuse_a_second, reduces_and_groups, reduces_many_with_changes,
             deletes_matching_documents, a_new_version_is_built_while_the_old_one_serves, a_failed_build_says_why,
-            unknown_views_are_named);
+            unknown_views_are_named, a_map_that_panics_is_an_error);
         $crate::tests_of!($door, key_values:
             sets_gets_and_deletes, conditions_decide, expires, counts_atomically, lists_by_prefix, refuses_hostile_keys);
         $crate::tests_of!($door, messages: reach_whom_they_concern, tell_of_what_was_dropped, end_with_the_database);

@@ -405,32 +405,40 @@ pub fn a_new_version_is_built_while_the_old_one_serves<D: Door>() {
     drop(database);
     door.reopen();
     let database = door.wait(door.storage().database::<later::Shop>("shop")).unwrap();
-    // Either version may answer now; a waiting query gets the new one.
-    let either = door.wait(database.view::<later::ByCountry>().query()).unwrap();
+    // A key that another document has is refused from the first moment on.
+    let twice = || later::User {
+        email: String::new(),
+        country: "UK".to_owned(),
+        age: 7,
+    };
+    let error = door
+        .wait(database.collection::<later::User>().insert(twice()))
+        .unwrap_err();
+    assert!(
+        matches!(error, Error::Rejected(Rejection::NotUnique { .. })),
+        "{error:?}"
+    );
+    // Who does not want to wait gets either version; others the new one.
+    let either = door
+        .wait(
+            database
+                .view::<later::ByCountry>()
+                .freshness(Freshness::Stale)
+                .query(),
+        )
+        .unwrap();
     assert_eq!(either.len(), 300);
-    let view = || database.view::<later::ByCountry>().freshness(Freshness::Rebuilt);
+    let view = || database.view::<later::ByCountry>();
     assert_eq!(door.wait(view().key(&"uk".to_owned()).reduce()), Ok(300));
     assert_eq!(door.wait(view().key(&"UK".to_owned()).reduce()), Ok(0));
     assert_eq!(
         door.wait(database.view::<later::ByCountry>().status()),
         Ok(ViewStatus::Ready)
     );
-    let rows = door
-        .wait(
-            database
-                .view::<later::ByAge>()
-                .freshness(Freshness::Rebuilt)
-                .query(),
-        )
-        .unwrap();
+    let rows = door.wait(database.view::<later::ByAge>().query()).unwrap();
     assert_eq!(rows.len(), 300);
-    let twice = later::User {
-        email: String::new(),
-        country: "DE".to_owned(),
-        age: 7,
-    };
     let error = door
-        .wait(database.collection::<later::User>().insert(twice))
+        .wait(database.collection::<later::User>().insert(twice()))
         .unwrap_err();
     assert!(
         matches!(error, Error::Rejected(Rejection::NotUnique { .. })),
@@ -451,7 +459,7 @@ pub fn a_failed_build_says_why<D: Door>() {
     drop(database);
     door.reopen();
     let database = door.wait(door.storage().database::<later::Shop>("shop")).unwrap();
-    let view = || database.view::<later::ByAge>().freshness(Freshness::Rebuilt);
+    let view = || database.view::<later::ByAge>();
     let error = door.wait(view().query()).unwrap_err();
     let text = error.to_string();
     assert!(
@@ -464,11 +472,61 @@ pub fn a_failed_build_says_why<D: Door>() {
     drop(database);
     door.reopen();
     let database = door.wait(door.storage().database::<later::Shop>("shop")).unwrap();
-    let view = || database.view::<later::ByAge>().freshness(Freshness::Rebuilt);
+    let view = || database.view::<later::ByAge>();
     assert_eq!(
         door.wait(view().query()).unwrap().len(),
         1,
         "opened again, it is tried again"
+    );
+}
+
+/// Notes with a view that cannot take all of them.
+mod panicking {
+    use super::*;
+
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, pliantdb_core::Collection)]
+    #[collection(name = "notes", views = [First])]
+    pub(super) struct Note(pub(super) String);
+
+    #[derive(View)]
+    #[view(collection = Note, name = "first", key = String)]
+    pub(super) struct First;
+
+    impl Map for First {
+        fn map(_: &DocumentId, note: &Note, emit: &mut Emit<Self>) {
+            emit.entry(note.0.chars().next().unwrap().to_string(), ());
+        }
+    }
+}
+
+/// A map that panics is an error that names the view, and everything else goes on.
+pub fn a_map_that_panics_is_an_error<D: Door>() {
+    let door = D::open();
+    let database = door
+        .wait(door.storage().create_database::<panicking::Note>("notes"))
+        .unwrap();
+    let notes = database.collection::<panicking::Note>();
+    door.wait(notes.insert(panicking::Note("a".to_owned()))).unwrap();
+    assert_eq!(
+        door.wait(database.view::<panicking::First>().query())
+            .unwrap()
+            .len(),
+        1
+    );
+    let empty = door.wait(notes.insert(panicking::Note(String::new()))).unwrap();
+    let error = door
+        .wait(database.view::<panicking::First>().query())
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("first") && error.to_string().contains("panicked"),
+        "{error}"
+    );
+    door.wait(notes.delete(&empty)).unwrap();
+    assert_eq!(
+        door.wait(database.view::<panicking::First>().query())
+            .unwrap()
+            .len(),
+        1
     );
 }
 

@@ -212,7 +212,7 @@ impl<C: Connection, T: Named> Documents<'_, C, T> {
                 order: Order::Ascending,
                 limit: Some(1),
                 after: None,
-                freshness: crate::Freshness::Rebuilt,
+                freshness: crate::Freshness::Current,
             };
             Ok(Request::Query {
                 query,

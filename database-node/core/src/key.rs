@@ -42,7 +42,7 @@ pub struct InvalidKey {
 /// A type that views can have as their key: it is ordered by its encoded bytes as by its value.
 ///
 /// There is one for booleans, integers of up to 64 bits, floats, texts, bytes, document ids, options (of which `None`
-/// comes first) and tuples. An option of an option is read back as `None` when the inner one is.
+/// comes first) and tuples, nested at most 8 deep. Implement it for another type by encoding that as one of these. An option of an option is read back as `None` when the inner one is.
 ///
 /// ```
 /// use pliantdb_core::Key;

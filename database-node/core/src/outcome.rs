@@ -97,6 +97,15 @@ pub enum Rejection {
         /// The document that has the key.
         existing: DocumentId,
     },
+    /// A unique view is being built, so nobody knows yet which keys are taken. Nothing is wrong with the write: try again
+    /// when the view is built. The embedded database waits for it by itself.
+    #[error("the unique view {view} of the collection {collection:?} is being built; try again when it is")]
+    ViewBuilding {
+        /// The collection.
+        collection: CollectionName,
+        /// The view.
+        view: ViewName,
+    },
     /// A write without the entries of a view that must be kept up to date with it.
     #[error(
         "the collection {collection:?} has the view {view}, and this write does not say what the document emits to its \

@@ -262,13 +262,11 @@ pub enum KeySelection {
 /// How up to date a view must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Freshness {
-    /// It shows everything that was committed before the query began. While a new version of the view is built, the one
-    /// before answers, as it was when the new one came; [`ViewStatus`] tells.
+    /// It shows everything that was committed before the query began. One that is being built is waited for.
     #[default]
     Current,
-    /// As [`Freshness::Current`], and a new version is waited for until it is built.
-    Rebuilt,
-    /// As it is: nothing is waited for, and changes that it does not show yet are left out.
+    /// As it is: nothing is waited for, and changes that it does not show yet are left out. While a new version is built,
+    /// the one before answers, as it was when it was last kept up to date; [`ViewStatus`] tells.
     Stale,
 }
 
@@ -320,7 +318,7 @@ pub enum ViewStatus {
         slots_done: u16,
         /// Slots that it has.
         slots: u16,
-        /// Whether the version before answers meanwhile.
+        /// Whether the version before answers meanwhile ([`Freshness::Stale`]).
         serves_previous: bool,
     },
     /// It could not be built, and why.

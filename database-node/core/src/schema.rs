@@ -4,6 +4,7 @@ use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::{
     Collection, CollectionName, Document, Emit, Error, Id, InvalidName, Map, SchemaName, Stored,
@@ -267,9 +268,11 @@ impl ViewSchema {
     /// What a document emits to it.
     ///
     /// # Errors
-    /// What is wrong with an entry: too long a key, or a value that is not JSON.
+    /// What is wrong with an entry: too long a key, or a value that is not JSON; or that the map panicked.
     pub fn map(&self, document: &TypedDocument) -> Result<Vec<ViewEntry>, String> {
-        (self.map)(document)
+        // Threads that others depend on call it. Nothing of ours is left half done when it unwinds.
+        catch_unwind(AssertUnwindSafe(|| (self.map)(document)))
+            .unwrap_or_else(|_| Err("its map panicked".to_owned()))
     }
 
     /// One JSON value for several; `None` if the view does not reduce.
@@ -278,7 +281,9 @@ impl ViewSchema {
     /// Why a value cannot be read or written.
     #[must_use]
     pub fn reduce(&self, values: &[&[u8]]) -> Option<Result<Vec<u8>, String>> {
-        self.reduce.map(|reduce| reduce(values))
+        let caught = |reduce: ReduceJson| catch_unwind(AssertUnwindSafe(|| reduce(values)));
+        self.reduce
+            .map(|reduce| caught(reduce).unwrap_or_else(|_| Err("its reduce panicked".to_owned())))
     }
 }
 

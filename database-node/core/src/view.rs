@@ -93,6 +93,10 @@ impl<V: View> Emit<V> {
             let (length, most) = (key.len(), crate::key::MAX_KEY_LENGTH);
             self.fault = Some(format!("a key has {length} bytes, and {most} is the most"));
         }
+        if crate::key::encoded_length(&key) != Some(key.len()) {
+            let reason = "a key is not made of the types that keys are made of, or nested more than 8 deep";
+            self.fault = Some(reason.to_owned());
+        }
         match serde_json::to_vec(&value) {
             Ok(value) => self.entries.push(ViewEntry { key, value }),
             Err(error) => self.fault = Some(format!("a value cannot be written as JSON: {error}")),

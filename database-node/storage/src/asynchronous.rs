@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pliantdb_core::{
-    Connection, DatabaseName, Error, FeedStart, Message, Rejection, Request, Response, Schema, Step,
-    StorageConnection, Subscriber, TopicPattern,
+    Connection, DatabaseName, Error, FeedStart, Message, Request, Response, Schema, Step, StorageConnection,
+    Subscriber, TopicPattern,
 };
 use tokio::sync::oneshot;
 
@@ -133,11 +133,11 @@ impl AsyncDatabase {
                     let database = self.0.clone();
                     blocking(move || database.inner().engine.changes(database.name(), &from, limit))
                 };
-                let deadline = Instant::now() + wait;
+                let start = Instant::now();
                 let mut from = from;
                 loop {
                     let (page, now) = read(from).await?;
-                    let left = deadline.saturating_duration_since(Instant::now());
+                    let left = wait.saturating_sub(start.elapsed());
                     // What was applied may have changed no document.
                     if !page.transactions.is_empty() || !engine.progress.wait_async(now, left).await {
                         return Ok(Response::Changes(page));
@@ -170,9 +170,16 @@ impl AsyncDatabase {
             blocking(move || Ok(database.inner().engine.writer.queue(operation, done)?)).await?;
         }
         match (outcome.await.unwrap_or(Err(StorageError::Closed)), again) {
-            // What came of it is decided anew with the schema of now.
-            (Err(StorageError::Rejected(Rejection::SchemaMoved { .. })), Some(again)) => {
-                self.wait_for(again).await
+            // Waiting for a view may take long: a thread does.
+            (Err(StorageError::Rejected(rejection)), Some(again)) => {
+                let database = self.0.clone();
+                blocking(move || {
+                    database
+                        .inner()
+                        .engine
+                        .try_again(database.name(), rejection, again)
+                })
+                .await
             }
             (outcome, _) => answer(outcome),
         }

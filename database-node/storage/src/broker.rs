@@ -1,6 +1,7 @@
 //! PubSub: who hears of which topics. Messages are not stored: who does not listen does not hear.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
 use pliantdb_core::{Error, Message, TopicPattern};
@@ -15,6 +16,8 @@ const INBOX: usize = 1024;
 #[derive(Default)]
 pub(crate) struct Broker {
     subscribers: Mutex<HashMap<DatabaseId, Vec<Weak<Inbox>>>>,
+    /// Whether no message will come any more, to anyone.
+    is_closed: AtomicBool,
 }
 
 impl Broker {
@@ -27,6 +30,9 @@ impl Broker {
             notify: Notify::new(),
         });
         let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_closed.load(Ordering::Acquire) {
+            inbox.close();
+        }
         let inboxes = subscribers.entry(database).or_default();
         inboxes.retain(|inbox| inbox.strong_count() > 0);
         inboxes.push(Arc::downgrade(&inbox));
@@ -56,6 +62,7 @@ impl Broker {
     /// Closes the inboxes of a database; of all when there is none.
     pub(crate) fn close(&self, database: Option<DatabaseId>) {
         let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
+        self.is_closed.fetch_or(database.is_none(), Ordering::Release);
         subscribers.retain(|id, inboxes| {
             let is_meant = database.is_none_or(|database| database == *id);
             if is_meant {

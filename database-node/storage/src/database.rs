@@ -52,6 +52,12 @@ impl Database {
         &self.name
     }
 
+    /// The storage that it is in.
+    #[must_use]
+    pub fn storage(&self) -> Storage {
+        Storage::of(Arc::clone(&self.inner))
+    }
+
     pub(crate) fn inner(&self) -> &Arc<Inner> {
         &self.inner
     }

@@ -2,16 +2,17 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pliantdb_core::{
     Change, ChangeAction, ChangesPage, CollectionName, DatabaseName, Document, DocumentAction,
     DocumentChange, DocumentId, Emitted, Error, FeedCursor, FeedStart, Operation, Outcome, Precondition,
-    Rejection, Request, Response, Revision, Schema, Schematic, SlotCount, Timestamp, ViewPolicy,
+    Rejection, Request, Response, Revision, Schema, Schematic, SlotCount, Timestamp, ViewDefinition,
+    ViewPolicy,
 };
 
 use crate::broker::Broker;
-use crate::catalog::{Catalog, DatabaseEntry, DatabaseId, DatabaseState};
+use crate::catalog::{Catalog, DatabaseEntry, DatabaseId, DatabaseState, ViewState};
 use crate::disk_space::DiskSpace;
 use crate::error::StorageError;
 use crate::machine::StateMachine;
@@ -26,6 +27,9 @@ use crate::{feed, keys, reading, values};
 pub const MAX_WRITE_BYTES: usize = 64 << 20;
 /// The most changes of a transaction.
 pub const MAX_CHANGES: usize = 100_000;
+
+/// How long a write waits at most for a view to be built before it is tried again.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Databases on a store: state machine, writer, views, messages.
 pub(crate) struct Engine<S> {
@@ -136,35 +140,36 @@ impl<S: OrderedStore> Engine<S> {
         Ok(())
     }
 
-    /// Lets a database be used with the schema `X`, whose views are built if need be. `()` changes nothing.
-    pub(crate) fn define_schema<X: Schema>(&self, name: &DatabaseName) -> Result<(), Error> {
+    /// Lets a database be used with the schema `X`; gives whether there may be views to build. `()` changes nothing.
+    pub(crate) fn define_schema<X: Schema>(&self, name: &DatabaseName) -> Result<bool, Error> {
         let schematic = Schematic::of::<X>().map_err(Error::invalid)?;
         let Some(schema) = schematic.name().cloned() else {
-            return self.entry(name).map(|_| ());
+            return self.entry(name).map(|_| false);
         };
+        // Held until both have changed: whoever makes the entries of a document sees either the old or the new.
+        let mut schemas = self.schemas.write().unwrap_or_else(PoisonError::into_inner);
         let state = self.state(name)?;
         let views: Vec<_> = schematic.views().map(|view| view.definition().clone()).collect();
-        let is_known = state.makeup.schema.as_ref() == Some(&schema)
+        // A view that failed is tried again once in each process.
+        let tries_again = !schemas.contains_key(&state.entry.id);
+        let is_known = |view: &ViewDefinition| {
+            let known = state.makeup.view(&view.collection, &view.name);
+            known.is_some_and(|known| {
+                known.definition == *view && !(tries_again && matches!(known.state, ViewState::Failed(_)))
+            })
+        };
+        let is_current = state.makeup.schema.as_ref() == Some(&schema)
             && views.len() == state.makeup.views.len()
-            && views.iter().all(|view| {
-                state
-                    .makeup
-                    .view(&view.collection, &view.name)
-                    .is_some_and(|known| {
-                        known.definition == *view
-                            && !matches!(known.state, crate::catalog::ViewState::Failed(_))
-                    })
-            });
-        if !is_known {
+            && views.iter().all(is_known);
+        if !is_current {
             self.writer.execute(Operation::DefineSchema {
                 database: name.clone(),
                 schema,
                 views,
             })?;
         }
-        let mut schemas = self.schemas.write().unwrap_or_else(PoisonError::into_inner);
         schemas.insert(state.entry.id, Arc::new(schematic));
-        Ok(())
+        Ok(!is_current || tries_again)
     }
 
     /// Answers a request, waiting as long as it takes.
@@ -172,9 +177,16 @@ impl<S: OrderedStore> Engine<S> {
         match request {
             Request::Get { collection, ids } => {
                 let entry = self.entry(name)?;
-                let get = |id: &DocumentId| reading::get(self.store.as_ref(), entry, &collection, id);
+                if let [id] = ids.as_slice() {
+                    let found = reading::get(self.store.as_ref(), entry, &collection, id)?;
+                    return Ok(Response::Documents(found.into_iter().collect()));
+                }
+                // All from the same moment, or a transaction could be seen by half.
+                let snapshot = self.store.snapshot();
+                let get = |id: &DocumentId| reading::get_at(&snapshot, entry, &collection, id);
                 let found = ids.iter().filter_map(|id| get(id).transpose());
-                Ok(Response::Documents(found.collect::<Result<_, _>>()?))
+                let found = found.collect::<Result<_, _>>();
+                Ok(Response::Documents(found.map_err(StorageError::from)?))
             }
             Request::List { collection, listing } => {
                 let entry = self.entry(name)?;
@@ -191,10 +203,8 @@ impl<S: OrderedStore> Engine<S> {
                 let again = self.has_eager_views(name)?.then(|| request.clone());
                 let operation = self.operation(name, request)?;
                 match (self.writer.execute(operation), again) {
-                    // The schema was changed after the entries were made; once more with the new one.
-                    (Err(StorageError::Rejected(Rejection::SchemaMoved { .. })), Some(again)) => {
-                        let operation = self.operation(name, again)?;
-                        answer(self.writer.execute(operation))
+                    (Err(StorageError::Rejected(rejection)), Some(again)) => {
+                        self.try_again(name, rejection, again)
                     }
                     (outcome, _) => answer(outcome),
                 }
@@ -241,11 +251,11 @@ impl<S: OrderedStore> Engine<S> {
             }
             Request::Publish(message) => Ok(Response::Count(self.publish(name, &message)?)),
             Request::Changes { from, limit, wait } => {
-                let deadline = Instant::now() + wait;
+                let start = Instant::now();
                 let mut from = from;
                 loop {
                     let (page, now) = self.changes(name, &from, limit)?;
-                    let left = deadline.saturating_duration_since(Instant::now());
+                    let left = wait.saturating_sub(start.elapsed());
                     // What was applied may have changed no document.
                     if !page.transactions.is_empty() || !self.progress.wait(now, left) {
                         return Ok(Response::Changes(page));
@@ -255,6 +265,37 @@ impl<S: OrderedStore> Engine<S> {
             }
             // Whoever holds the handlers answers these.
             Request::Call { api, .. } => Err(Error::UnknownApi(api)),
+        }
+    }
+
+    /// Makes a write once more, if it was rejected for what is no fault of it: the schema was changed after its entries
+    /// were made, or a unique view has to be built first.
+    pub(crate) fn try_again(
+        &self,
+        name: &DatabaseName,
+        mut rejection: Rejection,
+        write: Request,
+    ) -> Result<Response, Error> {
+        loop {
+            match rejection {
+                Rejection::SchemaMoved { .. } => {
+                    let operation = self.operation(name, write)?;
+                    return answer(self.writer.execute(operation));
+                }
+                Rejection::ViewBuilding { .. } => {
+                    let before = self.progress.applied();
+                    let operation = self.operation(name, write.clone())?;
+                    match self.writer.execute(operation) {
+                        Err(StorageError::Rejected(again)) => rejection = again,
+                        outcome => return answer(outcome),
+                    }
+                    self.progress.wait(before, LOOK_AGAIN);
+                    if self.progress.is_closed() {
+                        return Err(Error::Closed);
+                    }
+                }
+                rejection => return Err(StorageError::Rejected(rejection).into()),
+            }
         }
     }
 
@@ -286,8 +327,10 @@ impl<S: OrderedStore> Engine<S> {
         limit: usize,
     ) -> Result<(ChangesPage, Timestamp), Error> {
         let entry = self.entry(name)?;
+        // Taken first, so that the snapshot has everything up to it. What a crash can take back is not in it, or a cursor
+        // could lie behind what is committed after the crash.
+        let now = self.progress.applied();
         let snapshot = self.store.snapshot();
-        let now = applied(&snapshot).map_err(StorageError::from)?;
         // From the snapshot too, for changes may have been trimmed since.
         let makeup = snapshot
             .get(&keys::makeup(entry.id), records::decode_makeup)
@@ -314,8 +357,10 @@ impl<S: OrderedStore> Engine<S> {
     pub(crate) fn operation(&self, name: &DatabaseName, request: Request) -> Result<Operation, Error> {
         let operation = match request {
             Request::Transact(changes) => {
+                let schemas = self.schemas.read().unwrap_or_else(PoisonError::into_inner);
                 let state = self.state(name)?;
-                let schematic = self.schematic(state.entry.id);
+                let schematic = schemas.get(&state.entry.id).cloned().unwrap_or_default();
+                drop(schemas);
                 if changes.len() > MAX_CHANGES {
                     let count = changes.len();
                     let reason =

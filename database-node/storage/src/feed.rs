@@ -77,10 +77,11 @@ pub(crate) fn page(
         Ok::<_, StoreError>(transactions)
     };
     let transactions = read().map_err(|error| Error::Storage(error.to_string()))?;
-    // With a full page there may be more before `now`.
-    let next = match transactions.last() {
-        Some(last) if transactions.len() >= limit.max(1) => last.timestamp,
-        _ => now.max(after),
+    // With a full page there may be more before `now`; and what was committed since then may be on it.
+    let last = transactions.last().map_or(after, |last| last.timestamp);
+    let next = match transactions.len() >= limit.max(1) {
+        true => last,
+        false => now.max(last),
     };
     Ok(ChangesPage {
         next: FeedCursor::new(database.id.get(), next),

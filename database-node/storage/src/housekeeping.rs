@@ -56,10 +56,15 @@ impl Housekeeper {
         let _ = self.wake.try_send(());
     }
 
-    /// Ends the thread, which finishes the step that it is at.
-    pub(crate) fn stop(&self) {
+    /// Lets the thread end after the step that it is at.
+    pub(crate) fn tell_to_stop(&self) {
         self.is_stopped.store(true, Ordering::Release);
         self.wake();
+    }
+
+    /// Ends the thread, which finishes the step that it is at.
+    pub(crate) fn stop(&self) {
+        self.tell_to_stop();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread
             && thread.join().is_err()
@@ -82,8 +87,7 @@ fn run<S: OrderedStore>(
     while is_wanted() {
         engine.build_views(&is_wanted);
         match woken.recv_timeout(interval) {
-            Ok(()) => continue,
-            Err(RecvTimeoutError::Timeout) => {}
+            Ok(()) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
         let tidy =
@@ -103,6 +107,7 @@ fn run<S: OrderedStore>(
                 is_due
             };
         if tidy(expired.elapsed() >= INTERVAL, &|name, state| {
+            engine.refresh_eager_views(state);
             remove_expired(engine, name, state)
         }) {
             expired = Instant::now();

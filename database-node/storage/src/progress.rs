@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use pliantdb_core::Timestamp;
 use tokio::sync::watch;
 
-/// The timestamp of the last command that was applied, and whether more can come.
+/// The timestamp of the last command that was applied and that a crash cannot take back, and whether more can come.
 pub(crate) struct Progress {
     state: Mutex<(Timestamp, bool)>,
     changed: Condvar,

@@ -25,6 +25,22 @@ pub(crate) fn get(
     }))
 }
 
+/// Reads one document as of a snapshot.
+pub(crate) fn get_at(
+    snapshot: &impl Snapshot,
+    database: DatabaseEntry,
+    collection: &CollectionName,
+    id: &DocumentId,
+) -> Result<Option<Document>, StoreError> {
+    let key = keys::document(database, collection, id);
+    let found = snapshot.get(&key, records::decode_document)?.transpose()?;
+    Ok(found.map(|(revision, body)| Document {
+        id: id.clone(),
+        revision,
+        body,
+    }))
+}
+
 /// [`get`], if that needs no disk; `None` when it would have to wait for one.
 pub(crate) fn get_cached(
     store: &impl OrderedStore,

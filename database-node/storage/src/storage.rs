@@ -70,7 +70,13 @@ impl Inner {
     fn close(&self) {
         // First, so that whoever waits or builds stops.
         self.engine.progress.close();
-        self.housekeeper.stop();
+        // The housekeeper may be waiting for the writer, so the writer must not wait for it: when the last owner goes in a
+        // callback, the threads end by themselves.
+        if self.engine.writer.is_this_thread() {
+            self.housekeeper.tell_to_stop();
+        } else {
+            self.housekeeper.stop();
+        }
         self.engine.close();
     }
 }
@@ -143,6 +149,10 @@ impl Storage {
                 directory,
             }),
         })
+    }
+
+    pub(crate) fn of(inner: Arc<Inner>) -> Self {
+        Self { inner }
     }
 
     /// Creates a database without a schema, cut into `slots` for good.
@@ -269,8 +279,9 @@ impl Storage {
     }
 
     fn define<S: Schema>(&self, name: DatabaseName) -> Result<Database, Error> {
-        self.inner.engine.define_schema::<S>(&name)?;
-        self.inner.housekeeper.wake();
+        if self.inner.engine.define_schema::<S>(&name)? {
+            self.inner.housekeeper.wake();
+        }
         Ok(Database::new(Arc::clone(&self.inner), name))
     }
 }

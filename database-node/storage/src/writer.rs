@@ -147,6 +147,14 @@ impl Writer {
         queue.send(request).map_err(|_| StorageError::Closed)
     }
 
+    /// Whether it is the writer's thread that asks, as in a callback.
+    pub(crate) fn is_this_thread(&self) -> bool {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        thread
+            .as_ref()
+            .is_some_and(|thread| thread.thread().id() == std::thread::current().id())
+    }
+
     /// Why writes are refused or fail at the moment.
     pub(crate) fn failure(&self) -> Option<StorageError> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -305,7 +313,7 @@ impl<S: OrderedStore> Committer<S> {
                 self.is_changed = true;
                 // Deletes may go on while writes are refused.
                 self.set_health(self.no_room.clone());
-                self.progress.advance(self.machine.applied().timestamp);
+                self.progress.advance(self.machine.synced());
                 let changes = results.iter().map(changes).sum();
                 (self.observer)(Commit {
                     commands: commands.len(),

@@ -201,6 +201,7 @@ impl From<Rejection> for Problem {
             Rejection::OtherSchema { .. } => {
                 Self::conflict("other-schema", "The database has another schema", detail)
             }
+            Rejection::ViewBuilding { .. } => Self::busy(&detail),
             Rejection::SchemaMoved { .. } => Self::conflict(
                 "schema-needed",
                 "The collection has views that this server does not know",

@@ -2,11 +2,11 @@
 
 use pliantdb_core::{
     ChangeKind, ChangeOutcome, DocumentAction, DocumentChange, DocumentId, Precondition, Rejection, Revision,
-    Timestamp,
+    Timestamp, ViewPolicy,
 };
 
 use super::{Applying, views};
-use crate::catalog::DatabaseState;
+use crate::catalog::{DatabaseState, ViewState};
 use crate::error::StorageError;
 use crate::store::OrderedStore;
 use crate::{keys, records};
@@ -63,6 +63,14 @@ impl<S: OrderedStore> Applying<'_, S> {
                 }
                 _ => &[],
             };
+            // Whatever it claims may belong to a document that has not been looked at yet.
+            if view.definition.policy == ViewPolicy::Unique
+                && view.state == ViewState::Building
+                && !entries.is_empty()
+            {
+                let (collection, view) = (collection.clone(), view.definition.name.clone());
+                return Err(Rejection::ViewBuilding { collection, view }.into());
+            }
             views::replace(
                 &mut self.pending,
                 entry,

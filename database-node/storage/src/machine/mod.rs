@@ -27,6 +27,8 @@ pub struct StateMachine<S> {
     store: Arc<S>,
     catalog: Arc<RwLock<Catalog>>,
     applied: Applied,
+    /// The last command that a crash cannot take back.
+    synced: Timestamp,
 }
 
 /// What one command came to.
@@ -71,6 +73,7 @@ impl<S: OrderedStore> StateMachine<S> {
             store,
             catalog: Arc::new(RwLock::new(catalog)),
             applied,
+            synced: applied.timestamp,
         })
     }
 
@@ -84,6 +87,12 @@ impl<S: OrderedStore> StateMachine<S> {
     #[must_use]
     pub fn applied(&self) -> Applied {
         self.applied
+    }
+
+    /// The time of the last command that a crash cannot take back. Those after it have only been rejected.
+    #[must_use]
+    pub fn synced(&self) -> Timestamp {
+        self.synced
     }
 
     /// Applies `commands` in order as one atomic batch, synced if it changes anything, and returns what each came to.
@@ -126,6 +135,9 @@ impl<S: OrderedStore> StateMachine<S> {
             .write(&batch, durability)
             .map_err(StorageError::Commit)?;
         self.applied = applied;
+        if durability == Durability::Synced {
+            self.synced = applied.timestamp;
+        }
         if let Some(changed) = changed {
             *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = changed;
         }

@@ -45,7 +45,7 @@ impl<S: OrderedStore> Engine<S> {
                 match self.build(&name, &view, is_wanted) {
                     Ok(()) => {}
                     // It is tried again, here or at the next start.
-                    Err(error @ (Error::Closed | Error::Busy | Error::Storage(_))) => {
+                    Err(error @ (Error::Closed | Error::Busy | Error::DiskFull(_) | Error::Storage(_))) => {
                         tracing::warn!(database = %name, view = %record.definition.name, %error, "a view was not built");
                     }
                     Err(error) => {
@@ -99,7 +99,7 @@ impl<S: OrderedStore> Engine<S> {
         record.definition.reduces = false;
         for slot in view.database.slots.slots() {
             let mut documents = stored(InSlot::scan(&snapshot, view, slot))?;
-            while let Some(document) = stored(documents.next())? {
+            while let Some(document) = readable(view, documents.next())? {
                 let entries = view.entries_of(&document)?;
                 views::replace(
                     &mut pending,
@@ -145,7 +145,7 @@ impl<S: OrderedStore> Engine<S> {
         let mut bytes = 0;
         for slot in view.database.slots.slots() {
             let mut documents = stored(InSlot::scan(&snapshot, view, slot))?;
-            while let Some(document) = stored(documents.next())? {
+            while let Some(document) = readable(view, documents.next())? {
                 let entries = view.entries_of(&document)?;
                 bytes += document.id.as_str().len();
                 bytes += entries
@@ -195,6 +195,14 @@ impl<S: OrderedStore> Engine<S> {
                 error @ StorageError::DiskFull { .. } => Error::Storage(error.to_string()),
                 error => error.into(),
             })
+    }
+}
+
+/// A document that is damaged is not read better the next time: the view fails, and says why.
+fn readable<T>(view: &Readable, read: Result<T, StoreError>) -> Result<T, Error> {
+    match read {
+        Err(error @ StoreError::Corrupt(_)) => Err(view.failed(error)),
+        read => stored(read),
     }
 }
 

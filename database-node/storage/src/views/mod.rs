@@ -125,7 +125,7 @@ impl<S: OrderedStore> Engine<S> {
             };
             match (&record.state, record.previous) {
                 (ViewState::Failed(reason), _) => return Err(failed(record, reason)),
-                (ViewState::Building, Some(previous)) if query.freshness != Freshness::Rebuilt => {
+                (ViewState::Building, Some(previous)) if query.freshness == Freshness::Stale => {
                     readable.id = previous;
                     return Ok(readable);
                 }

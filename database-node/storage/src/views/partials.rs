@@ -248,6 +248,9 @@ impl<S: OrderedStore> Engine<S> {
     /// Makes the partials of all slots out of nothing.
     pub(super) fn make_partials(&self, view: &Readable) -> Result<(), Error> {
         if view.record.definition.reduces {
+            let runtime = self.views.get(view.database.id, view.id);
+            // Or who refreshes them at the same time would write what is older over them.
+            let _one_at_a_time = runtime.partials.lock().unwrap_or_else(PoisonError::into_inner);
             let schema = Reducing::of(view)?;
             for slot in view.database.slots.slots() {
                 self.make_partials_in(view, &schema, slot, None)?;
@@ -271,13 +274,13 @@ impl<S: OrderedStore> Engine<S> {
         if !view.record.definition.reduces {
             return Ok(());
         }
-        let mut marked_from = runtime.partials.lock().unwrap_or_else(PoisonError::into_inner);
-        let schema = Reducing::of(view)?;
         // All marks up to here are there: those to come are of later commits, or of later updates of a lazy view.
         let complete = match view.record.definition.policy {
             ViewPolicy::Lazy => *runtime.up_to.lock().unwrap_or_else(PoisonError::into_inner),
             _ => Some(self.progress.applied()),
         };
+        let mut marked_from = runtime.partials.lock().unwrap_or_else(PoisonError::into_inner);
+        let schema = Reducing::of(view)?;
         for slot in view.database.slots.slots() {
             let from = marked_from.get(&slot).copied();
             let snapshot = self.store.snapshot();

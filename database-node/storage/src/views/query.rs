@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use pliantdb_core::{
-    Change, ChangeAction, DatabaseName, Document, DocumentId, Error, Group, KeySelection, Order,
+    Change, ChangeAction, DatabaseName, Document, DocumentId, Error, Freshness, Group, KeySelection, Order,
     Precondition, Query, RawRow, Rejection, Request, Response, RowCursor, Rows, Slot, ViewPolicy,
 };
 
@@ -33,15 +33,19 @@ impl<S: OrderedStore> Engine<S> {
         query: &Query,
         with_documents: bool,
     ) -> Result<Rows, Error> {
-        let view = self.readable(name, query)?;
-        stored(rows(&self.store.snapshot(), &view, query, with_documents))
+        loop {
+            let view = self.readable(name, query)?;
+            let snapshot = self.store.snapshot();
+            // A new version that took over meanwhile has removed it.
+            if stored(is_there(&snapshot, &view))? {
+                return rows(&snapshot, &view, query, with_documents);
+            }
+        }
     }
 
     /// Reduces entries of a view to one value.
     pub(crate) fn reduce(&self, name: &DatabaseName, query: &Query) -> Result<Group, Error> {
-        let view = self.reducible(name, query)?;
-        let marked_from = self.marked_from(&view);
-        let snapshot = self.store.snapshot();
+        let (view, marked_from, snapshot) = self.reducible(name, query)?;
         let mut values = Vec::new();
         let slots = stored(open_slots(&snapshot, &view, &marked_from))?;
         for (start, end) in ranges(query) {
@@ -57,10 +61,8 @@ impl<S: OrderedStore> Engine<S> {
 
     /// Reduces the entries of each key.
     pub(crate) fn reduce_grouped(&self, name: &DatabaseName, query: &Query) -> Result<Vec<Group>, Error> {
-        let view = self.reducible(name, query)?;
+        let (view, marked_from, snapshot) = self.reducible(name, query)?;
         let schema = Reducing::of(&view)?;
-        let marked_from = self.marked_from(&view);
-        let snapshot = self.store.snapshot();
         let slots = stored(open_slots(&snapshot, &view, &marked_from))?;
         let mut groups = Vec::new();
         for (start, end) in ranges(query) {
@@ -123,6 +125,8 @@ impl<S: OrderedStore> Engine<S> {
     /// Deletes the documents behind entries of a view; those that are changed meanwhile stay.
     pub(crate) fn delete_matching(&self, name: &DatabaseName, mut query: Query) -> Result<u64, Error> {
         let mut deleted = 0;
+        // What does not match any more must stay.
+        query.freshness = Freshness::Current;
         let limit = query.limit;
         let (mut seen, mut rows_read) = (BTreeSet::new(), 0);
         loop {
@@ -171,21 +175,32 @@ impl<S: OrderedStore> Engine<S> {
         }
     }
 
-    fn reducible(&self, name: &DatabaseName, query: &Query) -> Result<Readable, Error> {
+    /// A view whose values can be reduced, where its marks of stale entries begin, and a snapshot that has it.
+    fn reducible(
+        &self,
+        name: &DatabaseName,
+        query: &Query,
+    ) -> Result<(Readable, MarkedFrom, S::Snapshot<'_>), Error> {
         if query.limit.is_some() || query.after.is_some() {
             return Err(Error::invalid(
                 "a reduce takes all entries of its keys: leave out the limit and the place",
             ));
         }
-        let view = self.readable(name, query)?;
-        if !view.record.definition.reduces {
-            return Err(view.failed("it has no reduce"));
+        loop {
+            let view = self.readable(name, query)?;
+            if !view.record.definition.reduces {
+                return Err(view.failed("it has no reduce"));
+            }
+            if view.id == view.record.id {
+                let runtime = self.views.get(view.database.id, view.id);
+                self.refresh_partials(&view, &runtime)?;
+            }
+            let marked_from = self.marked_from(&view);
+            let snapshot = self.store.snapshot();
+            if stored(is_there(&snapshot, &view))? {
+                return Ok((view, marked_from, snapshot));
+            }
         }
-        if view.id == view.record.id {
-            let runtime = self.views.get(view.database.id, view.id);
-            self.refresh_partials(&view, &runtime)?;
-        }
-        Ok(view)
     }
 }
 
@@ -206,7 +221,7 @@ fn rows(
     view: &Readable,
     query: &Query,
     with_documents: bool,
-) -> Result<Rows, StoreError> {
+) -> Result<Rows, Error> {
     let mut rows = Rows::default();
     if query.limit == Some(0) {
         return Ok(rows);
@@ -229,40 +244,45 @@ fn rows(
         }
         let slot = match &query.keys {
             KeySelection::These(_) if view.record.definition.policy == ViewPolicy::Unique => {
-                slot_of_owner(snapshot, view, &start)?
+                stored(slot_of_owner(snapshot, view, &start))?
             }
             _ => None,
         };
         let mut entries = match slot {
-            Some(slot) => scan(
+            Some(slot) => stored(scan(
                 snapshot,
                 view,
                 slot.into_iter(),
                 &start,
                 end.as_deref(),
                 query.order,
-            )?,
-            None => scan(
+            ))?,
+            None => stored(scan(
                 snapshot,
                 view,
                 view.database.slots.slots(),
                 &start,
                 end.as_deref(),
                 query.order,
-            )?,
+            ))?,
         };
-        while let Some((entry, value)) = entries.entry()? {
+        while let Some((entry, value)) = stored(entries.entry())? {
             if bytes >= ROWS_BYTES || query.limit.is_some_and(|limit| rows.rows.len() >= limit) {
                 rows.next = last.map(RowCursor);
                 return Ok(rows);
             }
-            let (key, id) = keys::split_entry(entry).ok_or_else(|| corrupt("entry", "it is cut short"))?;
-            let id = id_of(id)?;
+            let (key, id) =
+                stored(keys::split_entry(entry).ok_or_else(|| corrupt("entry", "it is cut short")))?;
+            let id = stored(id_of(id))?;
             let document = match with_documents {
-                true => document(snapshot, view, &id)?,
+                true => match stored(document(snapshot, view, &id))? {
+                    // A lazy view was read before the documents, so one of them may have changed since.
+                    Some(document) if emits(view, &document, key)? => Some(document),
+                    _ => None,
+                },
                 false => None,
             };
-            // It is gone since a version of the view that is no longer kept up to date.
+            // It is gone, or no longer emits this, since the view was last brought up to date.
             if document.is_some() || !with_documents {
                 let size = document
                     .as_ref()
@@ -276,10 +296,31 @@ fn rows(
                     document,
                 });
             }
-            entries.advance()?;
+            stored(entries.advance())?;
         }
     }
     Ok(rows)
+}
+
+/// Whether the version of a view that is to be read is one that the snapshot has.
+fn is_there(snapshot: &impl Snapshot, view: &Readable) -> Result<bool, StoreError> {
+    let makeup = snapshot
+        .get(&keys::makeup(view.database.id), records::decode_makeup)?
+        .transpose()?;
+    let views = makeup.unwrap_or_default().views;
+    Ok(views
+        .iter()
+        .any(|record| record.id == view.id || record.previous == Some(view.id)))
+}
+
+/// Whether a document, as it is now, has a key in a view. Of a version before the current one only the stored entries are
+/// known, for the program no longer has its map.
+fn emits(view: &Readable, document: &Document, key: &[u8]) -> Result<bool, Error> {
+    let is_kept_up = view.record.definition.policy != ViewPolicy::Lazy;
+    if is_kept_up || view.id != view.record.id {
+        return Ok(true);
+    }
+    Ok(view.entries_of(document)?.iter().any(|entry| entry.key == key))
 }
 
 /// Where the entry of a key of a unique view lies, if there is one; `None` when that is not known.

@@ -31,8 +31,43 @@ impl<S: OrderedStore> Engine<S> {
                     id: record.id,
                     schematic: schematic.clone(),
                 };
-                if let Err(error) = self.update_lazy_view(name, &view) {
+                let updated = self
+                    .update_lazy_view(name, &view)
+                    .and_then(|()| self.note_lazy_view(&view));
+                if let Err(error) = updated {
                     tracing::warn!(database = %name, view = %record.definition.name, %error, "a view was not updated");
+                }
+            }
+        }
+    }
+
+    /// Stores up to when a lazy view has read the changes, also when none of them concerned it.
+    fn note_lazy_view(&self, view: &Readable) -> Result<(), Error> {
+        let runtime = self.views.get(view.database.id, view.id);
+        let up_to = runtime.up_to.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pending = Pending::new(self.store.as_ref());
+        if let Some(up_to) = *up_to {
+            let key = keys::lazy_view(view.database.id, view.id);
+            pending.put_unread(key, stored(records::encode_lazy_view(up_to))?);
+        }
+        self.write_local(pending)
+    }
+
+    /// Removes the marks of eager views that nobody reduces, as far as there are many.
+    pub(crate) fn refresh_eager_views(&self, state: &DatabaseState) {
+        let schematic = self.schematic(state.entry.id);
+        for record in &state.makeup.views {
+            let is_eager = record.definition.policy != ViewPolicy::Lazy && record.state == ViewState::Ready;
+            if is_eager && record.definition.reduces && find(&schematic, record).is_some() {
+                let view = Readable {
+                    database: state.entry,
+                    record: record.clone(),
+                    id: record.id,
+                    schematic: schematic.clone(),
+                };
+                let runtime = self.views.get(view.database.id, view.id);
+                if let Err(error) = self.refresh_partials(&view, &runtime) {
+                    tracing::warn!(view = %record.definition.name, %error, "stored partial results were not refreshed");
                 }
             }
         }
