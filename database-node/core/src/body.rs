@@ -51,7 +51,8 @@ impl Body {
         match String::from_utf8(bytes) {
             Ok(text) => Self::try_from(text),
             Err(error) => {
-                let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+                let valid = error.as_bytes().get(..error.utf8_error().valid_up_to());
+                let valid = valid.unwrap_or_default();
                 let line_start = valid
                     .iter()
                     .rposition(|byte| *byte == b'\n')

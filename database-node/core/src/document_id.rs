@@ -70,8 +70,15 @@ impl DocumentId {
     /// The id that spells a 128-bit number the way UUIDs are spelt, for generated ids.
     #[must_use]
     pub fn from_u128(bits: u128) -> Self {
-        let hex = format!("{bits:032x}");
-        Self([&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-"))
+        let part = |shift: u32, digits: u32| (bits >> shift) & ((1 << (4 * digits)) - 1);
+        Self(format!(
+            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+            part(96, 8),
+            part(80, 4),
+            part(64, 4),
+            part(48, 4),
+            part(0, 12)
+        ))
     }
 
     /// The id as text.

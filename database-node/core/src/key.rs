@@ -110,7 +110,7 @@ fn encoded_length_within(bytes: &[u8], depth: usize) -> Option<usize> {
             let depth = depth.checked_sub(1)?;
             let mut at = 0;
             while *rest.get(at)? != END {
-                at += encoded_length_within(&rest[at..], depth)?;
+                at += encoded_length_within(rest.get(at..)?, depth)?;
             }
             1 + at + 1
         }
@@ -136,7 +136,7 @@ fn unescape(from: &mut &[u8], tag: u8, expected: &'static str) -> Result<Vec<u8>
     let (key, rest) = from.split_at(length);
     *from = rest;
     let mut bytes = Vec::with_capacity(length);
-    let mut inner = key[1..length - 2].iter();
+    let mut inner = key.get(1..length - 2).unwrap_or_default().iter();
     while let Some(byte) = inner.next() {
         bytes.push(*byte);
         if *byte == END {
@@ -220,12 +220,12 @@ impl Key for bool {
     }
 
     fn decode(from: &mut &[u8]) -> Result<Self, InvalidKey> {
-        let value = match from.first() {
-            Some(&FALSE) => false,
-            Some(&TRUE) => true,
+        let (value, rest) = match *from {
+            [FALSE, rest @ ..] => (false, rest),
+            [TRUE, rest @ ..] => (true, rest),
             _ => return Err(InvalidKey { expected: "bool" }),
         };
-        *from = &from[1..];
+        *from = rest;
         Ok(value)
     }
 }

@@ -33,6 +33,9 @@
 //! - module [`command`] holds [`Command`], the only thing that changes state
 //! - module [`outcome`] holds [`Outcome`] and [`Rejection`], what a command came to
 
+// Slicing and indexing that can panic, outside tests.
+#![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::string_slice))]
+
 // The derives name this crate, also when it is tested itself.
 extern crate self as pliantdb_core;
 

@@ -13,7 +13,7 @@ const SHOWN: usize = 80;
 pub fn shorten(value: &str) -> Cow<'_, str> {
     match value.char_indices().nth(SHOWN) {
         None => Cow::Borrowed(value),
-        Some((end, _)) => Cow::Owned(format!("{}…", &value[..end])),
+        Some((end, _)) => Cow::Owned(format!("{}…", value.get(..end).unwrap_or_default())),
     }
 }
 

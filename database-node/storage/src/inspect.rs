@@ -67,7 +67,10 @@ pub(crate) fn databases(
     let mut found = Vec::new();
     let mut cursor = snapshot.scan(KeyRange::prefixed(&keys::DATABASES), Order::Ascending)?;
     while let Some((key, value)) = cursor.entry() {
-        found.push(database(&key[keys::DATABASES.len()..], value)?);
+        found.push(database(
+            key.get(keys::DATABASES.len()..).unwrap_or_default(),
+            value,
+        )?);
         cursor.advance()?;
     }
     Ok(found)

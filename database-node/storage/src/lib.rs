@@ -38,6 +38,9 @@
 //! - modules [`storage`] and [`database`]: [`Storage`] and [`Database`], the embedded interface; `apis`: its custom APIs
 //! - module [`asynchronous`]: [`AsyncStorage`] and [`AsyncDatabase`], the same without blocking
 
+// Slicing and indexing that can panic, outside tests.
+#![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::string_slice))]
+
 // The derives name this crate for those who depend on no other.
 extern crate self as pliantdb_storage;
 

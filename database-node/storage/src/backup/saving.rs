@@ -72,7 +72,7 @@ fn describe(path: String, on_disk: &Path) -> Result<BackupFile, BackupError> {
             match file.read(&mut buffer)? {
                 0 => return Ok((size, hex(hash.finish().as_ref()))),
                 read => {
-                    hash.update(&buffer[..read]);
+                    hash.update(buffer.get(..read).unwrap_or_default());
                     size += read as u64;
                 }
             }

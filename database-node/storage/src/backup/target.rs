@@ -223,7 +223,7 @@ impl BackupTarget {
                     let _ = upload.abort().await;
                     return Ok(Err(error));
                 }
-                upload.write(&part[..read]);
+                upload.write(part.get(..read).unwrap_or_default());
             }
         });
         sent?.map_err(|error| self.failed("write", object.as_ref(), &error))

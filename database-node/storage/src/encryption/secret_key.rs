@@ -87,7 +87,8 @@ impl SecretKey {
         let start = sealed.len();
         sealed.extend_from_slice(plain);
         let tag = self.derive(&nonce).and_then(|(key, nonce)| {
-            key.seal_in_place_separate_tag(nonce, Aad::from(context), &mut sealed[start..])
+            let plain = sealed.get_mut(start..).unwrap_or_default();
+            key.seal_in_place_separate_tag(nonce, Aad::from(context), plain)
         });
         let tag = tag.map_err(|_| format!("{} bytes cannot be encrypted", plain.len()))?;
         sealed.extend_from_slice(tag.as_ref());

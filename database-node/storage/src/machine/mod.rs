@@ -55,7 +55,7 @@ impl<S: OrderedStore> StateMachine<S> {
         let databases = KeyRange::prefixed(&keys::DATABASES);
         let mut cursor = snapshot.scan(databases, pliantdb_core::Order::Ascending)?;
         while let Some((key, value)) = cursor.entry() {
-            let name = str::from_utf8(&key[keys::DATABASES.len()..])
+            let name = str::from_utf8(key.get(keys::DATABASES.len()..).unwrap_or_default())
                 .map_err(|error| corrupt("database", error))?
                 .parse()
                 .map_err(|error| corrupt("database", error))?;

@@ -138,11 +138,17 @@ impl KeyRange {
     #[must_use]
     pub fn prefixed(prefix: &[u8]) -> Self {
         // The first key after all of them: the prefix with its last byte below 0xff raised.
-        let end = prefix.iter().rposition(|byte| *byte < 0xff).map(|at| {
-            let mut end = prefix[..=at].to_vec();
-            end[at] += 1;
-            end
-        });
+        let mut end = prefix.to_vec();
+        let end = loop {
+            match end.pop() {
+                Some(0xff) => {}
+                Some(last) => {
+                    end.push(last + 1);
+                    break Some(end);
+                }
+                None => break None,
+            }
+        };
         Self {
             start: prefix.to_vec(),
             end,

@@ -358,7 +358,7 @@ impl<S: OrderedStore> Engine<S> {
         loop {
             let entry = cursor
                 .entry()
-                .map(|(key, value)| (&key[in_slot.entries.len()..], value));
+                .map(|(key, value)| (key.get(in_slot.entries.len()..).unwrap_or_default(), value));
             let ended = entry.map_or(LEVELS, |(entry, _)| level_of(entry));
             for level in 1..=ended {
                 let Some((start, values)) = open.get_mut(usize::from(level) - 1) else {

@@ -188,7 +188,7 @@ impl Batch {
     /// Reads a whole record; `None` when it is not what was written.
     pub(super) fn whole(record: &[u8]) -> Option<Self> {
         let batch = Self::begun(record)?;
-        if number(SYNCED, &record[BATCH_HEADER..]).is_some() {
+        if number(SYNCED, record.get(BATCH_HEADER..)?).is_some() {
             let (before, last) = record.split_at_checked(record.len().checked_sub(ENTRY)?)?;
             let checksum = xxh3_64(before.get(BATCH_HEADER..)?);
             if number(CHECKSUM, last) != Some(checksum) {
