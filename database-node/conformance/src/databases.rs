@@ -47,10 +47,17 @@ pub fn creates_lists_and_deletes<D: Door>() {
     let write = door.wait(a.collection::<User>().insert(User::new("", "UK", 36)));
     assert!(matches!(write, Err(Error::UnknownDatabase(_))), "{write:?}");
 
-    // A new one of the same name has nothing of the old.
+    // A new one of the same name has nothing of the old, and is not meant by those who had the old.
+    let old = a;
     let a = door.wait(storage.create_database::<Shop>("a")).unwrap();
     assert_eq!(door.wait(a.collection::<User>().get(&ada.id)), Ok(None));
     assert_eq!(door.wait(a.collection::<User>().list().all()), Ok(vec![]));
+    let write = door.wait(old.collection::<User>().insert(User::new("", "UK", 36)));
+    assert!(matches!(write, Err(Error::UnknownDatabase(_))), "{write:?}");
+    assert!(matches!(
+        door.wait(old.collection::<User>().get(&ada.id)),
+        Err(Error::UnknownDatabase(_))
+    ));
 }
 
 /// A database keeps the schema that it was given.

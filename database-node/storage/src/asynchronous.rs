@@ -117,6 +117,7 @@ impl AsyncDatabase {
     /// Any [`Error`].
     pub async fn execute(&self, request: Request) -> Result<Response, Error> {
         let engine = &self.0.inner().engine;
+        self.0.entry()?;
         match request {
             Request::Get { collection, ids } => {
                 if let [id] = ids.as_slice()
@@ -211,7 +212,7 @@ impl Connection for AsyncDatabase {
         let database = self.0.clone();
         Box::pin(async move {
             let engine = &database.inner().engine;
-            let id = engine.state(database.name())?.entry.id;
+            let id = database.entry()?.id;
             Ok(AsyncSubscription(engine.broker.subscribe(id, patterns?)))
         })
     }

@@ -10,6 +10,7 @@ use pliantdb_core::{
 };
 
 use crate::broker::Inbox;
+use crate::catalog::{DatabaseEntry, DatabaseId};
 use crate::error::StorageError;
 use crate::reading::{self, Found};
 use crate::storage::{Inner, Options, Storage, generate_document_id};
@@ -22,11 +23,13 @@ use crate::store::OrderedStore;
 pub struct Database {
     inner: Arc<Inner>,
     name: DatabaseName,
+    /// Which one of that name, if there were several over time.
+    id: DatabaseId,
 }
 
 impl Database {
-    pub(crate) fn new(inner: Arc<Inner>, name: DatabaseName) -> Self {
-        Self { inner, name }
+    pub(crate) fn new(inner: Arc<Inner>, name: DatabaseName, id: DatabaseId) -> Self {
+        Self { inner, name, id }
     }
 
     /// Opens the database `default` of the data directory at `path`, which is created if there is none, with the schema
@@ -67,6 +70,7 @@ impl Database {
     /// # Errors
     /// Any [`Error`].
     pub fn execute(&self, request: Request) -> Result<Response, Error> {
+        self.entry()?;
         match request {
             Request::Call { api, body } => self.inner.apis.call(self, &api, &body).map(Response::Called),
             request => self.inner.engine.execute(&self.name, request),
@@ -78,6 +82,7 @@ impl Database {
     /// # Errors
     /// [`Error::OtherType`], [`Error::View`] and [`Error::Invalid`] when it cannot be one.
     pub fn operation(&self, request: Request) -> Result<Operation, Error> {
+        self.entry()?;
         self.inner.engine.operation(&self.name, request)
     }
 
@@ -185,11 +190,15 @@ impl Database {
         }
     }
 
-    fn entry(&self) -> Result<crate::catalog::DatabaseEntry, StorageError> {
-        let state = self.inner.engine.state(&self.name);
-        Ok(state
-            .map_err(|_| StorageError::UnknownDatabase(self.name.clone()))?
-            .entry)
+    /// Its number and slots, as long as it is there: another database of its name is not this one.
+    pub(crate) fn entry(&self) -> Result<DatabaseEntry, StorageError> {
+        let found = self
+            .inner
+            .engine
+            .entry(&self.name)
+            .ok()
+            .filter(|entry| entry.id == self.id);
+        found.ok_or_else(|| StorageError::UnknownDatabase(self.name.clone()))
     }
 }
 
@@ -212,7 +221,7 @@ impl Connection for Database {
     }
 
     fn subscribe_to(&self, patterns: Result<Vec<TopicPattern>, Error>) -> Result<Subscription, Error> {
-        let id = self.inner.engine.state(&self.name)?.entry.id;
+        let id = self.entry()?.id;
         Ok(Subscription(self.inner.engine.broker.subscribe(id, patterns?)))
     }
 }

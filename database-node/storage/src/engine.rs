@@ -91,7 +91,7 @@ impl<S: OrderedStore> Engine<S> {
     }
 
     /// The number and slots of the database of that name.
-    fn entry(&self, name: &DatabaseName) -> Result<DatabaseEntry, Error> {
+    pub(crate) fn entry(&self, name: &DatabaseName) -> Result<DatabaseEntry, Error> {
         let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
         let state = catalog
             .get(name)

@@ -176,7 +176,11 @@ impl Storage {
             .read()
             .unwrap_or_else(PoisonError::into_inner);
         match catalog.get(name) {
-            Some(_) => Ok(Database::new(Arc::clone(&self.inner), name.clone())),
+            Some(state) => Ok(Database::new(
+                Arc::clone(&self.inner),
+                name.clone(),
+                state.entry.id,
+            )),
             None => Err(StorageError::UnknownDatabase(name.clone())),
         }
     }
@@ -282,7 +286,8 @@ impl Storage {
         if self.inner.engine.define_schema::<S>(&name)? {
             self.inner.housekeeper.wake();
         }
-        Ok(Database::new(Arc::clone(&self.inner), name))
+        let id = self.inner.engine.state(&name)?.entry.id;
+        Ok(Database::new(Arc::clone(&self.inner), name, id))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The one thread that commits: group commit.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -215,7 +216,7 @@ impl<S: OrderedStore> Committer<S> {
         if let Some(failed) = &self.failed {
             for request in requests {
                 match request {
-                    Request::Operation { done, .. } => done(Err(failed.clone())),
+                    Request::Operation { done, .. } => tell(done, Err(failed.clone())),
                     Request::Local { done, .. } => drop(done.send(Err(failed.clone()))),
                 }
             }
@@ -255,7 +256,7 @@ impl<S: OrderedStore> Committer<S> {
             };
             if let Err(full) = taken {
                 self.is_refused = true;
-                done(Err(full));
+                tell(done, Err(full));
                 continue;
             }
             commands.push(Command::new(self.clock.next(wall_ms()), operation));
@@ -303,7 +304,7 @@ impl<S: OrderedStore> Committer<S> {
         // One of those before it in the same group may have been the last.
         if let Some(failed) = self.failed.clone() {
             for done in waiting {
-                done(Err(failed.clone()));
+                tell(done, Err(failed.clone()));
             }
             return;
         }
@@ -315,13 +316,14 @@ impl<S: OrderedStore> Committer<S> {
                 self.set_health(self.no_room.clone());
                 self.progress.advance(self.machine.synced());
                 let changes = results.iter().map(changes).sum();
-                (self.observer)(Commit {
+                let commit = Commit {
                     commands: commands.len(),
                     changes,
                     duration: start.elapsed(),
-                });
+                };
+                call(|| (self.observer)(commit));
                 for (done, result) in waiting.into_iter().zip(results) {
-                    done(result.map_err(StorageError::from));
+                    tell(done, result.map_err(StorageError::from));
                 }
             }
             // One document that cannot be read must not fail the writes of others that happen to come along.
@@ -337,7 +339,7 @@ impl<S: OrderedStore> Committer<S> {
                     _ => self.fail(error.clone()),
                 }
                 for done in waiting {
-                    done(Err(error.clone()));
+                    tell(done, Err(error.clone()));
                 }
             }
         }
@@ -390,6 +392,18 @@ impl<S: OrderedStore> Committer<S> {
             _ => {}
         }
         *health = failure;
+    }
+}
+
+/// Tells what an operation came to.
+fn tell(done: Done, result: Result<Outcome, StorageError>) {
+    call(|| done(result));
+}
+
+/// Calls what others have given. If it panics, that is its own affair: the writes of others wait for this thread.
+fn call(given: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(given)).is_err() {
+        tracing::error!("a callback panicked on the writer's thread");
     }
 }
 
@@ -592,6 +606,17 @@ mod tests {
         assert_eq!(writer.failure(), Some(for_good));
         writer.close();
         assert!(failed.recv().is_err(), "told once");
+    }
+
+    #[test]
+    fn a_panicking_callback_is_its_own_affair() {
+        let (writer, failed) = start(&Arc::new(Failing::default()));
+        writer
+            .queue(create("a"), Box::new(|_| panic!("a test says so")))
+            .unwrap();
+        writer.execute(create("b")).unwrap();
+        writer.close();
+        assert!(failed.recv().is_err());
     }
 
     #[test]

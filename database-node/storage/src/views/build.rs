@@ -110,11 +110,11 @@ impl<S: OrderedStore> Engine<S> {
                     &entries,
                     now,
                 )?;
-                runtime.documents.fetch_add(1, Ordering::Relaxed);
+                let looked_at = runtime.documents.fetch_add(1, Ordering::Relaxed);
+                if looked_at.is_multiple_of(DOCUMENTS as u64) && self.progress.is_closed() {
+                    return Err(Error::Closed);
+                }
                 if pending.size() > BATCH_BYTES {
-                    if self.progress.is_closed() {
-                        return Err(Error::Closed);
-                    }
                     self.write_local(std::mem::replace(&mut pending, Pending::new(self.store.as_ref())))?;
                 }
             }
