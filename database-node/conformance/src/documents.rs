@@ -138,6 +138,16 @@ pub fn lists_in_order<D: Door>() {
     assert_eq!(found(users.list().limit(0)), []);
     assert_eq!(door.wait(users.list().count()), Ok(100));
     assert_eq!(door.wait(users.list().prefix("b").count()), Ok(50));
+    ids.sort();
+    assert_eq!(door.wait(users.list().after(&ids[39]).limit(1).count()), Ok(60));
+    assert_eq!(
+        door.wait(users.list().prefix("a").after(&ids[39]).count()),
+        Ok(10)
+    );
+    assert_eq!(
+        door.wait(users.list().descending().after(&ids[39]).count()),
+        Ok(39)
+    );
     assert_eq!(found(users.list().prefix("c")), []);
     assert_eq!(door.wait(database.collection::<Order>().list().all()), Ok(vec![]));
 }

@@ -76,7 +76,8 @@ macro_rules! conformance {
             deletes_matching_documents, a_new_version_is_built_while_the_old_one_serves, a_failed_build_says_why,
             unknown_views_are_named, a_map_that_panics_is_an_error);
         $crate::tests_of!($door, key_values:
-            sets_gets_and_deletes, conditions_decide, expires, counts_atomically, lists_by_prefix, refuses_hostile_keys);
+            sets_gets_and_deletes, conditions_decide, expires, counts_atomically, lists_in_order, lists_in_pages,
+            refuses_hostile_keys);
         $crate::tests_of!($door, messages: reach_whom_they_concern, tell_of_what_was_dropped, end_with_the_database);
         $crate::tests_of!($door, feed: tells_every_change_in_order, goes_on_from_a_cursor, waits_for_more, expires_with_an_error);
         $crate::tests_of!($door, apis: answer_and_refuse, unknown_apis_are_named);

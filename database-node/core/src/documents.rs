@@ -302,12 +302,12 @@ impl<C: Connection, T: Collection> List<'_, C, T> {
         self
     }
 
-    /// How many there are, however many may be asked for. It looks at every id of the collection that has the prefix.
+    /// How many there are, however many may be asked for. It looks at the id of each.
     pub fn count(self) -> C::Output<u64> {
         let request = self.listing.and_then(|listing| {
             Ok(Request::Count {
                 collection: collection::<T>()?,
-                prefix: listing.prefix,
+                listing,
             })
         });
         self.connection.ask(request, |answer| match answer {

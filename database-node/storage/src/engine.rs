@@ -193,9 +193,9 @@ impl<S: OrderedStore> Engine<S> {
                 let page = reading::list(&self.store.snapshot(), entry, &collection, &listing)?;
                 Ok(Response::Page(page))
             }
-            Request::Count { collection, prefix } => {
+            Request::Count { collection, listing } => {
                 let (entry, snapshot) = (self.entry(name)?, self.store.snapshot());
-                let count = reading::count(&snapshot, entry, &collection, &prefix);
+                let count = reading::count(&snapshot, entry, &collection, &listing);
                 Ok(Response::Count(count.map_err(StorageError::from)?))
             }
             Request::Transact(_) | Request::ChangeKey { .. } => {
@@ -231,23 +231,10 @@ impl<S: OrderedStore> Engine<S> {
                 );
                 Ok(Response::Value(value.map_err(StorageError::from)?))
             }
-            Request::ListKeys {
-                namespace,
-                prefix,
-                after,
-                limit,
-            } => {
+            Request::ListKeys { namespace, listing } => {
                 let (entry, snapshot) = (self.entry(name)?, self.store.snapshot());
-                let found = values::list(
-                    &snapshot,
-                    entry,
-                    &namespace,
-                    &prefix,
-                    after.as_ref(),
-                    limit,
-                    wall_ms(),
-                );
-                Ok(Response::Keys(found.map_err(StorageError::from)?))
+                let page = values::list(&snapshot, entry, &namespace, &listing, wall_ms());
+                Ok(Response::Keys(page.map_err(StorageError::from)?))
             }
             Request::Publish(message) => Ok(Response::Count(self.publish(name, &message)?)),
             Request::Changes { from, limit, wait } => {

@@ -155,6 +155,21 @@ impl KeyRange {
         }
     }
 
+    /// Of the keys that begin with `base`, those whose rest begins with `prefix` and lies behind `after` in this order.
+    #[must_use]
+    pub fn listed(base: &[u8], prefix: &str, after: Option<&str>, order: Order) -> Self {
+        let mut range = Self::prefixed(&[base, prefix.as_bytes()].concat());
+        if let Some(after) = after {
+            let after = [base, after.as_bytes()].concat();
+            match order {
+                // The first key that can follow: the same with a zero byte added.
+                Order::Ascending => range.start = range.start.max([after.as_slice(), &[0]].concat()),
+                Order::Descending => range.end = Some(range.end.map_or(after.clone(), |end| end.min(after))),
+            }
+        }
+        range
+    }
+
     /// Whether no key can lie in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
