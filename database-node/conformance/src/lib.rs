@@ -67,7 +67,7 @@ macro_rules! conformance {
         $crate::tests_of!($door, databases: creates_lists_and_deletes, keeps_schemas_apart, survives_reopening);
         $crate::tests_of!($door, documents:
             writes_and_reads, refuses_what_was_changed_meanwhile, modifies_under_contention, lists_in_order,
-            takes_natural_ids, finds_by_name, refuses_other_types, refuses_hostile_ids, holds_deep_and_large_documents);
+            takes_natural_ids, keeps_natural_ids, finds_by_name, refuses_other_types, refuses_hostile_ids, holds_deep_and_large_documents);
         $crate::tests_of!($door, transactions:
             are_all_or_nothing, check_without_changing, see_their_own_changes, move_a_unique_key);
         $crate::tests_of!($door, views:

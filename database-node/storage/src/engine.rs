@@ -444,7 +444,7 @@ fn document_change(
     };
     if let Some(schema) = schematic.collection(&collection) {
         // Also without a view: nothing gets into a typed collection that is not of its type.
-        let typed = schema.read(&document)?;
+        let typed = schema.admit(&document)?;
         for record in state.makeup.eager_views(&collection) {
             let Some(view) = schema
                 .view(&record.definition.name)
