@@ -15,12 +15,13 @@ use crate::broker::Broker;
 use crate::catalog::{Catalog, DatabaseEntry, DatabaseId, DatabaseState, ViewState};
 use crate::disk_space::DiskSpace;
 use crate::error::StorageError;
+use crate::log_clock::LogClock;
 use crate::machine::StateMachine;
 use crate::progress::Progress;
 use crate::records;
 use crate::store::{OrderedStore, Snapshot, StoreError};
 use crate::views::ViewRuntimes;
-use crate::writer::{Observer, OnFailure, Writer, wall_ms};
+use crate::writer::{Observer, OnFailure, Writer};
 use crate::{feed, keys, reading, values};
 
 /// The most bytes that the bodies of a transaction, or a value of the key-value store, can have together.
@@ -38,6 +39,7 @@ pub(crate) struct Engine<S> {
     pub(crate) catalog: Arc<RwLock<Catalog>>,
     pub(crate) disk: Arc<DiskSpace>,
     pub(crate) progress: Arc<Progress>,
+    pub(crate) log_clock: Arc<LogClock>,
     pub(crate) broker: Broker,
     pub(crate) views: ViewRuntimes,
     schemas: RwLock<HashMap<DatabaseId, Arc<Schematic>>>,
@@ -54,10 +56,12 @@ impl<S: OrderedStore> Engine<S> {
         let machine = StateMachine::open(Arc::clone(&store))?;
         let catalog = machine.catalog();
         let progress = Arc::new(Progress::at(machine.applied().timestamp));
+        let log_clock = Arc::new(LogClock::after(machine.applied().timestamp));
         let writer = Writer::start(
             machine,
             Arc::clone(&disk),
             Arc::clone(&progress),
+            Arc::clone(&log_clock),
             observer,
             on_failure,
         )
@@ -68,6 +72,7 @@ impl<S: OrderedStore> Engine<S> {
             catalog,
             disk,
             progress,
+            log_clock,
             broker: Broker::default(),
             views: ViewRuntimes::default(),
             schemas: RwLock::default(),
@@ -227,13 +232,13 @@ impl<S: OrderedStore> Engine<S> {
                     self.entry(name)?,
                     &namespace,
                     &key,
-                    wall_ms(),
+                    self.log_clock.now_ms(),
                 );
                 Ok(Response::Value(value.map_err(StorageError::from)?))
             }
             Request::ListKeys { namespace, listing } => {
                 let (entry, snapshot) = (self.entry(name)?, self.store.snapshot());
-                let page = values::list(&snapshot, entry, &namespace, &listing, wall_ms());
+                let page = values::list(&snapshot, entry, &namespace, &listing, self.log_clock.now_ms());
                 Ok(Response::Keys(page.map_err(StorageError::from)?))
             }
             Request::Publish(message) => Ok(Response::Count(self.publish(name, &message)?)),

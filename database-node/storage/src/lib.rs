@@ -63,6 +63,7 @@ mod fuzz;
 mod housekeeping;
 mod inspect;
 mod keys;
+mod log_clock;
 pub mod machine;
 pub mod memory;
 mod merge;
