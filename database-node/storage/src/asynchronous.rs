@@ -1,8 +1,10 @@
 //! The embedded storage for asynchronous programs: the same, and no call blocks the thread.
 //!
 //! A read that is answered from memory is answered at once; what has to wait for the disk does so on a thread that tokio
-//! keeps for such things. Writes wait for the group commit without a thread.
+//! keeps for such things. Writes wait for the group commit without a thread, feeds for changes, and whatever needs a view
+//! that is being built, for that. A future that is dropped waits no longer.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use crate::broker::Inbox;
 use crate::database::Database;
 use crate::engine::answer;
 use crate::error::StorageError;
+use crate::retry::{LOOK_AGAIN, Retry};
 use crate::storage::{Options, Storage};
 
 /// What asynchronous calls give.
@@ -136,17 +139,47 @@ impl AsyncDatabase {
                 };
                 let start = Instant::now();
                 let mut from = from;
+                let mut watch = engine.progress.watch(self.0.name());
                 loop {
-                    let (page, now) = read(from).await?;
+                    let page = read(from).await?;
                     let left = wait.saturating_sub(start.elapsed());
                     // What was applied may have changed no document.
-                    if !page.transactions.is_empty() || !engine.progress.wait_async(now, left).await {
+                    if !page.transactions.is_empty() || !watch.wait_async(left).await {
                         return Ok(Response::Changes(page));
                     }
                     from = FeedStart::After(page.next);
                 }
             }
+            Request::Query { .. }
+            | Request::Reduce(_)
+            | Request::ReduceGrouped(_)
+            | Request::DeleteMatching(_) => {
+                let request = Arc::new(request);
+                // It waits for the disk on a thread, and for a view that is being built without one.
+                let answer = || {
+                    let (database, request) = (self.0.clone(), Arc::clone(&request));
+                    blocking(move || database.inner().engine.answer(database.name(), &request))
+                };
+                self.when_built(answer).await
+            }
             request => self.wait_for(request).await,
+        }
+    }
+
+    /// Makes an attempt, again and again while a view is being built.
+    async fn when_built<T, F: std::future::Future<Output = Result<T, Error>> + Send>(
+        &self,
+        mut attempt: impl FnMut() -> F,
+    ) -> Result<T, Error> {
+        let mut retry = Retry::new(&self.0.inner().engine.progress, self.0.name());
+        loop {
+            match retry.after(attempt().await) {
+                ControlFlow::Break(done) => return done,
+                ControlFlow::Continue(None) => {}
+                ControlFlow::Continue(Some(watch)) => {
+                    watch.wait_async(LOOK_AGAIN).await;
+                }
+            }
         }
     }
 
@@ -157,8 +190,15 @@ impl AsyncDatabase {
     }
 
     async fn write(&self, request: Request) -> Result<Response, Error> {
+        // Kept only where entries of views can turn out to be outdated, for bodies can be large.
+        if !self.0.inner().engine.has_eager_views(self.0.name())? {
+            return self.write_once(request).await;
+        }
+        self.when_built(|| self.write_once(request.clone())).await
+    }
+
+    async fn write_once(&self, request: Request) -> Result<Response, Error> {
         let engine = &self.0.inner().engine;
-        let again = engine.has_eager_views(self.0.name())?.then(|| request.clone());
         let operation = self.0.operation(request)?;
         let (done, outcome) = oneshot::channel();
         let done = Box::new(move |result| {
@@ -170,20 +210,7 @@ impl AsyncDatabase {
             let database = self.0.clone();
             blocking(move || Ok(database.inner().engine.writer.queue(operation, done)?)).await?;
         }
-        match (outcome.await.unwrap_or(Err(StorageError::Closed)), again) {
-            // Waiting for a view may take long: a thread does.
-            (Err(StorageError::Rejected(rejection)), Some(again)) => {
-                let database = self.0.clone();
-                blocking(move || {
-                    database
-                        .inner()
-                        .engine
-                        .try_again(database.name(), rejection, again)
-                })
-                .await
-            }
-            (outcome, _) => answer(outcome),
-        }
+        answer(outcome.await.unwrap_or(Err(StorageError::Closed)))
     }
 }
 

@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use pliantdb_core::{
     Change, ChangeAction, ChangesPage, CollectionName, DatabaseName, Document, DocumentAction,
     DocumentChange, DocumentId, Emitted, Error, FeedCursor, FeedStart, Operation, Outcome, Precondition,
-    Rejection, Request, Response, Revision, Schema, Schematic, SlotCount, Timestamp, ViewDefinition,
-    ViewPolicy,
+    Request, Response, Revision, Schema, Schematic, SlotCount, Timestamp, ViewDefinition, ViewPolicy,
 };
 
 use crate::broker::Broker;
@@ -28,9 +27,6 @@ use crate::{feed, keys, reading, values};
 pub const MAX_WRITE_BYTES: usize = 64 << 20;
 /// The most changes of a transaction.
 pub const MAX_CHANGES: usize = 100_000;
-
-/// How long a write waits at most for a view to be built before it is tried again.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Databases on a store: state machine, writer, views, messages.
 pub(crate) struct Engine<S> {
@@ -180,113 +176,96 @@ impl<S: OrderedStore> Engine<S> {
     /// Answers a request, waiting as long as it takes.
     pub(crate) fn execute(&self, name: &DatabaseName, request: Request) -> Result<Response, Error> {
         match request {
+            Request::Transact(_) | Request::ChangeKey { .. } => {
+                // Kept only where entries of views can turn out to be outdated, for bodies can be large.
+                if !self.has_eager_views(name)? {
+                    return answer(self.writer.execute(self.operation(name, request)?));
+                }
+                self.when_built(name, || {
+                    answer(self.writer.execute(self.operation(name, request.clone())?))
+                })
+            }
+            Request::Query { .. }
+            | Request::Reduce(_)
+            | Request::ReduceGrouped(_)
+            | Request::DeleteMatching(_) => self.when_built(name, || self.answer(name, &request)),
+            Request::Changes {
+                mut from,
+                limit,
+                wait,
+            } => {
+                let start = Instant::now();
+                let mut watch = self.progress.watch(name);
+                loop {
+                    let page = self.changes(name, &from, limit)?;
+                    let left = wait.saturating_sub(start.elapsed());
+                    // What was applied may have changed no document.
+                    if !page.transactions.is_empty() || !watch.wait(left) {
+                        return Ok(Response::Changes(page));
+                    }
+                    from = FeedStart::After(page.next);
+                }
+            }
+            request => self.answer(name, &request),
+        }
+    }
+
+    /// Answers a request to read, waiting for the disk only: [`Rejection::ViewBuilding`] when it would have to wait for a
+    /// view, and for no change.
+    pub(crate) fn answer(&self, name: &DatabaseName, request: &Request) -> Result<Response, Error> {
+        match request {
             Request::Get { collection, ids } => {
                 let entry = self.entry(name)?;
                 if let [id] = ids.as_slice() {
-                    let found = reading::get(self.store.as_ref(), entry, &collection, id)?;
+                    let found = reading::get(self.store.as_ref(), entry, collection, id)?;
                     return Ok(Response::Documents(found.into_iter().collect()));
                 }
                 // All from the same moment, or a transaction could be seen by half.
                 let snapshot = self.store.snapshot();
-                let get = |id: &DocumentId| reading::get_at(&snapshot, entry, &collection, id);
+                let get = |id: &DocumentId| reading::get_at(&snapshot, entry, collection, id);
                 let found = ids.iter().filter_map(|id| get(id).transpose());
                 let found = found.collect::<Result<_, _>>();
                 Ok(Response::Documents(found.map_err(StorageError::from)?))
             }
             Request::List { collection, listing } => {
                 let entry = self.entry(name)?;
-                let page = reading::list(&self.store.snapshot(), entry, &collection, &listing)?;
+                let page = reading::list(&self.store.snapshot(), entry, collection, listing)?;
                 Ok(Response::Page(page))
             }
             Request::Count { collection, listing } => {
                 let (entry, snapshot) = (self.entry(name)?, self.store.snapshot());
-                let count = reading::count(&snapshot, entry, &collection, &listing);
+                let count = reading::count(&snapshot, entry, collection, listing);
                 Ok(Response::Count(count.map_err(StorageError::from)?))
-            }
-            Request::Transact(_) | Request::ChangeKey { .. } => {
-                // Kept only where entries of views can turn out to be outdated, for bodies can be large.
-                let again = self.has_eager_views(name)?.then(|| request.clone());
-                let operation = self.operation(name, request)?;
-                match (self.writer.execute(operation), again) {
-                    (Err(StorageError::Rejected(rejection)), Some(again)) => {
-                        self.try_again(name, rejection, again)
-                    }
-                    (outcome, _) => answer(outcome),
-                }
             }
             Request::Query {
                 query,
                 with_documents,
-            } => self.query(name, &query, with_documents).map(Response::Rows),
+            } => self.query(name, query, *with_documents).map(Response::Rows),
             Request::Reduce(query) => self
-                .reduce(name, &query)
+                .reduce(name, query)
                 .map(|group| Response::Groups(vec![group])),
-            Request::ReduceGrouped(query) => self.reduce_grouped(name, &query).map(Response::Groups),
-            Request::DeleteMatching(query) => self.delete_matching(name, query).map(Response::Count),
-            Request::ViewStatus { collection, view } => self
-                .view_status(name, &collection, &view)
-                .map(Response::ViewStatus),
+            Request::ReduceGrouped(query) => self.reduce_grouped(name, query).map(Response::Groups),
+            Request::DeleteMatching(query) => self.delete_matching(name, query.clone()).map(Response::Count),
+            Request::ViewStatus { collection, view } => {
+                self.view_status(name, collection, view).map(Response::ViewStatus)
+            }
             Request::GetKey { namespace, key } => {
-                let value = values::get(
-                    self.store.as_ref(),
-                    self.entry(name)?,
-                    &namespace,
-                    &key,
-                    self.log_clock.now_ms(),
-                );
+                let entry = self.entry(name)?;
+                let now = self.log_clock.now_ms();
+                let value = values::get(self.store.as_ref(), entry, namespace, key, now);
                 Ok(Response::Value(value.map_err(StorageError::from)?))
             }
             Request::ListKeys { namespace, listing } => {
                 let (entry, snapshot) = (self.entry(name)?, self.store.snapshot());
-                let page = values::list(&snapshot, entry, &namespace, &listing, self.log_clock.now_ms());
+                let page = values::list(&snapshot, entry, namespace, listing, self.log_clock.now_ms());
                 Ok(Response::Keys(page.map_err(StorageError::from)?))
             }
-            Request::Publish(message) => Ok(Response::Count(self.publish(name, &message)?)),
-            Request::Changes { from, limit, wait } => {
-                let start = Instant::now();
-                let mut from = from;
-                loop {
-                    let (page, now) = self.changes(name, &from, limit)?;
-                    let left = wait.saturating_sub(start.elapsed());
-                    // What was applied may have changed no document.
-                    if !page.transactions.is_empty() || !self.progress.wait(now, left) {
-                        return Ok(Response::Changes(page));
-                    }
-                    from = FeedStart::After(page.next);
-                }
-            }
+            Request::Publish(message) => Ok(Response::Count(self.publish(name, message)?)),
+            Request::Changes { from, limit, .. } => self.changes(name, from, *limit).map(Response::Changes),
             // Whoever holds the handlers answers these.
-            Request::Call { api, .. } => Err(Error::UnknownApi(api)),
-        }
-    }
-
-    /// Makes a write once more, if it was rejected for what is no fault of it: the schema was changed after its entries
-    /// were made, or a unique view has to be built first.
-    pub(crate) fn try_again(
-        &self,
-        name: &DatabaseName,
-        mut rejection: Rejection,
-        write: Request,
-    ) -> Result<Response, Error> {
-        loop {
-            match rejection {
-                Rejection::SchemaMoved { .. } => {
-                    let operation = self.operation(name, write)?;
-                    return answer(self.writer.execute(operation));
-                }
-                Rejection::ViewBuilding { .. } => {
-                    let before = self.progress.applied();
-                    let operation = self.operation(name, write.clone())?;
-                    match self.writer.execute(operation) {
-                        Err(StorageError::Rejected(again)) => rejection = again,
-                        outcome => return answer(outcome),
-                    }
-                    self.progress.wait(before, LOOK_AGAIN);
-                    if self.progress.is_closed() {
-                        return Err(Error::Closed);
-                    }
-                }
-                rejection => return Err(StorageError::Rejected(rejection).into()),
+            Request::Call { api, .. } => Err(Error::UnknownApi(api.clone())),
+            Request::Transact(_) | Request::ChangeKey { .. } => {
+                Err(Error::invalid("the request is not one to read"))
             }
         }
     }
@@ -311,13 +290,13 @@ impl<S: OrderedStore> Engine<S> {
         Ok(self.broker.publish(self.entry(name)?.id, message))
     }
 
-    /// Changes, without waiting for any, and up to when they reach.
+    /// Changes, without waiting for any.
     pub(crate) fn changes(
         &self,
         name: &DatabaseName,
         from: &FeedStart,
         limit: usize,
-    ) -> Result<(ChangesPage, Timestamp), Error> {
+    ) -> Result<ChangesPage, Error> {
         let entry = self.entry(name)?;
         // Taken first, so that the snapshot has everything up to it. What a crash can take back is not in it, or a cursor
         // could lie behind what is committed after the crash.
@@ -333,7 +312,7 @@ impl<S: OrderedStore> Engine<S> {
             FeedStart::Now => {
                 let next = FeedCursor::new(entry.id.get(), now);
                 let transactions = Vec::new();
-                return Ok((ChangesPage { transactions, next }, now));
+                return Ok(ChangesPage { transactions, next });
             }
             FeedStart::After(cursor) if cursor.database() != entry.id.get() => {
                 return Err(Error::invalid(format_args!(
@@ -342,7 +321,7 @@ impl<S: OrderedStore> Engine<S> {
             }
             FeedStart::After(cursor) => cursor.after(),
         };
-        Ok((feed::page(&snapshot, entry, &makeup, after, now, limit)?, now))
+        feed::page(&snapshot, entry, &makeup, after, now, limit)
     }
 
     /// The operation that a request to write asks for.

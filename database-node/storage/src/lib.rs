@@ -70,6 +70,7 @@ mod merge;
 mod progress;
 mod reading;
 mod records;
+mod retry;
 pub mod storage;
 pub mod store;
 mod values;

@@ -318,7 +318,9 @@ impl<S: OrderedStore> Committer<S> {
                 self.is_changed = true;
                 // Deletes may go on while writes are refused.
                 self.set_health(self.no_room.clone());
-                self.progress.advance(self.machine.synced());
+                let changed = commands.iter().zip(&results).filter(|(_, result)| result.is_ok());
+                let changed = changed.map(|(command, _)| command.operation.database());
+                self.progress.advance(self.machine.synced(), changed);
                 let changes = results.iter().map(changes).sum();
                 let commit = Commit {
                     commands: commands.len(),

@@ -8,11 +8,10 @@ mod update;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use pliantdb_core::{
-    CollectionName, DatabaseName, DocumentId, Error, Freshness, Query, Schematic, Timestamp, ViewId,
-    ViewName, ViewPolicy, ViewSchema, ViewStatus,
+    CollectionName, DatabaseName, DocumentId, Error, Freshness, Query, Rejection, Schematic, Timestamp,
+    ViewId, ViewName, ViewPolicy, ViewSchema, ViewStatus,
 };
 
 use self::partials::MarkedFrom;
@@ -21,9 +20,6 @@ use crate::engine::Engine;
 use crate::error::StorageError;
 use crate::records::corrupt;
 use crate::store::{OrderedStore, StoreError};
-
-/// How long to wait at most for a view to be built before looking again.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// What is kept in memory of each view.
 #[derive(Default)]
@@ -104,48 +100,41 @@ fn id_of(text: &str) -> Result<DocumentId, StoreError> {
 }
 
 impl<S: OrderedStore> Engine<S> {
-    /// A view as a query wants it: built, and up to date.
+    /// A view as a query wants it: built, and up to date. [`Rejection::ViewBuilding`] if that is to be waited for.
     fn readable(&self, name: &DatabaseName, query: &Query) -> Result<Readable, Error> {
-        loop {
-            let before = self.progress.applied();
-            let state = self.state(name)?;
-            let record =
-                state
-                    .makeup
-                    .view(&query.collection, &query.view)
-                    .ok_or_else(|| Error::UnknownView {
-                        collection: query.collection.clone(),
-                        view: query.view.clone(),
-                    })?;
-            let mut readable = Readable {
-                database: state.entry,
-                record: record.clone(),
-                id: record.id,
-                schematic: self.schematic(state.entry.id),
-            };
-            match (&record.state, record.previous) {
-                (ViewState::Failed(reason), _) => return Err(failed(record, reason)),
-                (ViewState::Building, Some(previous)) if query.freshness == Freshness::Stale => {
-                    readable.id = previous;
-                    return Ok(readable);
-                }
-                (ViewState::Building, None) if query.freshness == Freshness::Stale => return Ok(readable),
-                (ViewState::Building, _) => {
-                    // Only who knows its map can build it.
-                    readable.schema()?;
-                    self.progress.wait(before, LOOK_AGAIN);
-                    if self.progress.is_closed() {
-                        return Err(Error::Closed);
-                    }
-                }
-                (ViewState::Ready, _) => {
-                    if record.definition.policy == ViewPolicy::Lazy && query.freshness != Freshness::Stale {
-                        self.update_lazy_view(name, &readable)?;
-                    }
-                    return Ok(readable);
+        let state = self.state(name)?;
+        let record = state
+            .makeup
+            .view(&query.collection, &query.view)
+            .ok_or_else(|| Error::UnknownView {
+                collection: query.collection.clone(),
+                view: query.view.clone(),
+            })?;
+        let mut readable = Readable {
+            database: state.entry,
+            record: record.clone(),
+            id: record.id,
+            schematic: self.schematic(state.entry.id),
+        };
+        match (&record.state, record.previous) {
+            (ViewState::Failed(reason), _) => return Err(failed(record, reason)),
+            (ViewState::Building, Some(previous)) if query.freshness == Freshness::Stale => {
+                readable.id = previous;
+            }
+            (ViewState::Building, None) if query.freshness == Freshness::Stale => {}
+            (ViewState::Building, _) => {
+                // Only who knows its map can build it.
+                readable.schema()?;
+                let (collection, view) = (query.collection.clone(), query.view.clone());
+                return Err(Rejection::ViewBuilding { collection, view }.into());
+            }
+            (ViewState::Ready, _) => {
+                if record.definition.policy == ViewPolicy::Lazy && query.freshness != Freshness::Stale {
+                    self.update_lazy_view(name, &readable)?;
                 }
             }
         }
+        Ok(readable)
     }
 
     /// How a view is doing.

@@ -131,7 +131,11 @@ impl<S: OrderedStore> Engine<S> {
         let (mut seen, mut rows_read) = (BTreeSet::new(), 0);
         loop {
             query.limit = Some(limit.map_or(DELETES, |limit| DELETES.min(limit - rows_read)));
-            let Rows { rows, next } = self.query(name, &query, true)?;
+            let Rows { rows, next } = match rows_read {
+                // Nothing was deleted yet, so whoever asks can ask again.
+                0 => self.query(name, &query, true)?,
+                _ => self.when_built(name, || self.query(name, &query, true))?,
+            };
             rows_read += rows.len();
             let documents = rows.into_iter().filter_map(|row| row.document);
             let documents: Vec<Document> = documents

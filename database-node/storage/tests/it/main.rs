@@ -24,3 +24,4 @@ mod model;
 mod s3;
 mod store;
 mod torn_log;
+mod waiting;
