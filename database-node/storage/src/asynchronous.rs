@@ -194,12 +194,17 @@ impl AsyncDatabase {
         if !self.0.inner().engine.has_eager_views(self.0.name())? {
             return self.write_once(request).await;
         }
-        self.when_built(|| self.write_once(request.clone())).await
+        self.when_built(|| async {
+            // It may have been deleted meanwhile, and another have its name.
+            self.0.entry()?;
+            self.write_once(request.clone()).await
+        })
+        .await
     }
 
     async fn write_once(&self, request: Request) -> Result<Response, Error> {
         let engine = &self.0.inner().engine;
-        let operation = self.0.operation(request)?;
+        let operation = engine.operation(self.0.name(), request)?;
         let (done, outcome) = oneshot::channel();
         let done = Box::new(move |result| {
             // Fails only if the caller is gone.
