@@ -18,15 +18,16 @@ pub mod feed;
 pub mod key_values;
 pub mod messages;
 pub mod schema;
+pub mod snapshots;
 pub mod transactions;
 pub mod views;
 
-use pliantdb_core::{Answer, Connection, Error, StorageConnection};
+use pliantdb_core::{Answer, Connection, Error, StorageConnection, TakeSnapshot};
 
 /// A way to a storage. Each test has a storage of its own, which ends when the door is dropped.
-pub trait Door {
+pub trait Door: Sync {
     /// What leads to the storage.
-    type Storage: StorageConnection;
+    type Storage: StorageConnection<Database: TakeSnapshot>;
 
     /// A new, empty storage that answers [`schema::Greet`] with [`schema::greet`] and keeps changes for
     /// [`feed::RETENTION`].
@@ -43,10 +44,22 @@ pub trait Door {
     /// # Errors
     /// The answer's.
     fn wait<T: Send + 'static>(&self, answer: Answer<Self::Storage, T>) -> Result<T, Error>;
+
+    /// Waits for an answer of a snapshot.
+    ///
+    /// # Errors
+    /// The answer's.
+    fn wait_at<T: Send + 'static>(
+        &self,
+        answer: <SnapshotOf<Self> as Connection>::Output<T>,
+    ) -> Result<T, Error>;
 }
 
 /// A database behind a door.
 pub type DatabaseOf<D> = <<D as Door>::Storage as StorageConnection>::Database;
+
+/// What reads a moment of a database behind a door.
+pub type SnapshotOf<D> = <DatabaseOf<D> as TakeSnapshot>::Snapshot;
 
 /// What a database behind a door gives.
 pub type Output<D, T> = <DatabaseOf<D> as Connection>::Output<T>;
@@ -80,6 +93,7 @@ macro_rules! conformance {
             refuses_hostile_keys);
         $crate::tests_of!($door, messages: reach_whom_they_concern, tell_of_what_was_dropped, end_with_the_database);
         $crate::tests_of!($door, feed: tells_every_change_in_order, goes_on_from_a_cursor, waits_for_more, expires_with_an_error);
+        $crate::tests_of!($door, snapshots: show_one_moment, change_nothing, stay_whatever_happens);
         $crate::tests_of!($door, apis: answer_and_refuse, unknown_apis_are_named);
     };
 }

@@ -79,6 +79,9 @@ pub enum Error {
         /// What its handler said.
         reason: String,
     },
+    /// What a snapshot of a database cannot do, for it shows one moment. Nothing was done.
+    #[error("a snapshot is read-only, so {0} is not possible; use the database that it was taken of")]
+    ReadOnlySnapshot(String),
     /// Too much is waiting; try again in a moment. Nothing was done.
     #[error("too many requests are waiting; try again in a moment")]
     Busy,

@@ -75,7 +75,7 @@ pub use command::{
     APPLY_VERSION, Command, DocumentAction, DocumentChange, Emitted, IndexedDocument, Operation,
     Precondition, ViewEntry,
 };
-pub use connection::{Answer, Connection, Step, StorageConnection, Subscriber};
+pub use connection::{Answer, Connection, Step, StorageConnection, Subscriber, TakeSnapshot};
 pub use document::Document;
 pub use document_id::{DocumentId, InvalidDocumentId};
 pub use documents::{Documents, List};

@@ -24,7 +24,7 @@ use crate::retry::{LOOK_AGAIN, Retry};
 use crate::storage::{Options, Storage};
 
 /// What asynchronous calls give.
-type Future<T> = Pin<Box<dyn std::future::Future<Output = Result<T, Error>> + Send>>;
+pub(crate) type Future<T> = Pin<Box<dyn std::future::Future<Output = Result<T, Error>> + Send>>;
 
 /// A [`Storage`] for asynchronous programs. It must be used within a tokio runtime.
 #[derive(Clone)]
@@ -226,17 +226,12 @@ impl Connection for AsyncDatabase {
     fn converse<T: Send + 'static>(
         &self,
         first: Result<Request, Error>,
-        mut next: impl FnMut(Result<Response, Error>) -> Step<T> + Send + 'static,
+        next: impl FnMut(Result<Response, Error>) -> Step<T> + Send + 'static,
     ) -> Future<T> {
         let database = self.clone();
-        Box::pin(async move {
-            let mut request = first?;
-            loop {
-                match next(database.execute(request).await) {
-                    Step::Ask(again) => request = again,
-                    Step::Done(result) => return result,
-                }
-            }
+        converse(first, next, move |request| {
+            let database = database.clone();
+            async move { database.execute(request).await }
         })
     }
 
@@ -264,8 +259,29 @@ impl Subscriber<AsyncDatabase> for AsyncSubscription {
     }
 }
 
+/// Asks `first`, then whatever `next` asks on hearing the answer, until that is done.
+pub(crate) fn converse<T, F>(
+    first: Result<Request, Error>,
+    mut next: impl FnMut(Result<Response, Error>) -> Step<T> + Send + 'static,
+    mut ask: impl FnMut(Request) -> F + Send + 'static,
+) -> Future<T>
+where
+    T: Send + 'static,
+    F: std::future::Future<Output = Result<Response, Error>> + Send,
+{
+    Box::pin(async move {
+        let mut request = first?;
+        loop {
+            match next(ask(request).await) {
+                Step::Ask(again) => request = again,
+                Step::Done(result) => return result,
+            }
+        }
+    })
+}
+
 /// Runs what may wait for the disk on a thread that is kept for that.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     run: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     match tokio::task::spawn_blocking(run).await {

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use pliantdb_core::{
     Change, ChangeAction, ChangesPage, CollectionName, DatabaseName, Document, DocumentAction,
-    DocumentChange, DocumentId, Emitted, Error, FeedCursor, FeedStart, Operation, Outcome, Precondition,
-    Request, Response, Revision, Schema, Schematic, SlotCount, Timestamp, ViewDefinition, ViewPolicy,
+    DocumentChange, DocumentId, Emitted, Error, FeedStart, Operation, Outcome, Precondition, Request,
+    Response, Revision, Schema, Schematic, SlotCount, Timestamp, ViewDefinition, ViewPolicy,
 };
 
 use crate::broker::Broker;
@@ -122,10 +122,19 @@ impl<S: OrderedStore> Engine<S> {
             .any(|view| view.definition.policy != ViewPolicy::Lazy))
     }
 
+    /// Looks at the schema that a database was opened with, while it is the one that its views are of.
+    pub(crate) fn with_schematic<T>(
+        &self,
+        database: DatabaseId,
+        look: impl FnOnce(Arc<Schematic>) -> T,
+    ) -> T {
+        let schemas = self.schemas.read().unwrap_or_else(PoisonError::into_inner);
+        look(schemas.get(&database).cloned().unwrap_or_default())
+    }
+
     /// The schema that a database was opened with; that of `()` if it was opened with none.
     pub(crate) fn schematic(&self, database: DatabaseId) -> Arc<Schematic> {
-        let schemas = self.schemas.read().unwrap_or_else(PoisonError::into_inner);
-        schemas.get(&database).cloned().unwrap_or_default()
+        self.with_schematic(database, |schematic| schematic)
     }
 
     /// Creates a database.
@@ -246,14 +255,13 @@ impl<S: OrderedStore> Engine<S> {
                 let count = reading::count(&snapshot, entry, collection, listing);
                 Ok(Response::Count(count.map_err(StorageError::from)?))
             }
-            Request::Query {
-                query,
-                with_documents,
-            } => self.query(name, query, *with_documents).map(Response::Rows),
-            Request::Reduce(query) => self
-                .reduce(name, query)
-                .map(|group| Response::Groups(vec![group])),
-            Request::ReduceGrouped(query) => self.reduce_grouped(name, query).map(Response::Groups),
+            Request::Query { .. } | Request::Reduce(_) | Request::ReduceGrouped(_) => {
+                match self.answer_from_view(name, request) {
+                    // It has entries to store, and there is no room left: they may fit into memory.
+                    Err(full @ Error::DiskFull(_)) => self.answer_unstored(name, request).map_err(|_| full),
+                    answer => answer,
+                }
+            }
             Request::DeleteMatching(query) => self.delete_matching(name, query.clone()).map(Response::Count),
             Request::ViewStatus { collection, view } => {
                 self.view_status(name, collection, view).map(Response::ViewStatus)
@@ -276,6 +284,20 @@ impl<S: OrderedStore> Engine<S> {
             Request::Transact(_) | Request::ChangeKey { .. } => {
                 Err(Error::invalid("the request is not one to read"))
             }
+        }
+    }
+
+    fn answer_from_view(&self, name: &DatabaseName, request: &Request) -> Result<Response, Error> {
+        match request {
+            Request::Query {
+                query,
+                with_documents,
+            } => self.query(name, query, *with_documents).map(Response::Rows),
+            Request::Reduce(query) => self
+                .reduce(name, query)
+                .map(|group| Response::Groups(vec![group])),
+            Request::ReduceGrouped(query) => self.reduce_grouped(name, query).map(Response::Groups),
+            _ => Err(Error::unexpected_answer()),
         }
     }
 
@@ -316,21 +338,7 @@ impl<S: OrderedStore> Engine<S> {
             .get(&keys::makeup(entry.id), records::decode_makeup)
             .and_then(Option::transpose);
         let makeup = makeup.map_err(StorageError::from)?.unwrap_or_default();
-        let after = match from {
-            FeedStart::Oldest => Timestamp::from_bits(makeup.changes_from.bits().saturating_sub(1)),
-            FeedStart::Now => {
-                let next = FeedCursor::new(entry.id.get(), now);
-                let transactions = Vec::new();
-                return Ok(ChangesPage { transactions, next });
-            }
-            FeedStart::After(cursor) if cursor.database() != entry.id.get() => {
-                return Err(Error::invalid(format_args!(
-                    "the cursor {cursor} is one of another database, or of one that had the name {name:?} before"
-                )));
-            }
-            FeedStart::After(cursor) => cursor.after(),
-        };
-        feed::page(&snapshot, entry, &makeup, after, now, limit)
+        feed::read(&snapshot, name, entry, &makeup, from, now, limit)
     }
 
     /// The operation that a request to write asks for.

@@ -67,10 +67,12 @@ mod log_clock;
 pub mod machine;
 pub mod memory;
 mod merge;
+mod moment;
 mod progress;
 mod reading;
 mod records;
 mod retry;
+pub mod snapshot;
 pub mod storage;
 pub mod store;
 mod values;
@@ -94,10 +96,11 @@ pub use pliantdb_core::{
     Listing, MAX_NESTING, Map, Message, Named, NamespaceName, Number, Operation, Order, Outcome, Page,
     Precondition, Query, RawRow, Reduce, ReduceFn, Rejection, Request, Response, Revision, Row, RowCursor,
     RowOf, RowWithDocument, Rows, Schema, SchemaName, Schematic, Slot, SlotCount, Step, StorageConnection,
-    Stored, Subscriber, Timestamp, Topic, TopicPattern, Transaction, TypedDocument, View, ViewDefinition,
-    ViewEntry, ViewId, ViewName, ViewPolicy, ViewQuery, ViewSchema, ViewStatus, Views,
+    Stored, Subscriber, TakeSnapshot, Timestamp, Topic, TopicPattern, Transaction, TypedDocument, View,
+    ViewDefinition, ViewEntry, ViewId, ViewName, ViewPolicy, ViewQuery, ViewSchema, ViewStatus, Views,
 };
 pub use reading::Found;
+pub use snapshot::{AsyncDatabaseSnapshot, DatabaseSnapshot};
 pub use storage::{Commit, Options, Stats, Storage, generate_document_id};
 pub use writer::QUEUE_CAPACITY;
 

@@ -6,18 +6,18 @@ use crate::catalog::DatabaseEntry;
 use crate::keys::{self, Space};
 use crate::merge::Merged;
 use crate::records::{self, corrupt};
-use crate::store::{KeyRange, OrderedStore, Snapshot, StoreError};
+use crate::store::{KeyRange, Reads, Snapshot, StoreError};
 
 /// The value of a key at a time in milliseconds since the Unix epoch.
 pub(crate) fn get(
-    store: &impl OrderedStore,
+    store: &impl Reads,
     database: DatabaseEntry,
     namespace: &NamespaceName,
     key: &KeyName,
     millis: u64,
 ) -> Result<Option<Body>, StoreError> {
     let value = store
-        .get(&keys::value(database, namespace, key), records::decode_value)?
+        .read(&keys::value(database, namespace, key), records::decode_value)?
         .transpose()?;
     Ok(value
         .filter(|value| !value.has_expired(millis))

@@ -3,11 +3,13 @@
 
 mod encrypted;
 mod memory;
+mod overlaid;
 mod rocks;
 mod wal;
 
 pub use encrypted::{EncryptedCursor, EncryptedSnapshot, EncryptedStore};
 pub use memory::MemoryStore;
+pub(crate) use overlaid::{Overlaid, Overlay};
 use pliantdb_core::Order;
 pub use rocks::{RocksStats, RocksStore};
 pub use wal::TornLog;
@@ -115,6 +117,11 @@ impl Batch {
     #[must_use]
     pub fn size(&self) -> usize {
         self.changes.iter().map(Change::size).sum()
+    }
+
+    /// Gives the changes, in order.
+    pub(crate) fn into_changes(self) -> Vec<Change> {
+        self.changes
     }
 
     /// The changes, in order.
@@ -252,6 +259,27 @@ pub trait Snapshot {
     /// # Errors
     /// As [`OrderedStore::get`].
     fn scan(&self, range: KeyRange, order: Order) -> Result<Self::Cursor<'_>, StoreError>;
+}
+
+/// Where values are read by their keys: a store, or a snapshot of one.
+pub(crate) trait Reads {
+    /// Hands the value of `key` to `read`; `None` when there is none.
+    fn read<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, StoreError>;
+}
+
+impl<S: OrderedStore> Reads for S {
+    fn read<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, StoreError> {
+        self.get(key, read)
+    }
+}
+
+/// Reads from a snapshot.
+pub(crate) struct At<'s, S>(pub(crate) &'s S);
+
+impl<S: Snapshot> Reads for At<'_, S> {
+    fn read<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, StoreError> {
+        self.0.get(key, read)
+    }
 }
 
 /// A position in a scan.

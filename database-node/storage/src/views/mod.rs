@@ -1,6 +1,7 @@
 //! Views: building them, keeping the lazy ones up to date, and answering from them.
 
 mod build;
+mod moment;
 mod partials;
 mod query;
 mod update;
@@ -14,6 +15,7 @@ use pliantdb_core::{
     ViewId, ViewName, ViewPolicy, ViewSchema, ViewStatus,
 };
 
+pub(crate) use self::moment::ViewsAt;
 use self::partials::MarkedFrom;
 use crate::catalog::{DatabaseEntry, DatabaseId, DatabaseState, ViewRecord, ViewState};
 use crate::engine::Engine;
@@ -140,6 +142,12 @@ impl<S: OrderedStore> Engine<S> {
             }
         }
         Ok(readable)
+    }
+
+    /// Whether a view of a database is being built by this process.
+    pub(crate) fn builds_views(&self, name: &DatabaseName) -> Result<bool, Error> {
+        let views = self.known_views(&self.state(name)?);
+        Ok(views.iter().any(|view| view.record.state == ViewState::Building))
     }
 
     /// The views of a database whose map this process knows.
