@@ -12,6 +12,7 @@
 )]
 
 pub mod apis;
+pub mod concurrency;
 pub mod databases;
 pub mod documents;
 pub mod feed;
@@ -94,6 +95,8 @@ macro_rules! conformance {
         $crate::tests_of!($door, messages: reach_whom_they_concern, tell_of_what_was_dropped, end_with_the_database);
         $crate::tests_of!($door, feed: tells_every_change_in_order, goes_on_from_a_cursor, waits_for_more, expires_with_an_error);
         $crate::tests_of!($door, snapshots: show_one_moment, change_nothing, stay_whatever_happens);
+        $crate::tests_of!($door, concurrency:
+            clients_go_on_while_views_are_rebuilt, a_unique_view_is_built_under_contention);
         $crate::tests_of!($door, apis: answer_and_refuse, unknown_apis_are_named);
     };
 }

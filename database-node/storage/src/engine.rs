@@ -132,6 +132,18 @@ impl<S: OrderedStore> Engine<S> {
         look(schemas.get(&database).cloned().unwrap_or_default())
     }
 
+    /// A database, and the schema that its views are of.
+    pub(crate) fn state_and_schematic(
+        &self,
+        name: &DatabaseName,
+    ) -> Result<(DatabaseState, Arc<Schematic>), Error> {
+        // Whoever defines a schema holds it until both have changed.
+        let schemas = self.schemas.read().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state(name)?;
+        let schematic = schemas.get(&state.entry.id).cloned().unwrap_or_default();
+        Ok((state, schematic))
+    }
+
     /// The schema that a database was opened with; that of `()` if it was opened with none.
     pub(crate) fn schematic(&self, database: DatabaseId) -> Arc<Schematic> {
         self.with_schematic(database, |schematic| schematic)
@@ -345,10 +357,7 @@ impl<S: OrderedStore> Engine<S> {
     pub(crate) fn operation(&self, name: &DatabaseName, request: Request) -> Result<Operation, Error> {
         let operation = match request {
             Request::Transact(changes) => {
-                let schemas = self.schemas.read().unwrap_or_else(PoisonError::into_inner);
-                let state = self.state(name)?;
-                let schematic = schemas.get(&state.entry.id).cloned().unwrap_or_default();
-                drop(schemas);
+                let (state, schematic) = self.state_and_schematic(name)?;
                 if changes.len() > MAX_CHANGES {
                     let count = changes.len();
                     let reason =

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pliantdb_core::{
     CollectionName, DatabaseName, DocumentId, Error, Freshness, Query, Rejection, Schematic, Timestamp,
-    ViewId, ViewName, ViewPolicy, ViewSchema, ViewStatus,
+    ViewDefinition, ViewId, ViewName, ViewPolicy, ViewSchema, ViewStatus,
 };
 
 pub(crate) use self::moment::ViewsAt;
@@ -114,7 +114,7 @@ fn id_of(text: &str) -> Result<DocumentId, StoreError> {
 impl<S: OrderedStore> Engine<S> {
     /// A view as a query wants it: built, and up to date. [`Rejection::ViewBuilding`] if that is to be waited for.
     fn readable(&self, name: &DatabaseName, query: &Query) -> Result<Readable, Error> {
-        let state = self.state(name)?;
+        let (state, schematic) = self.state_and_schematic(name)?;
         let record = state
             .makeup
             .view(&query.collection, &query.view)
@@ -122,7 +122,7 @@ impl<S: OrderedStore> Engine<S> {
                 collection: query.collection.clone(),
                 view: query.view.clone(),
             })?;
-        let mut readable = Readable::current(&state, record, &self.schematic(state.entry.id));
+        let mut readable = Readable::current(&state, record, &schematic);
         match (&record.state, record.previous) {
             (ViewState::Failed(reason), _) => return Err(failed(record, reason)),
             (ViewState::Building, Some(previous)) if query.freshness == Freshness::Stale => {
@@ -137,11 +137,35 @@ impl<S: OrderedStore> Engine<S> {
             }
             (ViewState::Ready, _) => {
                 if record.definition.policy == ViewPolicy::Lazy && query.freshness != Freshness::Stale {
-                    self.update_lazy_view(name, &readable)?;
+                    let updated = self.update_lazy_view(name, &readable);
+                    self.unless_replaced(name, &readable, updated)?;
                 }
             }
         }
         Ok(readable)
+    }
+
+    /// What came of working on a view; if it failed because another version took its place meanwhile, that has to be waited
+    /// for.
+    fn unless_replaced(
+        &self,
+        name: &DatabaseName,
+        view: &Readable,
+        done: Result<(), Error>,
+    ) -> Result<(), Error> {
+        let Err(error) = done else { return Ok(()) };
+        let ViewDefinition {
+            collection, name: of, ..
+        } = &view.record.definition;
+        let state = self.state(name)?;
+        let current = state.makeup.view(collection, of);
+        match current.is_some_and(|current| current.id == view.record.id) {
+            true => Err(error),
+            false => {
+                let (collection, view) = (collection.clone(), of.clone());
+                Err(Rejection::ViewBuilding { collection, view }.into())
+            }
+        }
     }
 
     /// Whether a view of a database is being built by this process.

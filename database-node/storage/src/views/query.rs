@@ -137,7 +137,8 @@ impl<S: OrderedStore> Engine<S> {
             check_reducible(&view, query)?;
             if view.id == view.record.id {
                 let runtime = self.views.get(view.database.id, view.id);
-                self.refresh_partials(&view, &runtime)?;
+                let refreshed = self.refresh_partials(&view, &runtime);
+                self.unless_replaced(name, &view, refreshed)?;
             }
             let marked_from = self.marked_from(&view);
             let snapshot = self.store.snapshot();
