@@ -35,9 +35,9 @@ self_cell!(
 /// expire in it. It changes nothing: what would is [`Error::ReadOnlySnapshot`]. Reading changes does not wait for any, and
 /// `FeedStart::Now` gives a cursor that goes on, in the database, from this moment.
 ///
-/// A view that is being built is waited for, up to a second; one that takes longer is an error when it is queried, and the
-/// error says so. As long as a snapshot is open, what was written over or deleted
-/// since stays on the disk, and the storage stays open: drop it soon.
+/// Taking one brings lazy views up to date, as queries of them would. A view that is being built is waited for, up to a
+/// second; one that takes longer is an error when it is queried, and the error says so. As long as a snapshot is open, what
+/// was written over or deleted since stays on the disk, and the storage stays open: drop it soon.
 #[derive(Clone)]
 pub struct DatabaseSnapshot(Arc<Shared>);
 

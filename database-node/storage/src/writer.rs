@@ -236,6 +236,7 @@ impl<S: OrderedStore> Committer<S> {
             Vec::with_capacity(requests.len()),
         );
         let mut locals = Vec::new();
+        let now_ms = self.log_clock.now_ms();
         for request in requests {
             let (operation, done) = match request {
                 Request::Operation { operation, done } => (operation, done),
@@ -263,7 +264,7 @@ impl<S: OrderedStore> Committer<S> {
                 tell(done, Err(full));
                 continue;
             }
-            commands.push(Command::new(self.clock.next(self.log_clock.now_ms()), operation));
+            commands.push(Command::new(self.clock.next(now_ms), operation));
             waiting.push(done);
         }
         for (batch, done) in locals {
