@@ -1,5 +1,6 @@
 //! How far the state machine has come, and who waits for more.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -16,8 +17,8 @@ pub(crate) struct Progress {
 
 struct State {
     applied: Timestamp,
-    /// Of the databases that somebody waits for.
-    bells: HashMap<DatabaseName, Arc<Bell>>,
+    /// Of the databases that somebody waits for, with how many that are.
+    bells: HashMap<DatabaseName, (Arc<Bell>, usize)>,
 }
 
 /// Rung for everyone who waits for one database.
@@ -71,13 +72,13 @@ impl Progress {
         changed
             .into_iter()
             .filter_map(|name| state.bells.get(name))
-            .for_each(|bell| bell.ring());
+            .for_each(|(bell, _)| bell.ring());
     }
 
     /// Tells that no more will come.
     pub(crate) fn close(&self) {
         self.is_closed.store(true, Ordering::Release);
-        self.state().bells.values().for_each(|bell| bell.ring());
+        self.state().bells.values().for_each(|(bell, _)| bell.ring());
     }
 
     /// Whether no more will come.
@@ -88,7 +89,9 @@ impl Progress {
     /// Hears from now on of what changes a database.
     pub(crate) fn watch(self: &Arc<Self>, name: &DatabaseName) -> Watch {
         let mut state = self.state();
-        let bell = Arc::clone(state.bells.entry(name.clone()).or_default());
+        let (bell, watches) = state.bells.entry(name.clone()).or_default();
+        *watches += 1;
+        let bell = Arc::clone(bell);
         let heard = *bell.rings();
         drop(state);
         Watch {
@@ -151,9 +154,11 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         let mut state = self.progress.state();
-        // Only the list and this one have it.
-        if Arc::strong_count(&self.bell) == 2 {
-            state.bells.remove(&self.name);
+        if let Entry::Occupied(mut bell) = state.bells.entry(self.name.clone()) {
+            bell.get_mut().1 -= 1;
+            if bell.get().1 == 0 {
+                bell.remove();
+            }
         }
     }
 }

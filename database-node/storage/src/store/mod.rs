@@ -119,11 +119,6 @@ impl Batch {
         self.changes.iter().map(Change::size).sum()
     }
 
-    /// Gives the changes, in order.
-    pub(crate) fn into_changes(self) -> Vec<Change> {
-        self.changes
-    }
-
     /// The changes, in order.
     #[must_use]
     pub fn changes(&self) -> &[Change] {

@@ -14,12 +14,12 @@ pub(crate) struct Overlay(BTreeMap<Vec<u8>, Option<Vec<u8>>>);
 
 impl Overlay {
     /// What a batch puts and deletes. It must not delete ranges.
-    pub(crate) fn of(batch: Batch) -> Self {
+    pub(crate) fn of(batch: &Batch) -> Self {
         let mut changes = BTreeMap::new();
-        for change in batch.into_changes() {
+        for change in batch.changes() {
             match change {
-                Change::Put(key, value) => drop(changes.insert(key, Some(value))),
-                Change::Delete(key) => drop(changes.insert(key, None)),
+                Change::Put(key, value) => drop(changes.insert(key.to_vec(), Some(value.to_vec()))),
+                Change::Delete(key) => drop(changes.insert(key.to_vec(), None)),
                 Change::DeleteRange(_) => {}
             }
         }
@@ -184,7 +184,7 @@ mod tests {
             for batch in [&before, &over] {
                 made.write(batch, Durability::Buffered).unwrap();
             }
-            let (below, above) = (store.snapshot(), Overlay::of(over));
+            let (below, above) = (store.snapshot(), Overlay::of(&over));
             let overlaid = Overlaid { below: &below, above: &above };
             let range = KeyRange { start, end };
             for order in [Order::Ascending, Order::Descending] {

@@ -164,7 +164,7 @@ impl ViewsAt {
                 return Err(too_many());
             }
         }
-        let made = Arc::new(Overlay::of(pending.into_batch()));
+        let made = Arc::new(Overlay::of(&pending.into_batch()));
         unread.insert(view.id, Arc::clone(&made));
         Ok(made)
     }
