@@ -240,7 +240,7 @@ impl<S: OrderedStore> Engine<S> {
         }
     }
 
-    /// Answers a request to read, waiting for the disk only: [`Rejection::ViewBuilding`] when it would have to wait for a
+    /// Answers a request to read, waiting for the disk only: [`pliantdb_core::Rejection::ViewBuilding`] when it would have to wait for a
     /// view, and for no change.
     pub(crate) fn answer(&self, name: &DatabaseName, request: &Request) -> Result<Response, Error> {
         match request {
