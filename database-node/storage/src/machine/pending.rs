@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::store::{Batch, Change, KeyRange, OrderedStore, StoreError};
+use crate::store::{Batch, Change, KeyRange, Reads, StoreError};
 
 /// Changes that a batch is gathering. Those of a command that is rejected can be taken back.
 pub(crate) struct Pending<'a, S> {
@@ -21,7 +21,7 @@ pub(super) struct Savepoint {
     undo: usize,
 }
 
-impl<'a, S: OrderedStore> Pending<'a, S> {
+impl<'a, S: Reads> Pending<'a, S> {
     pub(crate) fn new(store: &'a S) -> Self {
         Self {
             store,
@@ -41,7 +41,7 @@ impl<'a, S: OrderedStore> Pending<'a, S> {
         match self.latest.get(key).and_then(|at| self.batch.changes().get(*at)) {
             Some(Change::Put(_, value)) => read(value).map(Some),
             Some(_) => Ok(None),
-            None => self.store.get(key, read)?.transpose(),
+            None => self.store.read(key, read)?.transpose(),
         }
     }
 
