@@ -1,6 +1,7 @@
 //! Views: building them, keeping the lazy ones up to date, and answering from them.
 
 mod build;
+mod entries;
 mod partials;
 mod query;
 mod update;
@@ -11,16 +12,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pliantdb_core::{
-    CollectionName, DatabaseName, DocumentId, Error, Freshness, Query, Schematic, Timestamp, ViewId,
-    ViewName, ViewPolicy, ViewSchema, ViewStatus,
+    CollectionName, DatabaseName, DocumentId, Error, Freshness, Query, Schematic, Slot, SlotCount, Timestamp,
+    ViewId, ViewName, ViewPolicy, ViewSchema, ViewStatus,
 };
 
 use self::partials::MarkedFrom;
 use crate::catalog::{DatabaseEntry, DatabaseId, ViewRecord, ViewState};
 use crate::engine::Engine;
 use crate::error::StorageError;
-use crate::records::corrupt;
-use crate::store::{OrderedStore, StoreError};
+use crate::keys;
+use crate::records::{self, LazyView, corrupt};
+use crate::store::{OrderedStore, Snapshot, StoreError};
 
 /// How long to wait at most for a view to be built before looking again.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
@@ -68,6 +70,27 @@ struct Readable {
     schematic: Arc<Schematic>,
 }
 
+/// Where a version of a view has its entries, and all that goes with them.
+#[derive(Clone, Copy)]
+enum Place {
+    /// In the local slot: what lazy views have.
+    Local,
+    /// In the slots of their documents.
+    Slots(SlotCount),
+}
+
+impl Place {
+    fn slots(self) -> impl Iterator<Item = Slot> {
+        let (local, slots) = match self {
+            Self::Local => (Some(Slot::LOCAL), None),
+            Self::Slots(slots) => (None, Some(slots)),
+        };
+        local
+            .into_iter()
+            .chain(slots.into_iter().flat_map(SlotCount::slots))
+    }
+}
+
 impl Readable {
     fn schema(&self) -> Result<&ViewSchema, Error> {
         let definition = &self.record.definition;
@@ -79,6 +102,37 @@ impl Readable {
 
     fn failed(&self, reason: impl std::fmt::Display) -> Error {
         failed(&self.record, reason)
+    }
+
+    fn is_lazy(&self) -> bool {
+        self.record.definition.policy == ViewPolicy::Lazy
+    }
+
+    /// Where the view writes its entries.
+    fn place(&self) -> Place {
+        match self.is_lazy() {
+            true => Place::Local,
+            false => Place::Slots(self.database.slots),
+        }
+    }
+
+    /// Where the version that is to be read has its entries. One before the current may be of another policy, and what
+    /// was last built by a program that knew no local slot lies in slots.
+    fn place_in(&self, snapshot: &impl Snapshot) -> Result<Place, StoreError> {
+        let is_current = self.id == self.record.id;
+        if is_current && !self.is_lazy() {
+            return Ok(self.place());
+        }
+        let key = keys::lazy_view(self.database.id, self.id);
+        Ok(
+            match snapshot.get(&key, records::decode_lazy_view)?.transpose()? {
+                Some(LazyView::Local(_)) => Place::Local,
+                Some(LazyView::InSlots) => Place::Slots(self.database.slots),
+                // It is being built, or was never lazy.
+                None if is_current => Place::Local,
+                None => Place::Slots(self.database.slots),
+            },
+        )
     }
 }
 

@@ -7,11 +7,11 @@ use pliantdb_core::{
     Precondition, Query, RawRow, Rejection, Request, Response, RowCursor, Rows, Slot, ViewPolicy,
 };
 
+use super::entries::Entries;
 use super::partials::{InSlot, MarkedFrom, Reducing};
-use super::{Readable, id_of, stored};
+use super::{Place, Readable, id_of, stored};
 use crate::engine::Engine;
-use crate::keys::{self, Space};
-use crate::merge::Merged;
+use crate::keys;
 use crate::records::{self, corrupt};
 use crate::store::{KeyRange, OrderedStore, Snapshot, StoreError};
 
@@ -47,7 +47,8 @@ impl<S: OrderedStore> Engine<S> {
     pub(crate) fn reduce(&self, name: &DatabaseName, query: &Query) -> Result<Group, Error> {
         let (view, marked_from, snapshot) = self.reducible(name, query)?;
         let mut values = Vec::new();
-        let slots = stored(open_slots(&snapshot, &view, &marked_from))?;
+        let place = stored(place(&snapshot, &view, query))?;
+        let slots = stored(open_slots(&snapshot, &view, place, &marked_from))?;
         for (start, end) in ranges(query) {
             for slot in &slots {
                 stored(slot.values(&start, end.as_deref(), &mut values))?;
@@ -63,15 +64,16 @@ impl<S: OrderedStore> Engine<S> {
     pub(crate) fn reduce_grouped(&self, name: &DatabaseName, query: &Query) -> Result<Vec<Group>, Error> {
         let (view, marked_from, snapshot) = self.reducible(name, query)?;
         let schema = Reducing::of(&view)?;
-        let slots = stored(open_slots(&snapshot, &view, &marked_from))?;
+        let place = stored(place(&snapshot, &view, query))?;
+        let slots = stored(open_slots(&snapshot, &view, place, &marked_from))?;
         let mut groups = Vec::new();
         for (start, end) in ranges(query) {
             let mut position = Some(start);
             while let Some(start) = position.take() {
-                let mut entries = stored(scan(
+                let mut entries = stored(Entries::scan(
                     &snapshot,
                     &view,
-                    view.database.slots.slots(),
+                    place.slots(),
                     &start,
                     end.as_deref(),
                     Order::Ascending,
@@ -208,12 +210,22 @@ impl<S: OrderedStore> Engine<S> {
 fn open_slots<'s, S: Snapshot>(
     snapshot: &'s S,
     view: &Readable,
+    place: Place,
     marked_from: &MarkedFrom,
 ) -> Result<Vec<InSlot<'s, S>>, StoreError> {
-    let slots = view.database.slots.slots();
-    slots
+    place
+        .slots()
         .map(|slot| InSlot::open(snapshot, view, slot, marked_from.get(&slot).copied()))
         .collect()
+}
+
+/// Where the entries are that a query reads.
+fn place(snapshot: &impl Snapshot, view: &Readable, query: &Query) -> Result<Place, StoreError> {
+    match query.freshness {
+        Freshness::Stale => view.place_in(snapshot),
+        // It was just brought up to date.
+        _ => Ok(view.place()),
+    }
 }
 
 fn rows(
@@ -226,6 +238,7 @@ fn rows(
     if query.limit == Some(0) {
         return Ok(rows);
     }
+    let place = stored(place(snapshot, view, query))?;
     let mut bytes = 0;
     let mut last = None;
     let mut ranges = ranges(query);
@@ -248,24 +261,13 @@ fn rows(
             }
             _ => None,
         };
-        let mut entries = match slot {
-            Some(slot) => stored(scan(
-                snapshot,
-                view,
-                slot.into_iter(),
-                &start,
-                end.as_deref(),
-                query.order,
-            ))?,
-            None => stored(scan(
-                snapshot,
-                view,
-                view.database.slots.slots(),
-                &start,
-                end.as_deref(),
-                query.order,
-            ))?,
+        let scan = |slots: &mut dyn Iterator<Item = Slot>| {
+            Entries::scan(snapshot, view, slots, &start, end.as_deref(), query.order)
         };
+        let mut entries = stored(match slot {
+            Some(slot) => scan(&mut slot.into_iter()),
+            None => scan(&mut place.slots()),
+        })?;
         while let Some((entry, value)) = stored(entries.entry())? {
             if bytes >= ROWS_BYTES || query.limit.is_some_and(|limit| rows.rows.len() >= limit) {
                 rows.next = last.map(RowCursor);
@@ -349,27 +351,6 @@ fn document(
         revision,
         body,
     }))
-}
-
-/// The entries of a view in a range, of several slots in one order.
-fn scan<'s, S: Snapshot>(
-    snapshot: &'s S,
-    view: &Readable,
-    slots: impl Iterator<Item = Slot>,
-    start: &[u8],
-    end: Option<&[u8]>,
-    order: Order,
-) -> Result<Merged<'s, S>, StoreError> {
-    let bases = slots.map(|slot| keys::view(view.database.id, slot, Space::Entries, view.id, 0));
-    let of = |base: &[u8]| {
-        let mut range = KeyRange::prefixed(base);
-        range.start.extend_from_slice(start);
-        if let Some(end) = end {
-            range.end = Some([base, end].concat());
-        }
-        range
-    };
-    Merged::scan(snapshot, bases, of, order)
 }
 
 fn key_of(entry: &[u8]) -> Result<&[u8], StoreError> {

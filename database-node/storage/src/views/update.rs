@@ -9,9 +9,10 @@ use super::{Readable, ViewRuntime, find, stored};
 use crate::catalog::{DatabaseState, ViewState};
 use crate::engine::{Engine, applied};
 use crate::feed::Changes;
+use crate::keys;
 use crate::machine::{Pending, views};
-use crate::store::{OrderedStore, Snapshot};
-use crate::{keys, records};
+use crate::records::{self, LazyView};
+use crate::store::{OrderedStore, Snapshot, StoreError};
 
 /// How many documents are looked at between two places from where an update could go on.
 const DOCUMENTS: usize = 10_000;
@@ -78,13 +79,11 @@ impl<S: OrderedStore> Engine<S> {
         let runtime = self.views.get(view.database.id, view.id);
         let mut up_to = runtime.up_to.lock().unwrap_or_else(PoisonError::into_inner);
         if up_to.is_none() {
-            let key = keys::lazy_view(view.database.id, view.id);
-            let stored_time = stored(
-                self.store
-                    .get(&key, records::decode_lazy_view)
-                    .and_then(Option::transpose),
-            )?;
-            *up_to = Some(stored_time.unwrap_or(Timestamp::ZERO));
+            *up_to = Some(match stored(self.lazy_view(view))? {
+                Some(LazyView::Local(up_to)) => up_to,
+                // It was built by a program that put it elsewhere, or its building was interrupted.
+                Some(LazyView::InSlots) | None => self.build_lazy_view(name, view, &runtime)?,
+            });
         }
         let target = self.progress.applied();
         if *up_to == Some(target) {
@@ -101,6 +100,12 @@ impl<S: OrderedStore> Engine<S> {
         }
         drop(up_to);
         self.refresh_partials(view, &runtime)
+    }
+
+    /// How far a lazy view is, as it was stored.
+    pub(super) fn lazy_view(&self, view: &Readable) -> Result<Option<LazyView>, StoreError> {
+        let key = keys::lazy_view(view.database.id, view.id);
+        self.store.get(&key, records::decode_lazy_view)?.transpose()
     }
 
     /// Maps the documents that were changed after `since`, and gives up to when that was done; `None` when the changes

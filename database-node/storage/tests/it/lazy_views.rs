@@ -1,0 +1,195 @@
+//! Lazy views of directories that an earlier version has written: their entries lie in the slots of the documents.
+
+use std::path::Path;
+
+use pliantdb_core::{Collection, Connection, Emit, Freshness, Map, Reduce, SlotCount, View};
+use pliantdb_storage::Database;
+use pliantdb_storage::check::check;
+use pliantdb_storage::store::{Batch, Durability, OrderedStore};
+use serde::{Deserialize, Serialize};
+
+use crate::store::{everything, rocks};
+
+const DOCUMENTS: u64 = 300;
+const LOCAL: u16 = u16::MAX;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Collection)]
+#[collection(name = "shapes", id = u64, views = [ByCorners])]
+struct Shape {
+    corners: u32,
+}
+
+#[derive(View)]
+#[view(collection = Shape, name = "by-corners", key = u32, value = u64, reduce)]
+struct ByCorners;
+
+impl Map for ByCorners {
+    fn map(id: &u64, shape: &Shape, emit: &mut Emit<Self>) {
+        emit.entry(shape.corners, *id);
+    }
+}
+
+impl Reduce for ByCorners {
+    fn reduce(ids: &[u64]) -> u64 {
+        ids.iter().sum()
+    }
+}
+
+/// A directory with documents and the view, up to date.
+fn written(path: &Path) {
+    let database = Database::open::<Shape>(path).unwrap();
+    for id in 0..DOCUMENTS {
+        let corners = (id % 7) as u32;
+        let shapes = database.collection::<Shape>();
+        shapes.insert_as(&id, Shape { corners }).unwrap();
+    }
+    assert_eq!(database.view::<ByCorners>().query().unwrap().len(), 300);
+    assert_eq!(database.view::<ByCorners>().reduce(), Ok((0..DOCUMENTS).sum()));
+    assert!(database.view::<ByCorners>().key(&3).reduce().is_ok());
+    database.storage().close().unwrap();
+}
+
+/// The keys of entries that lie in slots, and of those that lie in the local slot.
+fn entries(path: &Path) -> (usize, usize) {
+    let all = everything(&rocks(&path.join("state")));
+    let of_views = all
+        .iter()
+        .filter(|(key, _)| key[3] == 1 && (4..=8).contains(&key[6]));
+    let (local, in_slots): (Vec<_>, Vec<_>) = of_views.partition(|(key, _)| key[4..6] == LOCAL.to_be_bytes());
+    (in_slots.len(), local.len())
+}
+
+/// Puts everything of the view where versions before had it.
+fn as_before(path: &Path) {
+    let store = rocks(&path.join("state"));
+    let mut batch = Batch::default();
+    for (key, value) in everything(&store) {
+        if key[..5] == [0, 0, 0, 0, 7] {
+            let up_to = [&[1], &value[1..]].concat();
+            batch.put(key, up_to);
+        } else if key[3] == 1 && key[4..6] == LOCAL.to_be_bytes() {
+            batch.delete(key.clone());
+            let rest = &key[11..];
+            let id = match key[6] {
+                4 => &rest[pliantdb_core::key::encoded_length(rest).unwrap()..],
+                5 => rest,
+                // Without partials and marks every entry is read, which is right too.
+                _ => continue,
+            };
+            let slot = SlotCount::default().slot_of(id).get();
+            batch.put([&key[..4], &slot.to_be_bytes(), &key[6..]].concat(), value);
+        }
+    }
+    store.write(&batch, Durability::Synced).unwrap();
+}
+
+fn ids(database: &Database, freshness: Freshness) -> Vec<(u32, u64)> {
+    let rows = database.view::<ByCorners>().freshness(freshness).query().unwrap();
+    rows.into_iter().map(|row| (row.key, row.id)).collect()
+}
+
+/// What the view says when the documents are `of`.
+fn expected(of: impl Iterator<Item = u64>) -> Vec<(u32, u64)> {
+    let mut rows: Vec<_> = of.map(|id| ((id % 7) as u32, id)).collect();
+    rows.sort_unstable();
+    rows
+}
+
+#[test]
+fn what_lay_in_slots_answers_and_moves_with_the_next_query() {
+    let root = tempfile::tempdir().unwrap();
+    written(root.path());
+    let (in_slots, local) = entries(root.path());
+    assert!(in_slots == 0 && local >= 600, "{in_slots} {local}");
+    as_before(root.path());
+    assert_eq!(entries(root.path()), (600, 0));
+    let report = check(root.path(), None).unwrap();
+    assert!(report.is_sound(), "{:?}", report.faults);
+
+    let database = Database::open::<Shape>(root.path()).unwrap();
+    let shapes = database.collection::<Shape>();
+    shapes.delete_by_id(&5).unwrap();
+    shapes.insert_as(&1000, Shape { corners: 6 }).unwrap();
+    // As it was left, for who takes that.
+    assert_eq!(ids(&database, Freshness::Stale), expected(0..DOCUMENTS));
+    let stale = || database.view::<ByCorners>().freshness(Freshness::Stale);
+    assert_eq!(stale().reduce(), Ok((0..DOCUMENTS).sum()));
+    assert_eq!(stale().reduce_grouped().unwrap().len(), 7);
+
+    let now = || (0..DOCUMENTS).filter(|id| *id != 5).chain([1000]);
+    assert_eq!(ids(&database, Freshness::Current), expected(now()));
+    assert_eq!(ids(&database, Freshness::Stale), expected(now()));
+    assert_eq!(database.view::<ByCorners>().reduce(), Ok(now().sum()));
+    database.storage().close().unwrap();
+    drop(database);
+    let (in_slots, local) = entries(root.path());
+    assert!(in_slots == 0 && local >= 600, "{in_slots} {local}");
+    let report = check(root.path(), None).unwrap();
+    assert!(report.is_sound(), "{:?}", report.faults);
+    let database = Database::open::<Shape>(root.path()).unwrap();
+    assert_eq!(ids(&database, Freshness::Stale), expected(now()));
+}
+
+/// The version after it, which is built only when the test lets it.
+mod later {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// Held while nothing is to be built.
+    pub(super) static HELD: Mutex<()> = Mutex::new(());
+
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Collection)]
+    #[collection(name = "shapes", id = u64, views = [ByCorners])]
+    pub(super) struct Shape {
+        corners: u32,
+    }
+
+    #[derive(View)]
+    #[view(collection = Shape, name = "by-corners", key = u32, value = u64, version = 2, policy = eager, reduce)]
+    pub(super) struct ByCorners;
+
+    impl Map for ByCorners {
+        fn map(id: &u64, shape: &Shape, emit: &mut Emit<Self>) {
+            drop(HELD.lock().unwrap());
+            emit.entry(shape.corners + 1, *id);
+        }
+    }
+
+    impl Reduce for ByCorners {
+        fn reduce(ids: &[u64]) -> u64 {
+            ids.iter().sum()
+        }
+    }
+}
+
+/// Wherever the version before lies, it answers until the next one is built, and nothing is left of it then.
+#[test]
+fn the_version_before_answers_from_where_it_lies() {
+    for is_in_slots in [true, false] {
+        let root = tempfile::tempdir().unwrap();
+        written(root.path());
+        if is_in_slots {
+            as_before(root.path());
+        }
+        let held = later::HELD.lock().unwrap();
+        let database = Database::open::<later::Shape>(root.path()).unwrap();
+        let view = || database.view::<later::ByCorners>();
+        let stale = || view().freshness(Freshness::Stale);
+        let rows = stale().query().unwrap().into_iter();
+        let rows: Vec<_> = rows.map(|row| (row.key, row.id)).collect();
+        let sum = stale().reduce();
+        // First, for who closes the database waits for the builder.
+        drop(held);
+        assert_eq!(rows, expected(0..DOCUMENTS));
+        assert_eq!(sum, Ok((0..DOCUMENTS).sum()));
+        assert_eq!(view().key(&0).query().unwrap().len(), 0);
+        assert_eq!(view().query().unwrap().len(), 300);
+        database.storage().close().unwrap();
+        drop(database);
+        let (in_slots, local) = entries(root.path());
+        assert!(in_slots >= 600 && local == 0, "{in_slots} {local}");
+        let report = check(root.path(), None).unwrap();
+        assert!(report.is_sound(), "{:?}", report.faults);
+    }
+}
