@@ -127,6 +127,19 @@ impl AsyncDatabase {
                 }
                 self.wait_for(Request::Get { collection, ids }).await
             }
+            Request::Query {
+                query,
+                with_documents,
+            } => {
+                if !with_documents && let Some(rows) = engine.query_cached(self.0.name(), &query) {
+                    return Ok(Response::Rows(rows));
+                }
+                let request = Request::Query {
+                    query,
+                    with_documents,
+                };
+                self.wait_for(request).await
+            }
             Request::Transact(_) | Request::ChangeKey { .. } => self.write(request).await,
             Request::Publish(message) => Ok(Response::Count(engine.publish(self.0.name(), &message)?)),
             Request::Changes { from, limit, wait } => {

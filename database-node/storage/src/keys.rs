@@ -216,10 +216,16 @@ pub(crate) fn entry(key: &[u8], id: &DocumentId, times_before: u16) -> Vec<u8> {
 }
 
 /// The key and the document's id of an entry; `None` if it is none.
-pub(crate) fn split_entry(entry: &[u8]) -> Option<(&[u8], &str)> {
+pub(crate) fn split_entry(entry: &[u8]) -> Option<(&[u8], &[u8])> {
     let (key, id) = entry.split_at(pliantdb_core::key::encoded_length(entry)?);
-    let id = id.split(|byte| *byte == 0).next()?;
-    Some((key, str::from_utf8(id).ok()?))
+    Some((
+        key,
+        match id {
+            // No id has a zero in it.
+            [id @ .., 0, _, _] => id,
+            id => id,
+        },
+    ))
 }
 
 /// The key of which document has a key of a unique view.
@@ -323,7 +329,7 @@ mod tests {
         for times in [0, 2] {
             assert_eq!(
                 split_entry(&super::entry(&key, &id, times)),
-                Some((key.as_slice(), "order-1"))
+                Some((key.as_slice(), &b"order-1"[..]))
             );
         }
         let namespace = "n".parse().unwrap();

@@ -92,7 +92,7 @@ impl<S: Snapshot> Checking<'_, S> {
     fn entries(&mut self, slot: Slot) -> Result<(), StoreError> {
         self.each(slot, Space::Entries, |checking, entry, _| {
             let (key, id) = keys::split_entry(entry).ok_or_else(|| corrupt("entry", "it is cut short"))?;
-            checking.is_emitted(&document_id(id.as_bytes())?, key, "an entry")
+            checking.is_emitted(&document_id(id)?, key, "an entry")
         })
     }
 

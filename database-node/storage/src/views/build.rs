@@ -91,7 +91,7 @@ impl<S: OrderedStore> Engine<S> {
             pending.delete_unread(keys::lazy_view(view.database.id, view.id));
         }
         for range in keys::view_ranges(view.database.id, Slot::LOCAL, view.id) {
-            pending.delete_range(range);
+            stored(self.remove(&mut pending, range))?;
         }
         self.write_local(std::mem::replace(&mut pending, Pending::new(self.store.as_ref())))?;
         let snapshot = self.store.snapshot();

@@ -153,7 +153,8 @@ fn failed(record: &ViewRecord, reason: impl std::fmt::Display) -> Error {
 }
 
 /// An id out of a key.
-fn id_of(text: &str) -> Result<DocumentId, StoreError> {
+fn id_of(text: &[u8]) -> Result<DocumentId, StoreError> {
+    let text = str::from_utf8(text).map_err(|error| corrupt("entry", error))?;
     text.parse().map_err(|error| corrupt("entry", error))
 }
 
@@ -200,6 +201,24 @@ impl<S: OrderedStore> Engine<S> {
                 }
             }
         }
+    }
+
+    /// A lazy view as a query wants it, if it is so already.
+    fn readable_now(&self, name: &DatabaseName, query: &Query) -> Option<Readable> {
+        let state = self.state(name).ok()?;
+        let record = state.makeup.view(&query.collection, &query.view)?;
+        let is_lazy = record.definition.policy == ViewPolicy::Lazy && record.state == ViewState::Ready;
+        if !is_lazy || query.freshness == Freshness::Stale {
+            return None;
+        }
+        let runtime = self.views.get(state.entry.id, record.id);
+        let up_to = *runtime.up_to.try_lock().ok()?;
+        (up_to == Some(self.progress.applied())).then(|| Readable {
+            database: state.entry,
+            record: record.clone(),
+            id: record.id,
+            schematic: self.schematic(state.entry.id),
+        })
     }
 
     /// How a view is doing.

@@ -355,7 +355,7 @@ impl<S: OrderedStore> Engine<S> {
         let snapshot = self.store.snapshot();
         let in_slot = stored(InSlot::open(&snapshot, view, slot, marked_from))?;
         let mut pending = Pending::new(self.store.as_ref());
-        pending.delete_range(KeyRange::prefixed(&in_slot.partials));
+        stored(self.remove(&mut pending, KeyRange::prefixed(&in_slot.partials)))?;
         // The run of each level that is being read: where it began, and its values.
         let mut open: Vec<(Vec<u8>, Vec<Vec<u8>>)> = vec![(Vec::new(), Vec::new()); usize::from(LEVELS)];
         let mut cursor = stored(in_slot.scan(&in_slot.entries, &[], None))?;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use pliantdb_core::{
     Change, ChangeAction, DatabaseName, Document, DocumentId, Error, Freshness, Group, KeySelection, Order,
-    Precondition, Query, RawRow, Rejection, Request, Response, RowCursor, Rows, Slot, ViewPolicy,
+    Precondition, Query, Rejection, Request, Response, RowCursor, Rows, Slot, ViewPolicy,
 };
 
 use super::entries::Entries;
@@ -17,6 +17,10 @@ use crate::store::{KeyRange, OrderedStore, Snapshot, StoreError};
 
 /// An answer takes no more rows when it has so many bytes.
 const ROWS_BYTES: usize = 4 << 20;
+/// What has more bytes, or asks for more keys, is not answered at once where nothing may wait.
+const FEW_BYTES: usize = 32 << 10;
+/// Each key is looked for by itself.
+const FEW_KEYS: usize = 16;
 /// So many documents are deleted in one transaction.
 const DELETES: usize = 500;
 /// A group of more entries is reduced by its partials.
@@ -38,9 +42,30 @@ impl<S: OrderedStore> Engine<S> {
             let snapshot = self.store.snapshot();
             // A new version that took over meanwhile has removed it.
             if stored(is_there(&snapshot, &view))? {
-                return rows(&snapshot, &view, query, with_documents);
+                return rows(&snapshot, &view, query, with_documents, ROWS_BYTES);
             }
         }
+    }
+
+    /// [`Engine::query`] without documents, if that needs no disk and takes only a moment; `None` when it would have to
+    /// wait. Whatever fails here is tried again by who may wait.
+    pub(crate) fn query_cached(&self, name: &DatabaseName, query: &Query) -> Option<Rows> {
+        let view = self.readable_now(name, query)?;
+        let is_short = match &query.keys {
+            KeySelection::These(keys) => keys.len() <= FEW_KEYS,
+            KeySelection::All | KeySelection::Range(..) => true,
+        };
+        if !is_short {
+            return None;
+        }
+        let snapshot = self.store.snapshot_cached();
+        if !is_there(&snapshot, &view).ok()? {
+            return None;
+        }
+        let rows = rows(&snapshot, &view, query, false, FEW_BYTES).ok()?;
+        // Not a page, but what there was time for.
+        let is_cut = rows.next.is_some() && query.limit.is_none_or(|limit| rows.len() < limit);
+        (!is_cut).then_some(rows)
     }
 
     /// Reduces entries of a view to one value.
@@ -133,14 +158,15 @@ impl<S: OrderedStore> Engine<S> {
         let (mut seen, mut rows_read) = (BTreeSet::new(), 0);
         loop {
             query.limit = Some(limit.map_or(DELETES, |limit| DELETES.min(limit - rows_read)));
-            let Rows { rows, next } = self.query(name, &query, true)?;
+            let rows = self.query(name, &query, true)?;
             rows_read += rows.len();
-            let documents = rows.into_iter().filter_map(|row| row.document);
-            let documents: Vec<Document> = documents
+            let documents: Vec<Document> = rows
+                .documents
+                .into_iter()
                 .filter(|document| seen.insert(document.id.clone()))
                 .collect();
             deleted += self.delete_unchanged(name, &query, &documents)?;
-            query.after = next;
+            query.after = rows.next;
             if query.after.is_none() || limit.is_some_and(|limit| rows_read >= limit) {
                 return Ok(deleted);
             }
@@ -233,6 +259,7 @@ fn rows(
     view: &Readable,
     query: &Query,
     with_documents: bool,
+    most_bytes: usize,
 ) -> Result<Rows, Error> {
     let mut rows = Rows::default();
     if query.limit == Some(0) {
@@ -240,7 +267,7 @@ fn rows(
     }
     let place = stored(place(snapshot, view, query))?;
     let mut bytes = 0;
-    let mut last = None;
+    let mut last = Vec::new();
     let mut ranges = ranges(query);
     if query.order == Order::Descending {
         ranges.reverse();
@@ -269,15 +296,14 @@ fn rows(
             None => scan(&mut place.slots()),
         })?;
         while let Some((entry, value)) = stored(entries.entry())? {
-            if bytes >= ROWS_BYTES || query.limit.is_some_and(|limit| rows.rows.len() >= limit) {
-                rows.next = last.map(RowCursor);
+            if bytes >= most_bytes || query.limit.is_some_and(|limit| rows.len() >= limit) {
+                rows.next = Some(RowCursor(last));
                 return Ok(rows);
             }
             let (key, id) =
                 stored(keys::split_entry(entry).ok_or_else(|| corrupt("entry", "it is cut short")))?;
-            let id = stored(id_of(id))?;
             let document = match with_documents {
-                true => match stored(document(snapshot, view, &id))? {
+                true => match stored(id_of(id).and_then(|id| document(snapshot, view, &id)))? {
                     // A lazy view was read before the documents, so one of them may have changed since.
                     Some(document) if emits(view, &document, key)? => Some(document),
                     _ => None,
@@ -290,13 +316,9 @@ fn rows(
                     .as_ref()
                     .map_or(0, |document| document.body.as_str().len());
                 bytes += entry.len() + value.len() + size;
-                last = Some(entry.to_vec());
-                rows.rows.push(RawRow {
-                    key: key.to_vec(),
-                    id,
-                    value: value.to_vec(),
-                    document,
-                });
+                entry.clone_into(&mut last);
+                rows.push(key, id, value);
+                rows.documents.extend(document);
             }
             stored(entries.advance())?;
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
-use pliantdb_core::{DatabaseName, Document, DocumentId, Error, Timestamp, ViewEntry, ViewPolicy};
+use pliantdb_core::{DatabaseName, Document, DocumentId, Error, Order, Timestamp, ViewEntry, ViewPolicy};
 
 use super::{Readable, ViewRuntime, find, stored};
 use crate::catalog::{DatabaseState, ViewState};
@@ -12,7 +12,7 @@ use crate::feed::Changes;
 use crate::keys;
 use crate::machine::{Pending, views};
 use crate::records::{self, LazyView};
-use crate::store::{OrderedStore, Snapshot, StoreError};
+use crate::store::{Cursor, KeyRange, OrderedStore, Snapshot, StoreError};
 
 /// How many documents are looked at between two places from where an update could go on.
 const DOCUMENTS: usize = 10_000;
@@ -179,6 +179,16 @@ impl<S: OrderedStore> Engine<S> {
             }
             None => Ok(Vec::new()),
         }
+    }
+
+    /// Removes what lies in a range, if there is anything: RocksDB keeps a note of each range that was removed, which every
+    /// cursor would have to look at.
+    pub(super) fn remove(&self, pending: &mut Pending<'_, S>, range: KeyRange) -> Result<(), StoreError> {
+        let snapshot = self.store.snapshot();
+        if snapshot.scan(range.clone(), Order::Ascending)?.entry().is_some() {
+            pending.delete_range(range);
+        }
+        Ok(())
     }
 
     pub(super) fn write_local(&self, pending: Pending<'_, S>) -> Result<(), Error> {
