@@ -4,6 +4,8 @@ mod build;
 mod entries;
 mod partials;
 mod query;
+#[cfg(test)]
+mod reads;
 mod update;
 
 use std::collections::HashMap;
