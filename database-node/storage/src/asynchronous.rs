@@ -172,7 +172,7 @@ impl AsyncDatabase {
     async fn write(&self, request: Request) -> Result<Response, Error> {
         let engine = &self.0.inner().engine;
         let again = engine.has_eager_views(self.0.name())?.then(|| request.clone());
-        let operation = self.0.operation(request)?;
+        let operation = engine.operation(self.0.name(), request)?;
         let (done, outcome) = oneshot::channel();
         let done = Box::new(move |result| {
             // Fails only if the caller is gone.

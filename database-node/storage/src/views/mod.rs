@@ -19,7 +19,7 @@ use pliantdb_core::{
 };
 
 use self::partials::MarkedFrom;
-use crate::catalog::{DatabaseEntry, DatabaseId, ViewRecord, ViewState};
+use crate::catalog::{DatabaseEntry, DatabaseId, DatabaseState, ViewRecord, ViewState};
 use crate::engine::Engine;
 use crate::error::StorageError;
 use crate::keys;
@@ -94,6 +94,16 @@ impl Place {
 }
 
 impl Readable {
+    /// The current version of a view.
+    fn current(state: &DatabaseState, record: &ViewRecord, schematic: &Arc<Schematic>) -> Self {
+        Self {
+            database: state.entry,
+            record: record.clone(),
+            id: record.id,
+            schematic: Arc::clone(schematic),
+        }
+    }
+
     fn schema(&self) -> Result<&ViewSchema, Error> {
         let definition = &self.record.definition;
         find(&self.schematic, &self.record).ok_or_else(|| Error::UnknownView {
@@ -174,12 +184,7 @@ impl<S: OrderedStore> Engine<S> {
                         collection: query.collection.clone(),
                         view: query.view.clone(),
                     })?;
-            let mut readable = Readable {
-                database: state.entry,
-                record: record.clone(),
-                id: record.id,
-                schematic: self.schematic(state.entry.id),
-            };
+            let mut readable = Readable::current(&state, record, &self.schematic(state.entry.id));
             match (&record.state, record.previous) {
                 (ViewState::Failed(reason), _) => return Err(failed(record, reason)),
                 (ViewState::Building, Some(previous)) if query.freshness == Freshness::Stale => {
@@ -215,12 +220,18 @@ impl<S: OrderedStore> Engine<S> {
         }
         let runtime = self.views.get(state.entry.id, record.id);
         let up_to = *runtime.up_to.try_lock().ok()?;
-        (up_to == Some(self.progress.applied())).then(|| Readable {
-            database: state.entry,
-            record: record.clone(),
-            id: record.id,
-            schematic: self.schematic(state.entry.id),
-        })
+        let schematic = self.schematic(state.entry.id);
+        (up_to == Some(self.progress.applied())).then(|| Readable::current(&state, record, &schematic))
+    }
+
+    /// The views of a database whose map this process knows.
+    fn known_views(&self, state: &DatabaseState) -> Vec<Readable> {
+        let schematic = self.schematic(state.entry.id);
+        let records = state.makeup.views.iter();
+        records
+            .filter(|record| find(&schematic, record).is_some())
+            .map(|record| Readable::current(state, record, &schematic))
+            .collect()
     }
 
     /// How a view is doing.
