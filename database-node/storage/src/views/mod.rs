@@ -221,7 +221,7 @@ impl<S: OrderedStore> Engine<S> {
         let runtime = self.views.get(state.entry.id, record.id);
         let up_to = *runtime.up_to.try_lock().ok()?;
         let schematic = self.schematic(state.entry.id);
-        (up_to == Some(self.progress.applied())).then(|| Readable::current(&state, record, &schematic))
+        (up_to >= Some(self.progress.applied())).then(|| Readable::current(&state, record, &schematic))
     }
 
     /// The views of a database whose map this process knows.

@@ -1,11 +1,13 @@
-//! Lazy views of directories that an earlier version has written: their entries lie in the slots of the documents.
+//! Lazy views, which lie outside the slots; in directories that an earlier version has written, in the slots of the
+//! documents.
 
 use std::path::Path;
+use std::time::Duration;
 
 use pliantdb_core::{Collection, Connection, Emit, Freshness, Map, Reduce, SlotCount, View};
-use pliantdb_storage::Database;
 use pliantdb_storage::check::check;
 use pliantdb_storage::store::{Batch, Durability, OrderedStore};
+use pliantdb_storage::{AsyncDatabase, Database};
 use serde::{Deserialize, Serialize};
 
 use crate::store::{everything, rocks};
@@ -59,8 +61,8 @@ fn entries(path: &Path) -> (usize, usize) {
     (in_slots.len(), local.len())
 }
 
-/// Puts everything of the view where versions before had it.
-fn as_before(path: &Path) {
+/// Puts everything of the view where versions before had it. What lies in the local slot stays if it was being moved.
+fn as_before(path: &Path, is_moving: bool) {
     let store = rocks(&path.join("state"));
     let mut batch = Batch::default();
     for (key, value) in everything(&store) {
@@ -68,7 +70,9 @@ fn as_before(path: &Path) {
             let up_to = [&[1], &value[1..]].concat();
             batch.put(key, up_to);
         } else if key[3] == 1 && key[4..6] == LOCAL.to_be_bytes() {
-            batch.delete(key.clone());
+            if !is_moving {
+                batch.delete(key.clone());
+            }
             let rest = &key[11..];
             let id = match key[6] {
                 4 => &rest[pliantdb_core::key::encoded_length(rest).unwrap()..],
@@ -101,7 +105,7 @@ fn what_lay_in_slots_answers_and_moves_with_the_next_query() {
     written(root.path());
     let (in_slots, local) = entries(root.path());
     assert!(in_slots == 0 && local >= 600, "{in_slots} {local}");
-    as_before(root.path());
+    as_before(root.path(), false);
     assert_eq!(entries(root.path()), (600, 0));
     let report = check(root.path(), None).unwrap();
     assert!(report.is_sound(), "{:?}", report.faults);
@@ -128,6 +132,57 @@ fn what_lay_in_slots_answers_and_moves_with_the_next_query() {
     assert!(report.is_sound(), "{:?}", report.faults);
     let database = Database::open::<Shape>(root.path()).unwrap();
     assert_eq!(ids(&database, Freshness::Stale), expected(now()));
+}
+
+/// Until all of it is in its new place, the old one counts.
+#[test]
+fn a_move_that_was_interrupted_is_made_again() {
+    let root = tempfile::tempdir().unwrap();
+    written(root.path());
+    as_before(root.path(), true);
+    let report = check(root.path(), None).unwrap();
+    assert!(report.is_sound(), "{:?}", report.faults);
+    let database = Database::open::<Shape>(root.path()).unwrap();
+    database.collection::<Shape>().delete_by_id(&5).unwrap();
+    assert_eq!(ids(&database, Freshness::Stale), expected(0..DOCUMENTS));
+    let now = || (0..DOCUMENTS).filter(|id| *id != 5);
+    assert_eq!(ids(&database, Freshness::Current), expected(now()));
+    assert_eq!(database.view::<ByCorners>().reduce(), Ok(now().sum()));
+    database.storage().close().unwrap();
+    drop(database);
+    assert_eq!(entries(root.path()).0, 0);
+    let report = check(root.path(), None).unwrap();
+    assert!(report.is_sound(), "{:?}", report.faults);
+}
+
+/// A query of what is up to date and in memory waits for no thread; with one that has to read the changes it is right too.
+#[test]
+fn an_asynchronous_query_is_answered_at_once_if_it_can_be() {
+    let root = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .max_blocking_threads(1)
+        .enable_time()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let database = AsyncDatabase::open::<Shape>(root.path()).await.unwrap();
+        let shapes = database.collection::<Shape>();
+        for id in 0..10 {
+            shapes.insert_as(&id, Shape { corners: 3 }).await.unwrap();
+        }
+        let count = || async { database.view::<ByCorners>().query().await.unwrap().len() };
+        assert_eq!(count().await, 10);
+        // The only thread that may wait is busy.
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let busy = tokio::task::spawn_blocking(move || held.recv());
+        let at_once = tokio::time::timeout(Duration::from_secs(60), count()).await;
+        release.send(()).unwrap();
+        busy.await.unwrap().unwrap();
+        assert_eq!(at_once, Ok(10));
+        shapes.insert_as(&10, Shape { corners: 4 }).await.unwrap();
+        assert_eq!(count().await, 11);
+    });
 }
 
 /// The version after it, which is built only when the test lets it.
@@ -170,7 +225,7 @@ fn the_version_before_answers_from_where_it_lies() {
         let root = tempfile::tempdir().unwrap();
         written(root.path());
         if is_in_slots {
-            as_before(root.path());
+            as_before(root.path(), false);
         }
         let held = later::HELD.lock().unwrap();
         let database = Database::open::<later::Shape>(root.path()).unwrap();
