@@ -31,10 +31,11 @@ fn ids<D: Door>(door: &D, database: &DatabaseOf<D>, view: &str, key: Vec<u8>) ->
         with_documents,
     };
     let rows = door.wait(database.ask(Ok(request), |answer| match answer {
-        Response::Rows(rows) => Ok(rows.rows),
+        Response::Rows(rows) => Ok(rows),
         other => panic!("{other:?}"),
     }));
-    rows.unwrap().into_iter().map(|row| row.id).collect()
+    let id = |id: &[u8]| str::from_utf8(id).unwrap().parse().unwrap();
+    rows.unwrap().iter().map(|row| id(row.id)).collect()
 }
 
 /// Whoever has written finds it, in views of every kind, before, while and after their versions change; and nothing is lost.

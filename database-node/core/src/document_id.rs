@@ -102,7 +102,11 @@ impl TryFrom<String> for DocumentId {
                 length: value.len(),
             });
         }
-        if let Some(character) = value.chars().find(|c| c.is_control()) {
+        // Most are of these bytes alone, which can be looked at many at a time.
+        let is_plain = value
+            .bytes()
+            .fold(true, |is, byte| is & matches!(byte, b' '..=b'~'));
+        if !is_plain && let Some(character) = value.chars().find(|c| c.is_control()) {
             return Err(InvalidDocumentId::ControlCharacter {
                 value: shown(),
                 character,

@@ -220,10 +220,7 @@ impl<C: Connection, T: Named> Documents<'_, C, T> {
             })
         });
         self.connection.ask(request, |answer| match answer {
-            Response::Rows(mut rows) => {
-                let document = rows.rows.pop().and_then(|row| row.document);
-                document.map(read::<T>).transpose()
-            }
+            Response::Rows(mut rows) => rows.documents.pop().map(read::<T>).transpose(),
             _ => Err(Error::unexpected_answer()),
         })
     }

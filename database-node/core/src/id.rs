@@ -25,6 +25,14 @@ pub trait Id: Sized + Send + 'static {
     /// # Errors
     /// [`InvalidDocumentId::OtherType`] when it is not the id of such a value.
     fn from_document_id(id: &DocumentId) -> Result<Self, InvalidDocumentId>;
+
+    /// [`Id::from_document_id`], for who needs the text no more.
+    ///
+    /// # Errors
+    /// As [`Id::from_document_id`].
+    fn from_own(id: DocumentId) -> Result<Self, InvalidDocumentId> {
+        Self::from_document_id(&id)
+    }
 }
 
 impl Id for DocumentId {
@@ -34,6 +42,10 @@ impl Id for DocumentId {
 
     fn from_document_id(id: &DocumentId) -> Result<Self, InvalidDocumentId> {
         Ok(id.clone())
+    }
+
+    fn from_own(id: DocumentId) -> Result<Self, InvalidDocumentId> {
+        Ok(id)
     }
 }
 

@@ -308,25 +308,85 @@ pub enum Freshness {
 pub struct RowCursor(pub Vec<u8>);
 
 /// Entries of a view, from one moment.
+///
+/// ```
+/// use pliantdb_core::Rows;
+///
+/// let mut rows = Rows::default();
+/// rows.push(b"key", b"id", b"1");
+/// assert_eq!(rows.len(), 1);
+/// assert!(rows.iter().all(|row| row.key == b"key" && row.id == b"id" && row.value == b"1"));
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rows {
-    /// The entries, in the order of the query.
-    pub rows: Vec<RawRow>,
+    /// The key, id and value of one entry after the other, for there are many and each is small.
+    bytes: Vec<u8>,
+    ends: Vec<RowEnds>,
+    /// The document of each entry, if asked for.
+    pub documents: Vec<Document>,
     /// Where the next page begins, if there are more.
     pub next: Option<RowCursor>,
 }
 
+/// Where the parts of an entry end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct RowEnds {
+    key: usize,
+    id: usize,
+    value: usize,
+}
+
 /// An entry of a view.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RawRow {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RawRow<'r> {
     /// The key, encoded.
-    pub key: Vec<u8>,
-    /// The document that emitted it.
-    pub id: DocumentId,
+    pub key: &'r [u8],
+    /// The id of the document that emitted it.
+    pub id: &'r [u8],
     /// The value, as JSON.
-    pub value: Vec<u8>,
-    /// The document, if asked for.
-    pub document: Option<Document>,
+    pub value: &'r [u8],
+}
+
+impl Rows {
+    /// How many entries there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Adds an entry: its encoded key, the id of its document, and its value as JSON.
+    pub fn push(&mut self, key: &[u8], id: &[u8], value: &[u8]) {
+        if self.ends.is_empty() {
+            // Or it would grow a few times on the way to a hundred.
+            self.bytes.reserve(4096);
+            self.ends.reserve(64);
+        }
+        self.bytes.extend_from_slice(key);
+        let key = self.bytes.len();
+        self.bytes.extend_from_slice(id);
+        let id = self.bytes.len();
+        self.bytes.extend_from_slice(value);
+        let value = self.bytes.len();
+        self.ends.push(RowEnds { key, id, value });
+    }
+
+    /// The entries, in the order of the query. What came from far and is not well formed gives empty parts, which are no
+    /// key and no id.
+    pub fn iter(&self) -> impl Iterator<Item = RawRow<'_>> {
+        let part = |start, end| self.bytes.get(start..end).unwrap_or_default();
+        let mut start = 0;
+        self.ends.iter().map(move |ends| RawRow {
+            key: part(std::mem::replace(&mut start, ends.value), ends.key),
+            id: part(ends.key, ends.id),
+            value: part(ends.id, ends.value),
+        })
+    }
 }
 
 /// A reduced value.

@@ -76,6 +76,9 @@ impl TryFrom<u16> for SlotCount {
 pub struct Slot(u16);
 
 impl Slot {
+    /// No slot of any database: where a node keeps what it makes of all its slots, for itself alone.
+    pub const LOCAL: Self = Self(u16::MAX);
+
     /// The number, from 0.
     #[must_use]
     pub const fn get(self) -> u16 {
@@ -91,13 +94,15 @@ impl fmt::Display for Slot {
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX_SLOTS, SlotCount};
+    use super::{MAX_SLOTS, Slot, SlotCount};
 
     #[test]
     fn has_bounds() {
         assert!(SlotCount::try_from(0).is_err());
         assert!(SlotCount::try_from(MAX_SLOTS + 1).is_err());
-        assert_eq!(SlotCount::try_from(MAX_SLOTS).unwrap().slots().count(), 4096);
+        let most = SlotCount::try_from(MAX_SLOTS).unwrap();
+        assert_eq!(most.slots().count(), 4096);
+        assert!(most.slots().all(|slot| slot < Slot::LOCAL));
     }
 
     /// Fixed for ever: data on disk lies where these say.

@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 use crate::documents::{collection, read};
 use crate::key::text_prefix;
 use crate::{
-    Collection, Connection, Error, Freshness, Group, Id, Key, KeySelection, Map, Order, Query, RawRow,
-    Reduce, Request, Response, RowCursor, Stored, View, ViewStatus,
+    Collection, Connection, DocumentId, Error, Freshness, Group, Id, Key, KeySelection, Map, Order, Query,
+    RawRow, Reduce, Request, Response, RowCursor, Rows, Stored, View, ViewStatus,
 };
 
 /// A query of a view: [`Connection::view`].
@@ -161,14 +161,25 @@ impl<'c, C: Connection, V: Map> ViewQuery<'c, C, V> {
 
     /// The entries.
     pub fn query(self) -> C::Output<Vec<RowOf<V>>> {
-        self.collect(false, row::<V>)
+        self.collect(false, |rows, found| {
+            for raw in rows.iter() {
+                found.push(row::<V>(raw)?);
+            }
+            Ok(())
+        })
     }
 
     /// The entries with their documents.
     pub fn query_with_documents(self) -> C::Output<Vec<RowWithDocument<V>>> {
-        self.collect(true, |mut raw| {
-            let document = raw.document.take().ok_or_else(Error::unexpected_answer)?;
-            Ok((row::<V>(raw)?, read::<V::Collection>(document)?))
+        self.collect(true, |rows, found| {
+            let documents = std::mem::take(&mut rows.documents);
+            if documents.len() != rows.len() {
+                return Err(Error::unexpected_answer());
+            }
+            for (raw, document) in rows.iter().zip(documents) {
+                found.push((row::<V>(raw)?, read::<V::Collection>(document)?));
+            }
+            Ok(())
         })
     }
 
@@ -180,7 +191,7 @@ impl<'c, C: Connection, V: Map> ViewQuery<'c, C, V> {
         });
         self.connection.ask(request, |answer| match answer {
             Response::Rows(rows) => {
-                let typed = rows.rows.into_iter().map(row::<V>).collect::<Result<_, _>>()?;
+                let typed = rows.iter().map(row::<V>).collect::<Result<_, _>>()?;
                 Ok((typed, rows.next))
             }
             _ => Err(Error::unexpected_answer()),
@@ -212,7 +223,7 @@ impl<'c, C: Connection, V: Map> ViewQuery<'c, C, V> {
     fn collect<T: Send + 'static>(
         self,
         with_documents: bool,
-        read: impl Fn(RawRow) -> Result<T, Error> + Send + 'static,
+        read: impl Fn(&mut Rows, &mut Vec<T>) -> Result<(), Error> + Send + 'static,
     ) -> C::Output<Vec<T>> {
         let request = move |query| Request::Query {
             query,
@@ -220,16 +231,18 @@ impl<'c, C: Connection, V: Map> ViewQuery<'c, C, V> {
         };
         let first = self.query.clone().map(request);
         self.connection.collect(first, move |answer, found| {
-            let Response::Rows(rows) = answer else {
+            let Response::Rows(mut rows) = answer else {
                 return Err(Error::unexpected_answer());
             };
-            for row in rows.rows {
-                found.push(read(row)?);
+            found.reserve(rows.len());
+            read(&mut rows, found)?;
+            if rows.next.is_none() {
+                return Ok(None);
             }
             let mut rest = self.query.clone()?;
             rest.after = rows.next;
             rest.limit = rest.limit.map(|limit| limit.saturating_sub(found.len()));
-            let is_more = rest.after.is_some() && rest.limit != Some(0);
+            let is_more = rest.limit != Some(0);
             Ok(is_more.then(|| request(rest)))
         })
     }
@@ -291,11 +304,13 @@ fn behind(mut key: Vec<u8>) -> Option<Vec<u8>> {
     None
 }
 
-fn row<V: Map>(raw: RawRow) -> Result<RowOf<V>, Error> {
+fn row<V: Map>(raw: RawRow<'_>) -> Result<RowOf<V>, Error> {
+    let id = str::from_utf8(raw.id).map_err(Error::invalid)?;
+    let id: DocumentId = id.parse().map_err(Error::invalid)?;
     Ok(Row {
-        key: key::<V>(&raw.key)?,
-        value: json(&raw.value)?,
-        id: Id::from_document_id(&raw.id).map_err(Error::invalid)?,
+        key: key::<V>(raw.key)?,
+        value: json(raw.value)?,
+        id: Id::from_own(id).map_err(Error::invalid)?,
     })
 }
 

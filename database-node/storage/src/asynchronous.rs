@@ -154,6 +154,14 @@ impl AsyncDatabase {
             | Request::Reduce(_)
             | Request::ReduceGrouped(_)
             | Request::DeleteMatching(_) => {
+                if let Request::Query {
+                    query,
+                    with_documents: false,
+                } = &request
+                    && let Some(rows) = engine.query_cached(self.0.name(), query)
+                {
+                    return Ok(Response::Rows(rows));
+                }
                 let request = Arc::new(request);
                 // It waits for the disk on a thread, and for a view that is being built without one.
                 let answer = || {

@@ -86,7 +86,7 @@ fn stored_keys() {
             let _ = inspect::Place::of(&bytes);
             if let Some((key, id)) = keys::split_entry(&bytes) {
                 assert_eq!(encoded_length(key), Some(key.len()));
-                assert!(bytes.starts_with(key) && bytes[key.len()..].starts_with(id.as_bytes()));
+                assert!(bytes.starts_with(key) && bytes[key.len()..].starts_with(id));
             }
         });
 }

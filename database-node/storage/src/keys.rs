@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! database id   u32, big-endian     0 for the meta range
-//! slot          u16, big-endian
+//! slot          u16, big-endian     65,535, which no database has, for what is local to the node
 //! space         u8                  what kind of thing:
 //!
 //!   1 documents   collection 00 id
@@ -26,8 +26,10 @@
 //! ```
 //! - Names are ASCII and are ended by a 00. Ids and keys of the key-value store are UTF-8 without control characters, to
 //!   the end. Keys of views end by themselves ([`pliantdb_core::Key`]).
-//! - A document and what it emits lie in the slot of its id; a unique key in the slot of its bytes, after its view's
-//!   number; a key-value pair in that of its namespace and key. Numbers are big-endian.
+//! - A document and what it emits lie in the slot of its id. What it emits to a lazy view lies in the local slot, for all
+//!   slots together (`docs/decisions/0007`); until format 2 of the record of how far the view is, it lay in slots too.
+//! - A unique key lies in the slot of its bytes, after its view's number; a key-value pair in that of its namespace and
+//!   key. Numbers are big-endian.
 //! - An id in text never holds a byte below 0x20. So these are free, for ever: a first byte below 0x20 of an id is a tag
 //!   that says of which other kind it is, each of which must end by itself; and a 0x00 after an id begins a suffix.
 //!
@@ -56,7 +58,7 @@ pub(crate) enum Space {
 }
 
 /// The spaces whose keys begin with a view.
-pub(crate) const VIEW_SPACES: [Space; 5] = [
+const VIEW_SPACES: [Space; 5] = [
     Space::Entries,
     Space::Emitted,
     Space::Owners,
@@ -171,6 +173,18 @@ pub(crate) fn view(database: DatabaseId, slot: Slot, in_space: Space, view: View
     key
 }
 
+/// All keys of a view in a slot.
+pub(crate) fn view_ranges(
+    database: DatabaseId,
+    slot: Slot,
+    of_view: ViewId,
+) -> impl Iterator<Item = KeyRange> {
+    let prefix = move |space| view(database, slot, space, of_view, 0);
+    VIEW_SPACES
+        .into_iter()
+        .map(move |space| KeyRange::prefixed(&prefix(space)))
+}
+
 /// Which version of a view a key belongs to, of those that are local to a node.
 pub(crate) fn view_of(key: &[u8]) -> Option<(DatabaseId, ViewId)> {
     let number = |at: usize| {
@@ -202,10 +216,16 @@ pub(crate) fn entry(key: &[u8], id: &DocumentId, times_before: u16) -> Vec<u8> {
 }
 
 /// The key and the document's id of an entry; `None` if it is none.
-pub(crate) fn split_entry(entry: &[u8]) -> Option<(&[u8], &str)> {
+pub(crate) fn split_entry(entry: &[u8]) -> Option<(&[u8], &[u8])> {
     let (key, id) = entry.split_at(pliantdb_core::key::encoded_length(entry)?);
-    let id = id.split(|byte| *byte == 0).next()?;
-    Some((key, str::from_utf8(id).ok()?))
+    Some((
+        key,
+        match id {
+            // No id has a zero in it.
+            [id @ .., 0, _, _] => id,
+            id => id,
+        },
+    ))
 }
 
 /// The key of which document has a key of a unique view.
@@ -309,7 +329,7 @@ mod tests {
         for times in [0, 2] {
             assert_eq!(
                 split_entry(&super::entry(&key, &id, times)),
-                Some((key.as_slice(), "order-1"))
+                Some((key.as_slice(), &b"order-1"[..]))
             );
         }
         let namespace = "n".parse().unwrap();

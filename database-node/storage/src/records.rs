@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::{DatabaseEntry, DatabaseId, Makeup};
 use crate::store::StoreError;
 
-/// The version that this build writes, of every kind of record.
+/// The version that this build writes, of every kind of record but one.
 const VERSION: u8 = 1;
+/// The version that this build writes of how far a lazy view is.
+const LAZY_VIEW_VERSION: u8 = 2;
 /// A version byte and a revision.
 const DOCUMENT_HEADER: usize = 9;
 
@@ -187,12 +189,33 @@ pub(crate) fn decode_last_database(value: &[u8]) -> Result<DatabaseId, StoreErro
 }
 
 /// How far a lazy view has read the changes.
-pub(crate) fn encode_lazy_view(up_to: Timestamp) -> Result<Vec<u8>, StoreError> {
-    encode("lazy view", &up_to)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LazyView {
+    /// Up to here. Its entries lie in the local slot.
+    Local(Timestamp),
+    /// Of version 1 of this record, whose entries lie in the slots of their documents. They are no longer kept up to
+    /// date.
+    InSlots,
 }
 
-pub(crate) fn decode_lazy_view(value: &[u8]) -> Result<Timestamp, StoreError> {
-    decode("lazy view", value)
+/// How far a lazy view has read the changes: version (2), timestamp.
+pub(crate) fn encode_lazy_view(up_to: Timestamp) -> Result<Vec<u8>, StoreError> {
+    encode_version(LAZY_VIEW_VERSION, "lazy view", &up_to)
+}
+
+pub(crate) fn decode_lazy_view(value: &[u8]) -> Result<LazyView, StoreError> {
+    const KIND: &str = "lazy view";
+    match value.split_first() {
+        Some((&LAZY_VIEW_VERSION, up_to)) => postcard::from_bytes(up_to)
+            .map(LazyView::Local)
+            .map_err(|error| corrupt(KIND, error)),
+        Some((found, _)) if *found > LAZY_VIEW_VERSION => Err(StoreError::NewerRecord {
+            kind: KIND,
+            found: *found,
+            supported: LAZY_VIEW_VERSION,
+        }),
+        _ => decode::<Timestamp>(KIND, value).map(|_| LazyView::InSlots),
+    }
 }
 
 pub(crate) fn encode_applied(applied: &Applied) -> Result<Vec<u8>, StoreError> {
@@ -212,7 +235,11 @@ pub(crate) fn decode_database(value: &[u8]) -> Result<DatabaseEntry, StoreError>
 }
 
 fn encode(kind: &str, record: &impl Serialize) -> Result<Vec<u8>, StoreError> {
-    postcard::to_extend(record, vec![VERSION])
+    encode_version(VERSION, kind, record)
+}
+
+fn encode_version(version: u8, kind: &str, record: &impl Serialize) -> Result<Vec<u8>, StoreError> {
+    postcard::to_extend(record, vec![version])
         .map_err(|error| StoreError::Engine(format!("cannot encode a record of kind {kind}: {error}")))
 }
 
@@ -269,6 +296,24 @@ mod tests {
         };
         assert_eq!(encode_database(&entry).unwrap(), b"\x01\x01\x10");
         assert_eq!(decode_database(b"\x01\x01\x10"), Ok(entry));
+    }
+
+    #[test]
+    fn how_far_a_lazy_view_is_says_where_its_entries_lie() {
+        let up_to = Timestamp::from_bits(300);
+        assert_eq!(encode_lazy_view(up_to).unwrap(), b"\x02\xac\x02");
+        assert_eq!(decode_lazy_view(b"\x02\xac\x02"), Ok(LazyView::Local(up_to)));
+        assert_eq!(decode_lazy_view(b"\x01\xac\x02"), Ok(LazyView::InSlots));
+        for nonsense in [&b""[..], b"\0", b"\x01", b"\x02\xff"] {
+            let decoded = decode_lazy_view(nonsense);
+            assert!(matches!(decoded, Err(StoreError::Corrupt(_))), "{nonsense:?}");
+        }
+        let newer = StoreError::NewerRecord {
+            kind: "lazy view",
+            found: 3,
+            supported: 2,
+        };
+        assert_eq!(decode_lazy_view(b"\x03"), Err(newer));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use pliantdb_core::{
-    Body, CollectionName, DatabaseName, DocumentId, KeyName, NamespaceName, SlotCount, Timestamp,
+    Body, CollectionName, DatabaseName, DocumentId, KeyName, NamespaceName, Slot, SlotCount, Timestamp,
 };
 
 use super::{CheckReport, CheckedDatabase, Fault};
@@ -69,7 +69,7 @@ impl<'a> Records<'a> {
     /// The first key that each slot of each database can have.
     pub(super) fn slot_starts(&self) -> impl Iterator<Item = Vec<u8>> {
         self.databases.values().flat_map(|(entry, _)| {
-            let slots = entry.slots.slots();
+            let slots = entry.slots.slots().chain([Slot::LOCAL]);
             slots.map(|slot| [&entry.id.get().to_be_bytes()[..], &slot.get().to_be_bytes()].concat())
         })
     }

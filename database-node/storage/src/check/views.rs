@@ -8,7 +8,7 @@ use crate::error::StorageError;
 use crate::inspect;
 use crate::keys::{self, Space};
 use crate::machine::views::numbered;
-use crate::records::{self, corrupt};
+use crate::records::{self, LazyView, corrupt};
 use crate::store::{Cursor, KeyRange, Snapshot, StoreError};
 
 /// Checks the views of all databases. Not the versions before, which nobody keeps up to date.
@@ -21,14 +21,20 @@ pub(super) fn check(snapshot: &impl Snapshot, report: &mut CheckReport) -> Resul
             if matches!(record.state, ViewState::Failed(_)) {
                 continue;
             }
+            let lazy = snapshot
+                .get(&keys::lazy_view(entry.id, record.id), records::decode_lazy_view)?
+                .transpose()?;
+            let is_local =
+                record.definition.policy == ViewPolicy::Lazy && !matches!(lazy, Some(LazyView::InSlots));
             let mut checking = Checking {
                 snapshot,
                 report,
                 name: &name,
                 database: entry,
                 record,
+                is_local,
             };
-            for slot in entry.slots.slots() {
+            for slot in entry.slots.slots().chain([Slot::LOCAL]) {
                 checking.emitted(slot)?;
                 checking.entries(slot)?;
                 checking.owners(slot)?;
@@ -44,6 +50,8 @@ struct Checking<'a, S> {
     name: &'a DatabaseName,
     database: DatabaseEntry,
     record: &'a ViewRecord,
+    /// Whether its entries lie in the local slot, and not in those of their documents.
+    is_local: bool,
 }
 
 impl<S: Snapshot> Checking<'_, S> {
@@ -84,7 +92,7 @@ impl<S: Snapshot> Checking<'_, S> {
     fn entries(&mut self, slot: Slot) -> Result<(), StoreError> {
         self.each(slot, Space::Entries, |checking, entry, _| {
             let (key, id) = keys::split_entry(entry).ok_or_else(|| corrupt("entry", "it is cut short"))?;
-            checking.is_emitted(&document_id(id.as_bytes())?, key, "an entry")
+            checking.is_emitted(&document_id(id)?, key, "an entry")
         })
     }
 
@@ -100,7 +108,10 @@ impl<S: Snapshot> Checking<'_, S> {
     }
 
     fn is_emitted(&mut self, id: &DocumentId, key: &[u8], what: &str) -> Result<(), StoreError> {
-        let slot = keys::slot_of(self.database, id);
+        let slot = match self.is_local {
+            true => Slot::LOCAL,
+            false => keys::slot_of(self.database, id),
+        };
         let place = [self.base(slot, Space::Emitted).as_slice(), id.as_str().as_bytes()].concat();
         let emitted = self.snapshot.get(&place, records::decode_emitted)?.transpose()?;
         if !emitted.unwrap_or_default().iter().any(|emitted| emitted == key) {

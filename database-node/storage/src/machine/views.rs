@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use pliantdb_core::{
-    DatabaseName, DocumentId, IndexedDocument, Rejection, Revision, Timestamp, ViewEntry, ViewId, ViewPolicy,
+    DatabaseName, DocumentId, IndexedDocument, Rejection, Revision, Slot, Timestamp, ViewEntry, ViewId,
+    ViewPolicy,
 };
 
 use super::{Applying, Pending};
@@ -26,7 +27,10 @@ pub(crate) fn replace<S: Reads>(
     entries: &[ViewEntry],
     time: Timestamp,
 ) -> Result<(), StorageError> {
-    let slot = keys::slot_of(database, id);
+    let slot = match view.definition.policy {
+        ViewPolicy::Lazy => Slot::LOCAL,
+        ViewPolicy::Eager | ViewPolicy::Unique => keys::slot_of(database, id),
+    };
     let base = |space, room| keys::view(database.id, slot, space, view.id, room);
     let emitted_key = with(base(Space::Emitted, id.as_str().len()), id.as_str().as_bytes());
     let before = match existed {
@@ -182,9 +186,8 @@ impl<S: OrderedStore> Applying<'_, S> {
 
     /// Deletes everything of one version of a view.
     pub(super) fn delete_view(&mut self, database: DatabaseEntry, id: ViewId) {
-        for slot in database.slots.slots() {
-            for space in keys::VIEW_SPACES {
-                let range = crate::store::KeyRange::prefixed(&keys::view(database.id, slot, space, id, 0));
+        for slot in database.slots.slots().chain([Slot::LOCAL]) {
+            for range in keys::view_ranges(database.id, slot, id) {
                 self.pending.delete_range(range);
             }
         }

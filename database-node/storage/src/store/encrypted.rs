@@ -123,6 +123,15 @@ impl<S: OrderedStore> EncryptedStore<S> {
         Ok(Cow::Owned(plain))
     }
 
+    fn decrypting<'s>(&'s self, snapshot: impl FnOnce(&'s S) -> S::Snapshot<'s>) -> EncryptedSnapshot<'s, S> {
+        // The same moment for both.
+        let ring = self.keys.as_ref().map(Keys::ring);
+        EncryptedSnapshot {
+            snapshot: snapshot(&self.store),
+            ring: ring.as_deref().map(Arc::clone),
+        }
+    }
+
     /// Gives the store below back.
     #[must_use]
     pub fn into_inner(self) -> S {
@@ -347,12 +356,11 @@ impl<S: OrderedStore> OrderedStore for EncryptedStore<S> {
     }
 
     fn snapshot(&self) -> EncryptedSnapshot<'_, S> {
-        // The same moment for both.
-        let ring = self.keys.as_ref().map(Keys::ring);
-        EncryptedSnapshot {
-            snapshot: self.store.snapshot(),
-            ring: ring.as_deref().map(Arc::clone),
-        }
+        self.decrypting(S::snapshot)
+    }
+
+    fn snapshot_cached(&self) -> EncryptedSnapshot<'_, S> {
+        self.decrypting(S::snapshot_cached)
     }
 
     fn write(&self, batch: &Batch, durability: Durability) -> Result<BatchNumber, StoreError> {

@@ -207,6 +207,11 @@ pub trait OrderedStore: Send + Sync + 'static {
     /// The store as it is now, untouched by later writes.
     fn snapshot(&self) -> Self::Snapshot<'_>;
 
+    /// [`OrderedStore::snapshot`], of what is in memory: reading what is not fails, instead of waiting for a disk.
+    fn snapshot_cached(&self) -> Self::Snapshot<'_> {
+        self.snapshot()
+    }
+
     /// Writes a batch and returns its number.
     ///
     /// # Errors

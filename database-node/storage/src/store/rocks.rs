@@ -347,6 +347,14 @@ impl OrderedStore for RocksStore {
     fn snapshot(&self) -> RocksSnapshot<'_> {
         RocksSnapshot {
             snapshot: self.db.snapshot(),
+            tier: ReadTier::All,
+        }
+    }
+
+    fn snapshot_cached(&self) -> RocksSnapshot<'_> {
+        RocksSnapshot {
+            snapshot: self.db.snapshot(),
+            tier: ReadTier::BlockCache,
         }
     }
 
@@ -403,6 +411,16 @@ impl OrderedStore for RocksStore {
 /// A [`RocksStore`] as it was.
 pub struct RocksSnapshot<'a> {
     snapshot: rocksdb::Snapshot<'a>,
+    /// How far down it reads.
+    tier: ReadTier,
+}
+
+impl RocksSnapshot<'_> {
+    fn options(&self) -> ReadOptions {
+        let mut options = ReadOptions::default();
+        options.set_read_tier(self.tier);
+        options
+    }
 }
 
 impl Snapshot for RocksSnapshot<'_> {
@@ -412,13 +430,13 @@ impl Snapshot for RocksSnapshot<'_> {
         Self: 'a;
 
     fn get<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, StoreError> {
-        let value = self.snapshot.get_pinned(key).map_err(store_error)?;
-        Ok(value.map(|value| read(&value)))
+        let value = self.snapshot.get_pinned_opt(key, self.options());
+        Ok(value.map_err(store_error)?.map(|value| read(&value)))
     }
 
     fn scan(&self, range: KeyRange, order: Order) -> Result<RocksCursor<'_>, StoreError> {
         // RocksDB gives nothing, not an error, when the upper bound lies below the start.
-        let mut options = ReadOptions::default();
+        let mut options = self.options();
         if let Some(end) = range.end {
             options.set_iterate_upper_bound(end);
         }
@@ -454,7 +472,11 @@ impl Cursor for RocksCursor<'_> {
                 Order::Descending => self.iterator.prev(),
             }
         }
-        self.iterator.status().map_err(store_error)
+        // One that has failed is not valid.
+        match self.iterator.valid() {
+            true => Ok(()),
+            false => self.iterator.status().map_err(store_error),
+        }
     }
 }
 

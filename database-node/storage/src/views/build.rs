@@ -4,7 +4,8 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use pliantdb_core::{
-    DatabaseName, Document, DocumentId, Error, IndexedDocument, Operation, Order, Slot, Timestamp, ViewPolicy,
+    DatabaseName, Document, DocumentId, Error, IndexedDocument, Operation, Order, Slot, SlotCount, Timestamp,
+    ViewPolicy,
 };
 
 use super::update::BATCH_BYTES;
@@ -13,7 +14,7 @@ use crate::catalog::ViewState;
 use crate::engine::{Engine, applied};
 use crate::error::StorageError;
 use crate::machine::{Pending, views};
-use crate::records::corrupt;
+use crate::records::{LazyView, corrupt};
 use crate::store::{Cursor, KeyRange, OrderedStore, Snapshot, StoreError};
 use crate::{keys, records};
 
@@ -69,13 +70,14 @@ impl<S: OrderedStore> Engine<S> {
     ) -> Result<Timestamp, Error> {
         tracing::info!(database = %name, view = %view.record.definition.name, "building a view");
         runtime.restart();
+        // What lies in slots answers until this is done, to whom stale entries will do.
+        let is_in_slots = matches!(stored(self.lazy_view(view))?, Some(LazyView::InSlots));
         let mut pending = Pending::new(self.store.as_ref());
-        pending.delete_unread(keys::lazy_view(view.database.id, view.id));
-        for slot in view.database.slots.slots() {
-            for space in keys::VIEW_SPACES {
-                let range = keys::view(view.database.id, slot, space, view.id, 0);
-                pending.delete_range(KeyRange::prefixed(&range));
-            }
+        if !is_in_slots {
+            pending.delete_unread(keys::lazy_view(view.database.id, view.id));
+        }
+        for range in keys::view_ranges(view.database.id, Slot::LOCAL, view.id) {
+            stored(self.remove(&mut pending, range))?;
         }
         self.write_local(std::mem::replace(&mut pending, Pending::new(self.store.as_ref())))?;
         let snapshot = self.store.snapshot();
@@ -111,6 +113,15 @@ impl<S: OrderedStore> Engine<S> {
             keys::lazy_view(view.database.id, view.id),
             stored(records::encode_lazy_view(now))?,
         );
+        for slot in is_in_slots
+            .then_some(view.database.slots)
+            .into_iter()
+            .flat_map(SlotCount::slots)
+        {
+            for range in keys::view_ranges(view.database.id, slot, view.id) {
+                pending.delete_range(range);
+            }
+        }
         self.write_local(pending)?;
         self.make_partials(view)?;
         Ok(now)

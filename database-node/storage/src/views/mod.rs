@@ -1,9 +1,12 @@
 //! Views: building them, keeping the lazy ones up to date, and answering from them.
 
 mod build;
+mod entries;
 mod moment;
 mod partials;
 mod query;
+#[cfg(test)]
+mod reads;
 mod update;
 
 use std::collections::HashMap;
@@ -11,8 +14,8 @@ use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pliantdb_core::{
-    CollectionName, DatabaseName, DocumentId, Error, Freshness, Query, Rejection, Schematic, Timestamp,
-    ViewDefinition, ViewId, ViewName, ViewPolicy, ViewSchema, ViewStatus,
+    CollectionName, DatabaseName, DocumentId, Error, Freshness, Query, Rejection, Schematic, Slot, SlotCount,
+    Timestamp, ViewDefinition, ViewId, ViewName, ViewPolicy, ViewSchema, ViewStatus,
 };
 
 pub(crate) use self::moment::ViewsAt;
@@ -20,8 +23,9 @@ use self::partials::MarkedFrom;
 use crate::catalog::{DatabaseEntry, DatabaseId, DatabaseState, ViewRecord, ViewState};
 use crate::engine::Engine;
 use crate::error::StorageError;
-use crate::records::corrupt;
-use crate::store::{OrderedStore, StoreError};
+use crate::keys;
+use crate::records::{self, LazyView, corrupt};
+use crate::store::{OrderedStore, Snapshot, StoreError};
 
 /// What is kept in memory of each view.
 #[derive(Default)]
@@ -66,6 +70,27 @@ struct Readable {
     schematic: Arc<Schematic>,
 }
 
+/// Where a version of a view has its entries, and all that goes with them.
+#[derive(Clone, Copy)]
+enum Place {
+    /// In the local slot: what lazy views have.
+    Local,
+    /// In the slots of their documents.
+    Slots(SlotCount),
+}
+
+impl Place {
+    fn slots(self) -> impl Iterator<Item = Slot> {
+        let (local, slots) = match self {
+            Self::Local => (Some(Slot::LOCAL), None),
+            Self::Slots(slots) => (None, Some(slots)),
+        };
+        local
+            .into_iter()
+            .chain(slots.into_iter().flat_map(SlotCount::slots))
+    }
+}
+
 impl Readable {
     /// The current version of a view.
     fn current(state: &DatabaseState, record: &ViewRecord, schematic: &Arc<Schematic>) -> Self {
@@ -88,6 +113,37 @@ impl Readable {
     fn failed(&self, reason: impl std::fmt::Display) -> Error {
         failed(&self.record, reason)
     }
+
+    fn is_lazy(&self) -> bool {
+        self.record.definition.policy == ViewPolicy::Lazy
+    }
+
+    /// Where the view writes its entries.
+    fn place(&self) -> Place {
+        match self.is_lazy() {
+            true => Place::Local,
+            false => Place::Slots(self.database.slots),
+        }
+    }
+
+    /// Where the version that is to be read has its entries. One before the current may be of another policy, and what
+    /// was last built by a program that knew no local slot lies in slots.
+    fn place_in(&self, snapshot: &impl Snapshot) -> Result<Place, StoreError> {
+        let is_current = self.id == self.record.id;
+        if is_current && !self.is_lazy() {
+            return Ok(self.place());
+        }
+        let key = keys::lazy_view(self.database.id, self.id);
+        Ok(
+            match snapshot.get(&key, records::decode_lazy_view)?.transpose()? {
+                Some(LazyView::Local(_)) => Place::Local,
+                Some(LazyView::InSlots) => Place::Slots(self.database.slots),
+                // It is being built, or was never lazy.
+                None if is_current => Place::Local,
+                None => Place::Slots(self.database.slots),
+            },
+        )
+    }
 }
 
 /// What the program says of exactly this version of a view.
@@ -107,7 +163,8 @@ fn failed(record: &ViewRecord, reason: impl std::fmt::Display) -> Error {
 }
 
 /// An id out of a key.
-fn id_of(text: &str) -> Result<DocumentId, StoreError> {
+fn id_of(text: &[u8]) -> Result<DocumentId, StoreError> {
+    let text = str::from_utf8(text).map_err(|error| corrupt("entry", error))?;
     text.parse().map_err(|error| corrupt("entry", error))
 }
 
@@ -172,6 +229,19 @@ impl<S: OrderedStore> Engine<S> {
     pub(crate) fn builds_views(&self, name: &DatabaseName) -> Result<bool, Error> {
         let views = self.known_views(&self.state(name)?);
         Ok(views.iter().any(|view| view.record.state == ViewState::Building))
+    }
+
+    /// A lazy view as a query wants it, if it is so already.
+    fn readable_now(&self, name: &DatabaseName, query: &Query) -> Option<Readable> {
+        let (state, schematic) = self.state_and_schematic(name).ok()?;
+        let record = state.makeup.view(&query.collection, &query.view)?;
+        let is_lazy = record.definition.policy == ViewPolicy::Lazy && record.state == ViewState::Ready;
+        if !is_lazy || query.freshness == Freshness::Stale {
+            return None;
+        }
+        let runtime = self.views.get(state.entry.id, record.id);
+        let up_to = *runtime.up_to.try_lock().ok()?;
+        (up_to >= Some(self.progress.applied())).then(|| Readable::current(&state, record, &schematic))
     }
 
     /// The views of a database whose map this process knows.

@@ -5,16 +5,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pliantdb_core::{
     CollectionName, Error, Freshness, Query, Request, Response, Schematic, Timestamp, ViewId, ViewName,
-    ViewPolicy, ViewStatus,
+    ViewStatus,
 };
 
 use super::partials::MarkedFrom;
 use super::{Readable, query, stored};
 use crate::catalog::{DatabaseState, ViewRecord, ViewState};
 use crate::feed::Changes;
+use crate::keys;
 use crate::machine::{Pending, views};
+use crate::records::{self, LazyView};
 use crate::store::{At, Overlaid, Overlay, Snapshot};
-use crate::{keys, records};
 
 /// The most documents that are mapped in memory.
 const DOCUMENTS: usize = 100_000;
@@ -58,8 +59,7 @@ impl ViewsAt {
         if !matches!(request, Request::Query { .. }) {
             query::check_reducible(&view, query)?;
         }
-        let is_lazy = view.record.definition.policy == ViewPolicy::Lazy;
-        let unread = match is_lazy && query.freshness != Freshness::Stale {
+        let unread = match view.is_lazy() && query.freshness != Freshness::Stale {
             true => self.unread(snapshot, &view)?,
             false => Arc::default(),
         };
@@ -83,7 +83,13 @@ impl ViewsAt {
                         ..
                     }
                 );
-                Response::Rows(query::rows(&snapshot, &view, query, with_documents)?)
+                Response::Rows(query::rows(
+                    &snapshot,
+                    &view,
+                    query,
+                    with_documents,
+                    query::ROWS_BYTES,
+                )?)
             }
         }))
     }
@@ -124,12 +130,16 @@ impl ViewsAt {
             return Ok(Arc::clone(made));
         }
         let key = keys::lazy_view(view.database.id, view.id);
-        let since = stored(
+        let read = stored(
             snapshot
                 .get(&key, records::decode_lazy_view)
                 .and_then(Option::transpose),
         )?;
-        let since = since.unwrap_or(Timestamp::ZERO);
+        let since = match read {
+            Some(LazyView::Local(up_to)) => up_to,
+            // Nothing that counts is in the local slot yet.
+            Some(LazyView::InSlots) | None => Timestamp::ZERO,
+        };
         if since.bits().saturating_add(1) < self.state.makeup.changes_from.bits() {
             return Err(view.failed(
                 "the changes that it had not read at the moment of the snapshot are no longer kept; query it, and take \

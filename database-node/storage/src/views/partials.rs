@@ -16,7 +16,7 @@ use std::sync::PoisonError;
 use pliantdb_core::{Error, Order, Slot, Timestamp, ViewPolicy, ViewSchema};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Readable, ViewRuntime, stored};
+use super::{Place, Readable, ViewRuntime, stored};
 use crate::engine::Engine;
 use crate::keys::{self, Space};
 use crate::machine::Pending;
@@ -29,7 +29,7 @@ const BITS: u32 = 6;
 const LEVELS: u8 = 4;
 /// With more stale entries in a slot, its partials are made anew.
 const MANY: usize = 64;
-/// With more, it is quicker to begin from nothing.
+/// With more, it is quicker to begin from nothing; in the local slot, with so many for each slot that there is.
 const TOO_MANY: usize = 4096;
 /// So many values are reduced at once.
 const VALUES: usize = 1024;
@@ -252,7 +252,7 @@ impl<S: OrderedStore> Engine<S> {
             // Or who refreshes them at the same time would write what is older over them.
             let _one_at_a_time = runtime.partials.lock().unwrap_or_else(PoisonError::into_inner);
             let schema = Reducing::of(view)?;
-            for slot in view.database.slots.slots() {
+            for slot in view.place().slots() {
                 self.make_partials_in(view, &schema, slot, None)?;
             }
         }
@@ -281,12 +281,16 @@ impl<S: OrderedStore> Engine<S> {
         };
         let mut marked_from = runtime.partials.lock().unwrap_or_else(PoisonError::into_inner);
         let schema = Reducing::of(view)?;
-        for slot in view.database.slots.slots() {
+        let too_many = match view.place() {
+            Place::Local => TOO_MANY * usize::from(view.database.slots.get()),
+            Place::Slots(_) => TOO_MANY,
+        };
+        for slot in view.place().slots() {
             let from = marked_from.get(&slot).copied();
             let snapshot = self.store.snapshot();
             let InSlot { stale, marks, .. } = stored(InSlot::open(&snapshot, view, slot, from))?;
             drop(snapshot);
-            if stale.len() > TOO_MANY {
+            if stale.len() > too_many {
                 self.make_partials_in(view, &schema, slot, from)?;
             } else if stale.len() > MANY {
                 for level in 1..=LEVELS {
@@ -351,7 +355,7 @@ impl<S: OrderedStore> Engine<S> {
         let snapshot = self.store.snapshot();
         let in_slot = stored(InSlot::open(&snapshot, view, slot, marked_from))?;
         let mut pending = Pending::new(self.store.as_ref());
-        pending.delete_range(KeyRange::prefixed(&in_slot.partials));
+        stored(self.remove(&mut pending, KeyRange::prefixed(&in_slot.partials)))?;
         // The run of each level that is being read: where it began, and its values.
         let mut open: Vec<(Vec<u8>, Vec<Vec<u8>>)> = vec![(Vec::new(), Vec::new()); usize::from(LEVELS)];
         let mut cursor = stored(in_slot.scan(&in_slot.entries, &[], None))?;

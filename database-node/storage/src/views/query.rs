@@ -4,19 +4,23 @@ use std::collections::BTreeSet;
 
 use pliantdb_core::{
     Change, ChangeAction, DatabaseName, Document, DocumentId, Error, Freshness, Group, KeySelection, Order,
-    Precondition, Query, RawRow, Rejection, Request, Response, RowCursor, Rows, Slot, ViewPolicy,
+    Precondition, Query, Rejection, Request, Response, RowCursor, Rows, Slot, ViewPolicy,
 };
 
+use super::entries::Entries;
 use super::partials::{InSlot, MarkedFrom, Reducing};
-use super::{Readable, id_of, stored};
+use super::{Place, Readable, id_of, stored};
 use crate::engine::Engine;
-use crate::keys::{self, Space};
-use crate::merge::Merged;
+use crate::keys;
 use crate::records::{self, corrupt};
 use crate::store::{KeyRange, OrderedStore, Snapshot, StoreError};
 
 /// An answer takes no more rows when it has so many bytes.
-const ROWS_BYTES: usize = 4 << 20;
+pub(super) const ROWS_BYTES: usize = 4 << 20;
+/// What has more bytes, or asks for more keys, is not answered at once where nothing may wait.
+const FEW_BYTES: usize = 32 << 10;
+/// Each key is looked for by itself.
+const FEW_KEYS: usize = 16;
 /// So many documents are deleted in one transaction.
 const DELETES: usize = 500;
 /// A group of more entries is reduced by its partials.
@@ -38,9 +42,30 @@ impl<S: OrderedStore> Engine<S> {
             let snapshot = self.store.snapshot();
             // A new version that took over meanwhile has removed it.
             if stored(is_there(&snapshot, &view))? {
-                return rows(&snapshot, &view, query, with_documents);
+                return rows(&snapshot, &view, query, with_documents, ROWS_BYTES);
             }
         }
+    }
+
+    /// [`Engine::query`] without documents, if that needs no disk and takes only a moment; `None` when it would have to
+    /// wait. Whatever fails here is tried again by who may wait.
+    pub(crate) fn query_cached(&self, name: &DatabaseName, query: &Query) -> Option<Rows> {
+        let view = self.readable_now(name, query)?;
+        let is_short = match &query.keys {
+            KeySelection::These(keys) => keys.len() <= FEW_KEYS,
+            KeySelection::All | KeySelection::Range(..) => true,
+        };
+        if !is_short {
+            return None;
+        }
+        let snapshot = self.store.snapshot_cached();
+        if !is_there(&snapshot, &view).ok()? {
+            return None;
+        }
+        let rows = rows(&snapshot, &view, query, false, FEW_BYTES).ok()?;
+        // Not a page, but what there was time for.
+        let is_cut = rows.next.is_some() && query.limit.is_none_or(|limit| rows.len() < limit);
+        (!is_cut).then_some(rows)
     }
 
     /// Reduces entries of a view to one value.
@@ -64,18 +89,19 @@ impl<S: OrderedStore> Engine<S> {
         let (mut seen, mut rows_read) = (BTreeSet::new(), 0);
         loop {
             query.limit = Some(limit.map_or(DELETES, |limit| DELETES.min(limit - rows_read)));
-            let Rows { rows, next } = match rows_read {
+            let rows = match rows_read {
                 // Nothing was deleted yet, so whoever asks can ask again.
                 0 => self.rows_to_delete(name, &query)?,
                 _ => self.when_built(name, || self.rows_to_delete(name, &query))?,
             };
             rows_read += rows.len();
-            let documents = rows.into_iter().filter_map(|row| row.document);
-            let documents: Vec<Document> = documents
+            let documents: Vec<Document> = rows
+                .documents
+                .into_iter()
                 .filter(|document| seen.insert(document.id.clone()))
                 .collect();
             deleted += self.delete_unchanged(name, &query, &documents)?;
-            query.after = next;
+            query.after = rows.next;
             if query.after.is_none() || limit.is_some_and(|limit| rows_read >= limit) {
                 return Ok(deleted);
             }
@@ -157,7 +183,8 @@ pub(super) fn reduce_at(
     query: &Query,
 ) -> Result<Group, Error> {
     let mut values = Vec::new();
-    let slots = stored(open_slots(snapshot, view, marked_from))?;
+    let place = stored(place(snapshot, view, query))?;
+    let slots = stored(open_slots(snapshot, view, place, marked_from))?;
     for (start, end) in ranges(query) {
         for slot in &slots {
             stored(slot.values(&start, end.as_deref(), &mut values))?;
@@ -177,15 +204,16 @@ pub(super) fn reduce_grouped_at(
     query: &Query,
 ) -> Result<Vec<Group>, Error> {
     let schema = Reducing::of(view)?;
-    let slots = stored(open_slots(snapshot, view, marked_from))?;
+    let place = stored(place(snapshot, view, query))?;
+    let slots = stored(open_slots(snapshot, view, place, marked_from))?;
     let mut groups = Vec::new();
     for (start, end) in ranges(query) {
         let mut position = Some(start);
         while let Some(start) = position.take() {
-            let mut entries = stored(scan(
+            let mut entries = stored(Entries::scan(
                 snapshot,
                 view,
-                view.database.slots.slots(),
+                place.slots(),
                 &start,
                 end.as_deref(),
                 Order::Ascending,
@@ -253,27 +281,39 @@ pub(super) fn check_reducible(view: &Readable, query: &Query) -> Result<(), Erro
 fn open_slots<'s, S: Snapshot>(
     snapshot: &'s S,
     view: &Readable,
+    place: Place,
     marked_from: &MarkedFrom,
 ) -> Result<Vec<InSlot<'s, S>>, StoreError> {
-    let slots = view.database.slots.slots();
-    slots
+    place
+        .slots()
         .map(|slot| InSlot::open(snapshot, view, slot, marked_from.get(&slot).copied()))
         .collect()
 }
 
-/// Reads entries of a view.
+/// Where the entries are that a query reads.
+fn place(snapshot: &impl Snapshot, view: &Readable, query: &Query) -> Result<Place, StoreError> {
+    match query.freshness {
+        Freshness::Stale => view.place_in(snapshot),
+        // It was just brought up to date, in the store or over the snapshot.
+        _ => Ok(view.place()),
+    }
+}
+
+/// Reads entries of a view, about as many as `most_bytes` have.
 pub(super) fn rows(
     snapshot: &impl Snapshot,
     view: &Readable,
     query: &Query,
     with_documents: bool,
+    most_bytes: usize,
 ) -> Result<Rows, Error> {
     let mut rows = Rows::default();
     if query.limit == Some(0) {
         return Ok(rows);
     }
+    let place = stored(place(snapshot, view, query))?;
     let mut bytes = 0;
-    let mut last = None;
+    let mut last = Vec::new();
     let mut ranges = ranges(query);
     if query.order == Order::Descending {
         ranges.reverse();
@@ -294,34 +334,22 @@ pub(super) fn rows(
             }
             _ => None,
         };
-        let mut entries = match slot {
-            Some(slot) => stored(scan(
-                snapshot,
-                view,
-                slot.into_iter(),
-                &start,
-                end.as_deref(),
-                query.order,
-            ))?,
-            None => stored(scan(
-                snapshot,
-                view,
-                view.database.slots.slots(),
-                &start,
-                end.as_deref(),
-                query.order,
-            ))?,
+        let scan = |slots: &mut dyn Iterator<Item = Slot>| {
+            Entries::scan(snapshot, view, slots, &start, end.as_deref(), query.order)
         };
+        let mut entries = stored(match slot {
+            Some(slot) => scan(&mut slot.into_iter()),
+            None => scan(&mut place.slots()),
+        })?;
         while let Some((entry, value)) = stored(entries.entry())? {
-            if bytes >= ROWS_BYTES || query.limit.is_some_and(|limit| rows.rows.len() >= limit) {
-                rows.next = last.map(RowCursor);
+            if bytes >= most_bytes || query.limit.is_some_and(|limit| rows.len() >= limit) {
+                rows.next = Some(RowCursor(last));
                 return Ok(rows);
             }
             let (key, id) =
                 stored(keys::split_entry(entry).ok_or_else(|| corrupt("entry", "it is cut short")))?;
-            let id = stored(id_of(id))?;
             let document = match with_documents {
-                true => match stored(document(snapshot, view, &id))? {
+                true => match stored(id_of(id).and_then(|id| document(snapshot, view, &id)))? {
                     // A lazy view was read before the documents, so one of them may have changed since.
                     Some(document) if emits(view, &document, key)? => Some(document),
                     _ => None,
@@ -334,13 +362,9 @@ pub(super) fn rows(
                     .as_ref()
                     .map_or(0, |document| document.body.as_str().len());
                 bytes += entry.len() + value.len() + size;
-                last = Some(entry.to_vec());
-                rows.rows.push(RawRow {
-                    key: key.to_vec(),
-                    id,
-                    value: value.to_vec(),
-                    document,
-                });
+                entry.clone_into(&mut last);
+                rows.push(key, id, value);
+                rows.documents.extend(document);
             }
             stored(entries.advance())?;
         }
@@ -395,27 +419,6 @@ fn document(
         revision,
         body,
     }))
-}
-
-/// The entries of a view in a range, of several slots in one order.
-fn scan<'s, S: Snapshot>(
-    snapshot: &'s S,
-    view: &Readable,
-    slots: impl Iterator<Item = Slot>,
-    start: &[u8],
-    end: Option<&[u8]>,
-    order: Order,
-) -> Result<Merged<'s, S>, StoreError> {
-    let bases = slots.map(|slot| keys::view(view.database.id, slot, Space::Entries, view.id, 0));
-    let of = |base: &[u8]| {
-        let mut range = KeyRange::prefixed(base);
-        range.start.extend_from_slice(start);
-        if let Some(end) = end {
-            range.end = Some([base, end].concat());
-        }
-        range
-    };
-    Merged::scan(snapshot, bases, of, order)
 }
 
 fn key_of(entry: &[u8]) -> Result<&[u8], StoreError> {

@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
-use pliantdb_core::{DatabaseName, Document, DocumentId, Error, Timestamp, ViewEntry, ViewPolicy};
+use pliantdb_core::{DatabaseName, Document, DocumentId, Error, Order, Timestamp, ViewEntry};
 
 use super::{Readable, ViewRuntime, stored};
 use crate::catalog::{DatabaseState, ViewState};
 use crate::engine::{Engine, applied};
 use crate::feed::Changes;
+use crate::keys;
 use crate::machine::{Pending, views};
-use crate::store::{OrderedStore, Snapshot};
-use crate::{keys, records};
+use crate::records::{self, LazyView};
+use crate::store::{Cursor, KeyRange, OrderedStore, Snapshot, StoreError};
 
 /// How many documents are looked at between two places from where an update could go on.
 const DOCUMENTS: usize = 10_000;
@@ -60,13 +61,11 @@ impl<S: OrderedStore> Engine<S> {
         let runtime = self.views.get(view.database.id, view.id);
         let mut up_to = runtime.up_to.lock().unwrap_or_else(PoisonError::into_inner);
         if up_to.is_none() {
-            let key = keys::lazy_view(view.database.id, view.id);
-            let stored_time = stored(
-                self.store
-                    .get(&key, records::decode_lazy_view)
-                    .and_then(Option::transpose),
-            )?;
-            *up_to = Some(stored_time.unwrap_or(Timestamp::ZERO));
+            *up_to = Some(match stored(self.lazy_view(view))? {
+                Some(LazyView::Local(up_to)) => up_to,
+                // It was built by a program that put it elsewhere, or its building was interrupted.
+                Some(LazyView::InSlots) | None => self.build_lazy_view(name, view, &runtime)?,
+            });
         }
         let target = self.progress.applied();
         if up_to.is_some_and(|up_to| up_to >= target) {
@@ -83,6 +82,12 @@ impl<S: OrderedStore> Engine<S> {
         }
         drop(up_to);
         self.refresh_partials(view, &runtime)
+    }
+
+    /// How far a lazy view is, as it was stored.
+    pub(super) fn lazy_view(&self, view: &Readable) -> Result<Option<LazyView>, StoreError> {
+        let key = keys::lazy_view(view.database.id, view.id);
+        self.store.get(&key, records::decode_lazy_view)?.transpose()
     }
 
     /// Maps the documents that were changed after `since`, and gives up to when that was done; `None` when the changes
@@ -136,6 +141,16 @@ impl<S: OrderedStore> Engine<S> {
         Ok(Some(reached))
     }
 
+    /// Removes what lies in a range, if there is anything: RocksDB keeps a note of each range that was removed, which every
+    /// cursor would have to look at.
+    pub(super) fn remove(&self, pending: &mut Pending<'_, S>, range: KeyRange) -> Result<(), StoreError> {
+        let snapshot = self.store.snapshot();
+        if snapshot.scan(range.clone(), Order::Ascending)?.entry().is_some() {
+            pending.delete_range(range);
+        }
+        Ok(())
+    }
+
     pub(super) fn write_local(&self, pending: Pending<'_, S>) -> Result<(), Error> {
         Ok(self.writer.write_local(pending.into_batch())?)
     }
@@ -144,10 +159,6 @@ impl<S: OrderedStore> Engine<S> {
 impl Readable {
     fn is_ready(&self) -> bool {
         self.record.state == ViewState::Ready
-    }
-
-    fn is_lazy(&self) -> bool {
-        self.record.definition.policy == ViewPolicy::Lazy
     }
 
     /// What a document emits as of a snapshot; nothing if there is no such document.

@@ -19,6 +19,7 @@ mod encryption;
 mod features_model;
 mod full_disk;
 mod killed;
+mod lazy_views;
 mod listing;
 mod model;
 mod s3;

@@ -418,3 +418,29 @@ proptest! {
         behaves_like_a_map(&encrypted(rocks(directory.path())), &batches, &ranges);
     }
 }
+
+/// What is in memory is read without a disk; what is not is an error, and not nothing.
+#[test]
+fn a_cached_snapshot_reads_what_is_in_memory() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = rocks(directory.path());
+    store.write(&put(&[(b"a", b"1")]), Durability::Synced).unwrap();
+    let read = |store: &RocksStore| {
+        let snapshot = store.snapshot_cached();
+        let all = KeyRange::prefixed(b"");
+        let first = snapshot.scan(all, Order::Ascending).map(|cursor| {
+            let entry = cursor.entry();
+            entry.map(|(key, value)| (key.to_vec(), value.to_vec()))
+        });
+        (snapshot.get(b"a", <[u8]>::to_vec), first)
+    };
+    let found = (Ok(Some(b"1".to_vec())), Ok(Some((b"a".to_vec(), b"1".to_vec()))));
+    assert_eq!(read(&store), found, "from the memtable");
+    store.flush().unwrap();
+    drop(store);
+    let store = rocks(directory.path());
+    let (got, scanned) = read(&store);
+    assert!(got.is_err() && scanned.is_err(), "{got:?} {scanned:?}");
+    assert_eq!(everything(&store).len(), 1);
+    assert_eq!(read(&store), found, "from the block cache");
+}
