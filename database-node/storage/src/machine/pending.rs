@@ -1,6 +1,9 @@
 //! A batch in the making: what it will write, and what its commands see that the store does not hold yet.
 
-use std::collections::HashMap;
+use std::hash::BuildHasher;
+
+use hashbrown::hash_table::Entry;
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::store::{Batch, Change, KeyRange, OrderedStore, StoreError};
 
@@ -9,10 +12,11 @@ pub(crate) struct Pending<'a, S> {
     store: &'a S,
     batch: Batch,
     size: usize,
-    /// Where in the batch the last change is of each key that commands read.
-    latest: HashMap<Vec<u8>, usize>,
-    /// What `latest` said before, for taking back.
-    undo: Vec<(Vec<u8>, Option<usize>)>,
+    /// Where in the batch the last change is of each key that commands read. The keys lie in the batch only.
+    latest: HashTable<usize>,
+    hasher: DefaultHashBuilder,
+    /// What was put into `latest`, and what it said before, for taking back.
+    undo: Vec<(usize, Option<usize>)>,
 }
 
 /// How far a batch had come.
@@ -27,7 +31,8 @@ impl<'a, S: OrderedStore> Pending<'a, S> {
             store,
             batch: Batch::default(),
             size: 0,
-            latest: HashMap::new(),
+            latest: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
             undo: Vec::new(),
         }
     }
@@ -38,7 +43,7 @@ impl<'a, S: OrderedStore> Pending<'a, S> {
         key: &[u8],
         read: impl FnOnce(&[u8]) -> Result<T, StoreError>,
     ) -> Result<Option<T>, StoreError> {
-        match self.latest.get(key).and_then(|at| self.batch.changes().get(*at)) {
+        match self.latest(key).and_then(|at| self.batch.changes().get(at)) {
             Some(Change::Put(_, value)) => read(value).map(Some),
             Some(_) => Ok(None),
             None => self.store.get(key, read)?.transpose(),
@@ -47,14 +52,14 @@ impl<'a, S: OrderedStore> Pending<'a, S> {
 
     /// Sets the value of a key that commands read.
     pub(crate) fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
-        self.touch(&key);
         self.put_unread(key, value);
+        self.touch();
     }
 
     /// Removes a key that commands read.
     pub(crate) fn delete(&mut self, key: Vec<u8>) {
-        self.touch(&key);
         self.delete_unread(key);
+        self.touch();
     }
 
     /// Sets the value of a key that no command reads.
@@ -74,9 +79,41 @@ impl<'a, S: OrderedStore> Pending<'a, S> {
         self.batch.delete_range(range);
     }
 
-    fn touch(&mut self, key: &[u8]) {
-        let before = self.latest.insert(key.to_vec(), self.batch.changes().len());
-        self.undo.push((key.to_vec(), before));
+    /// Where in the batch the last change of a key is.
+    fn latest(&self, key: &[u8]) -> Option<usize> {
+        let changes = self.batch.changes();
+        let found = self
+            .latest
+            .find(self.hasher.hash_one(key), |at| is_of(changes, *at, key));
+        found.copied()
+    }
+
+    /// Takes note of the change that was just added to the batch.
+    fn touch(&mut self) {
+        let changes = self.batch.changes();
+        let Some((key, at)) = changes
+            .last()
+            .zip(changes.len().checked_sub(1))
+            .map(|(last, at)| (last.key(), at))
+        else {
+            return;
+        };
+        let hash = |at: &usize| {
+            changes
+                .get(*at)
+                .map_or(0, |change| self.hasher.hash_one(change.key()))
+        };
+        let before = match self
+            .latest
+            .entry(self.hasher.hash_one(key), |at| is_of(changes, *at, key), hash)
+        {
+            Entry::Occupied(mut latest) => Some(std::mem::replace(latest.get_mut(), at)),
+            Entry::Vacant(none) => {
+                none.insert(at);
+                None
+            }
+        };
+        self.undo.push((at, before));
     }
 
     /// A place to go back to.
@@ -89,15 +126,22 @@ impl<'a, S: OrderedStore> Pending<'a, S> {
 
     /// Takes back everything since.
     pub(super) fn go_back(&mut self, to: &Savepoint) {
-        self.batch.truncate(to.changes);
+        let changes = self.batch.changes();
         while self.undo.len() > to.undo {
-            if let Some((key, before)) = self.undo.pop() {
+            let Some((at, before)) = self.undo.pop() else {
+                break;
+            };
+            let hash = changes
+                .get(at)
+                .map_or(0, |change| self.hasher.hash_one(change.key()));
+            if let Ok(mut latest) = self.latest.find_entry(hash, |latest| *latest == at) {
                 match before {
-                    Some(at) => self.latest.insert(key, at),
-                    None => self.latest.remove(&key),
-                };
+                    Some(before) => *latest.get_mut() = before,
+                    None => drop(latest.remove()),
+                }
             }
         }
+        self.batch.truncate(to.changes);
     }
 
     /// The changes so far.
@@ -113,4 +157,9 @@ impl<'a, S: OrderedStore> Pending<'a, S> {
     pub(crate) fn into_batch(self) -> Batch {
         self.batch
     }
+}
+
+/// Whether a change in a batch is of this key.
+fn is_of(changes: &[Change], at: usize, key: &[u8]) -> bool {
+    changes.get(at).is_some_and(|change| change.key() == key)
 }
