@@ -117,11 +117,11 @@ impl AsyncDatabase {
     /// Any [`Error`].
     pub async fn execute(&self, request: Request) -> Result<Response, Error> {
         let engine = &self.0.inner().engine;
-        self.0.entry()?;
+        let entry = self.0.entry()?;
         match request {
             Request::Get { collection, ids } => {
                 if let [id] = ids.as_slice()
-                    && let Some(found) = engine.get_cached(self.0.name(), &collection, id)?
+                    && let Some(found) = engine.get_cached(entry, &collection, id)?
                 {
                     return Ok(Response::Documents(found.into_iter().collect()));
                 }
@@ -159,7 +159,7 @@ impl AsyncDatabase {
     async fn write(&self, request: Request) -> Result<Response, Error> {
         let engine = &self.0.inner().engine;
         let again = engine.has_eager_views(self.0.name())?.then(|| request.clone());
-        let operation = self.0.operation(request)?;
+        let operation = engine.operation(self.0.name(), request)?;
         let (done, outcome) = oneshot::channel();
         let done = Box::new(move |result| {
             // Fails only if the caller is gone.

@@ -172,11 +172,15 @@ impl<S: OrderedStore> Engine<S> {
         Ok(!is_current || tries_again)
     }
 
-    /// Answers a request, waiting as long as it takes.
-    pub(crate) fn execute(&self, name: &DatabaseName, request: Request) -> Result<Response, Error> {
+    /// Answers a request, waiting as long as it takes. `entry` is that of the database of this name.
+    pub(crate) fn execute(
+        &self,
+        name: &DatabaseName,
+        entry: DatabaseEntry,
+        request: Request,
+    ) -> Result<Response, Error> {
         match request {
             Request::Get { collection, ids } => {
-                let entry = self.entry(name)?;
                 if let [id] = ids.as_slice() {
                     let found = reading::get(self.store.as_ref(), entry, &collection, id)?;
                     return Ok(Response::Documents(found.into_iter().collect()));
@@ -189,26 +193,14 @@ impl<S: OrderedStore> Engine<S> {
                 Ok(Response::Documents(found.map_err(StorageError::from)?))
             }
             Request::List { collection, listing } => {
-                let entry = self.entry(name)?;
                 let page = reading::list(&self.store.snapshot(), entry, &collection, &listing)?;
                 Ok(Response::Page(page))
             }
             Request::Count { collection, prefix } => {
-                let (entry, snapshot) = (self.entry(name)?, self.store.snapshot());
-                let count = reading::count(&snapshot, entry, &collection, &prefix);
+                let count = reading::count(&self.store.snapshot(), entry, &collection, &prefix);
                 Ok(Response::Count(count.map_err(StorageError::from)?))
             }
-            Request::Transact(_) | Request::ChangeKey { .. } => {
-                // Kept only where entries of views can turn out to be outdated, for bodies can be large.
-                let again = self.has_eager_views(name)?.then(|| request.clone());
-                let operation = self.operation(name, request)?;
-                match (self.writer.execute(operation), again) {
-                    (Err(StorageError::Rejected(rejection)), Some(again)) => {
-                        self.try_again(name, rejection, again)
-                    }
-                    (outcome, _) => answer(outcome),
-                }
-            }
+            Request::Transact(_) | Request::ChangeKey { .. } => self.write(name, request),
             Request::Query {
                 query,
                 with_documents,
@@ -222,13 +214,7 @@ impl<S: OrderedStore> Engine<S> {
                 .view_status(name, &collection, &view)
                 .map(Response::ViewStatus),
             Request::GetKey { namespace, key } => {
-                let value = values::get(
-                    self.store.as_ref(),
-                    self.entry(name)?,
-                    &namespace,
-                    &key,
-                    wall_ms(),
-                );
+                let value = values::get(self.store.as_ref(), entry, &namespace, &key, wall_ms());
                 Ok(Response::Value(value.map_err(StorageError::from)?))
             }
             Request::ListKeys {
@@ -237,9 +223,8 @@ impl<S: OrderedStore> Engine<S> {
                 after,
                 limit,
             } => {
-                let (entry, snapshot) = (self.entry(name)?, self.store.snapshot());
                 let found = values::list(
-                    &snapshot,
+                    &self.store.snapshot(),
                     entry,
                     &namespace,
                     &prefix,
@@ -265,6 +250,17 @@ impl<S: OrderedStore> Engine<S> {
             }
             // Whoever holds the handlers answers these.
             Request::Call { api, .. } => Err(Error::UnknownApi(api)),
+        }
+    }
+
+    /// Makes a write, and waits until it is on disk.
+    pub(crate) fn write(&self, name: &DatabaseName, request: Request) -> Result<Response, Error> {
+        // Kept only where entries of views can turn out to be outdated, for bodies can be large.
+        let again = self.has_eager_views(name)?.then(|| request.clone());
+        let operation = self.operation(name, request)?;
+        match (self.writer.execute(operation), again) {
+            (Err(StorageError::Rejected(rejection)), Some(again)) => self.try_again(name, rejection, again),
+            (outcome, _) => answer(outcome),
         }
     }
 
@@ -302,11 +298,10 @@ impl<S: OrderedStore> Engine<S> {
     /// Reads one document if that needs no disk; `None` when it would have to wait for one.
     pub(crate) fn get_cached(
         &self,
-        name: &DatabaseName,
+        entry: DatabaseEntry,
         collection: &CollectionName,
         id: &DocumentId,
     ) -> Result<Option<Option<Document>>, Error> {
-        let entry = self.entry(name)?;
         Ok(reading::get_cached(self.store.as_ref(), entry, collection, id)?)
     }
 

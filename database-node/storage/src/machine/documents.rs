@@ -82,14 +82,15 @@ impl<S: OrderedStore> Applying<'_, S> {
             )?;
         }
         let slot = keys::slot_of(entry, id);
-        self.pending.put_unread(
-            keys::change(entry.id, slot, time, number),
-            records::encode_change(kind, collection, id),
-        );
+        self.pending
+            .put_unread_with(keys::change(entry.id, slot, time, number), |to| {
+                records::encode_change(kind, collection, id, to);
+            });
         let revision = Revision::at(time);
         Ok(match action {
             DocumentAction::Put { body, .. } => {
-                self.pending.put(key, records::encode_document(revision, body));
+                self.pending
+                    .put_with(key, |to| records::encode_document(revision, body, to));
                 ChangeOutcome::Written {
                     id: id.clone(),
                     revision,

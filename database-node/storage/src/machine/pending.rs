@@ -11,7 +11,6 @@ use crate::store::{Batch, Change, KeyRange, OrderedStore, StoreError};
 pub(crate) struct Pending<'a, S> {
     store: &'a S,
     batch: Batch,
-    size: usize,
     /// Where in the batch the last change is of each key that commands read. The keys lie in the batch only.
     latest: HashTable<usize>,
     hasher: DefaultHashBuilder,
@@ -30,7 +29,6 @@ impl<'a, S: OrderedStore> Pending<'a, S> {
         Self {
             store,
             batch: Batch::default(),
-            size: 0,
             latest: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
             undo: Vec::new(),
@@ -43,7 +41,7 @@ impl<'a, S: OrderedStore> Pending<'a, S> {
         key: &[u8],
         read: impl FnOnce(&[u8]) -> Result<T, StoreError>,
     ) -> Result<Option<T>, StoreError> {
-        match self.latest(key).and_then(|at| self.batch.changes().get(at)) {
+        match self.latest(key).and_then(|at| self.batch.change(at)) {
             Some(Change::Put(_, value)) => read(value).map(Some),
             Some(_) => Ok(None),
             None => self.store.get(key, read)?.transpose(),
@@ -51,26 +49,35 @@ impl<'a, S: OrderedStore> Pending<'a, S> {
     }
 
     /// Sets the value of a key that commands read.
-    pub(crate) fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
-        self.put_unread(key, value);
+    pub(crate) fn put(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+        self.batch.put(key, value);
+        self.touch();
+    }
+
+    /// [`Pending::put`], with what `write` appends.
+    pub(crate) fn put_with(&mut self, key: impl AsRef<[u8]>, write: impl FnOnce(&mut Vec<u8>)) {
+        self.batch.put_with(key, write);
         self.touch();
     }
 
     /// Removes a key that commands read.
-    pub(crate) fn delete(&mut self, key: Vec<u8>) {
-        self.delete_unread(key);
+    pub(crate) fn delete(&mut self, key: impl AsRef<[u8]>) {
+        self.batch.delete(key);
         self.touch();
     }
 
     /// Sets the value of a key that no command reads.
-    pub(crate) fn put_unread(&mut self, key: Vec<u8>, value: Vec<u8>) {
-        self.size += key.len() + value.len();
+    pub(crate) fn put_unread(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
         self.batch.put(key, value);
     }
 
+    /// [`Pending::put_unread`], with what `write` appends.
+    pub(crate) fn put_unread_with(&mut self, key: impl AsRef<[u8]>, write: impl FnOnce(&mut Vec<u8>)) {
+        self.batch.put_with(key, write);
+    }
+
     /// Removes a key that no command reads.
-    pub(crate) fn delete_unread(&mut self, key: Vec<u8>) {
-        self.size += key.len();
+    pub(crate) fn delete_unread(&mut self, key: impl AsRef<[u8]>) {
         self.batch.delete(key);
     }
 
@@ -81,32 +88,24 @@ impl<'a, S: OrderedStore> Pending<'a, S> {
 
     /// Where in the batch the last change of a key is.
     fn latest(&self, key: &[u8]) -> Option<usize> {
-        let changes = self.batch.changes();
         let found = self
             .latest
-            .find(self.hasher.hash_one(key), |at| is_of(changes, *at, key));
+            .find(self.hasher.hash_one(key), |at| is_of(&self.batch, *at, key));
         found.copied()
     }
 
     /// Takes note of the change that was just added to the batch.
     fn touch(&mut self) {
-        let changes = self.batch.changes();
-        let Some((key, at)) = changes
-            .last()
-            .zip(changes.len().checked_sub(1))
-            .map(|(last, at)| (last.key(), at))
-        else {
+        let Some(at) = self.batch.len().checked_sub(1) else {
             return;
         };
-        let hash = |at: &usize| {
-            changes
-                .get(*at)
-                .map_or(0, |change| self.hasher.hash_one(change.key()))
-        };
-        let before = match self
-            .latest
-            .entry(self.hasher.hash_one(key), |at| is_of(changes, *at, key), hash)
-        {
+        let key = key_at(&self.batch, at);
+        let found = self.latest.entry(
+            self.hasher.hash_one(key),
+            |at| is_of(&self.batch, *at, key),
+            |at| self.hasher.hash_one(key_at(&self.batch, *at)),
+        );
+        let before = match found {
             Entry::Occupied(mut latest) => Some(std::mem::replace(latest.get_mut(), at)),
             Entry::Vacant(none) => {
                 none.insert(at);
@@ -119,21 +118,18 @@ impl<'a, S: OrderedStore> Pending<'a, S> {
     /// A place to go back to.
     pub(super) fn savepoint(&self) -> Savepoint {
         Savepoint {
-            changes: self.batch.changes().len(),
+            changes: self.batch.len(),
             undo: self.undo.len(),
         }
     }
 
     /// Takes back everything since.
     pub(super) fn go_back(&mut self, to: &Savepoint) {
-        let changes = self.batch.changes();
         while self.undo.len() > to.undo {
             let Some((at, before)) = self.undo.pop() else {
                 break;
             };
-            let hash = changes
-                .get(at)
-                .map_or(0, |change| self.hasher.hash_one(change.key()));
+            let hash = self.hasher.hash_one(key_at(&self.batch, at));
             if let Ok(mut latest) = self.latest.find_entry(hash, |latest| *latest == at) {
                 match before {
                     Some(before) => *latest.get_mut() = before,
@@ -146,12 +142,12 @@ impl<'a, S: OrderedStore> Pending<'a, S> {
 
     /// The changes so far.
     pub(crate) fn length(&self) -> usize {
-        self.batch.changes().len()
+        self.batch.len()
     }
 
     /// About how many bytes they have.
     pub(crate) fn size(&self) -> usize {
-        self.size
+        self.batch.size()
     }
 
     pub(crate) fn into_batch(self) -> Batch {
@@ -159,7 +155,12 @@ impl<'a, S: OrderedStore> Pending<'a, S> {
     }
 }
 
+/// The key of a change in a batch.
+fn key_at(batch: &Batch, at: usize) -> &[u8] {
+    batch.change(at).map_or(&[], Change::key)
+}
+
 /// Whether a change in a batch is of this key.
-fn is_of(changes: &[Change], at: usize, key: &[u8]) -> bool {
-    changes.get(at).is_some_and(|change| change.key() == key)
+fn is_of(batch: &Batch, at: usize, key: &[u8]) -> bool {
+    key_at(batch, at) == key
 }
