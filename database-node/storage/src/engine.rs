@@ -90,6 +90,15 @@ impl<S: OrderedStore> Engine<S> {
             .ok_or_else(|| Error::UnknownDatabase(name.clone()))
     }
 
+    /// The databases as they are now, by name.
+    pub(crate) fn databases(&self) -> Vec<(DatabaseName, DatabaseState)> {
+        let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
+        let databases = catalog.databases();
+        databases
+            .map(|(name, state)| (name.clone(), state.clone()))
+            .collect()
+    }
+
     /// The number and slots of the database of that name.
     pub(crate) fn entry(&self, name: &DatabaseName) -> Result<DatabaseEntry, Error> {
         let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);

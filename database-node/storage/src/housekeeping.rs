@@ -92,7 +92,7 @@ fn run<S: OrderedStore>(
         }
         let tidy =
             |is_due: bool, tidy: &dyn Fn(&DatabaseName, &DatabaseState) -> Result<(), StorageError>| {
-                for (name, state) in is_due.then(|| databases(engine)).into_iter().flatten() {
+                for (name, state) in is_due.then(|| engine.databases()).into_iter().flatten() {
                     match tidy(&name, &state) {
                         // It was deleted meanwhile, or writes are not taken; there will be another time.
                         Ok(())
@@ -118,14 +118,6 @@ fn run<S: OrderedStore>(
             trimmed = Instant::now();
         }
     }
-}
-
-fn databases<S: OrderedStore>(engine: &Engine<S>) -> Vec<(DatabaseName, DatabaseState)> {
-    let catalog = engine.catalog.read().unwrap_or_else(PoisonError::into_inner);
-    catalog
-        .databases()
-        .map(|(name, state)| (name.clone(), state.clone()))
-        .collect()
 }
 
 fn remove_expired<S: OrderedStore>(

@@ -37,8 +37,8 @@ pub struct Options {
     pub memory_limit: Option<u64>,
     /// The master key that the directory is encrypted with, or is to be when it is created; `None` for no encryption.
     pub encryption: Option<Arc<dyn KeyVault>>,
-    /// How long changes are kept for feeds to go on from, by default a day. A lazy view that was not queried for longer
-    /// is built anew.
+    /// How long changes are kept for feeds to go on from, by default a day. Lazy views read them before they go; one whose
+    /// schema was not opened for longer is built anew.
     pub change_retention: Option<Duration>,
     /// Hears of every commit, on the writer's thread: it must not block.
     pub observer: Option<Box<dyn Fn(Commit) + Send>>,

@@ -284,13 +284,7 @@ impl From<StorageError> for Problem {
             }
             _ => {
                 tracing::error!(error = detail, "the storage failed");
-                let detail = "the storage failed; the server's log says why";
-                Self::new(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "storage-failed",
-                    "The storage failed",
-                    detail,
-                )
+                Self::storage_failed()
             }
         }
     }
@@ -313,19 +307,23 @@ impl From<Error> for Problem {
             Error::Closed => StorageError::Closed.into(),
             _ => {
                 tracing::error!(error = detail, "a write could not be prepared");
-                let detail = "the storage failed; the server's log says why";
-                Self::new(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "storage-failed",
-                    "The storage failed",
-                    detail,
-                )
+                Self::storage_failed()
             }
         }
     }
 }
 
 impl Problem {
+    /// What it was is for the log, not for clients.
+    fn storage_failed() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "storage-failed",
+            "The storage failed",
+            "the storage failed; the server's log says why",
+        )
+    }
+
     fn disk_full(detail: String) -> Self {
         Self::new(
             StatusCode::INSUFFICIENT_STORAGE,

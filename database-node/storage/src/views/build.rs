@@ -8,7 +8,7 @@ use pliantdb_core::{
 };
 
 use super::update::BATCH_BYTES;
-use super::{Readable, ViewRuntime, find, stored};
+use super::{Readable, ViewRuntime, stored};
 use crate::catalog::ViewState;
 use crate::engine::{Engine, applied};
 use crate::error::StorageError;
@@ -23,34 +23,20 @@ const DOCUMENTS: usize = 512;
 impl<S: OrderedStore> Engine<S> {
     /// Builds every view that is to be built and whose map this process knows. `is_wanted` says whether to go on.
     pub(crate) fn build_views(&self, is_wanted: &dyn Fn() -> bool) {
-        let databases: Vec<_> = {
-            let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
-            catalog
-                .databases()
-                .map(|(name, state)| (name.clone(), state.clone()))
-                .collect()
-        };
-        for (name, state) in databases {
-            let schematic = self.schematic(state.entry.id);
-            for record in &state.makeup.views {
-                if record.state != ViewState::Building || find(&schematic, record).is_none() || !is_wanted() {
+        for (name, state) in self.databases() {
+            for view in self.known_views(&state) {
+                if view.record.state != ViewState::Building || !is_wanted() {
                     continue;
                 }
-                let view = Readable {
-                    database: state.entry,
-                    record: record.clone(),
-                    id: record.id,
-                    schematic: schematic.clone(),
-                };
                 match self.build(&name, &view, is_wanted) {
                     Ok(()) => {}
                     // It is tried again, here or at the next start.
                     Err(error @ (Error::Closed | Error::Busy | Error::DiskFull(_) | Error::Storage(_))) => {
-                        tracing::warn!(database = %name, view = %record.definition.name, %error, "a view was not built");
+                        tracing::warn!(database = %name, view = %view.record.definition.name, %error, "a view was not built");
                     }
                     Err(error) => {
                         let database = name.clone();
-                        let (view, reason) = (record.id, error.to_string());
+                        let (view, reason) = (view.id, error.to_string());
                         let _ = self.writer.execute(Operation::FailView {
                             database,
                             view,

@@ -16,7 +16,7 @@ use pliantdb_core::{
 };
 
 use self::partials::MarkedFrom;
-use crate::catalog::{DatabaseEntry, DatabaseId, ViewRecord, ViewState};
+use crate::catalog::{DatabaseEntry, DatabaseId, DatabaseState, ViewRecord, ViewState};
 use crate::engine::Engine;
 use crate::error::StorageError;
 use crate::records::corrupt;
@@ -69,6 +69,16 @@ struct Readable {
 }
 
 impl Readable {
+    /// The current version of a view.
+    fn current(state: &DatabaseState, record: &ViewRecord, schematic: &Arc<Schematic>) -> Self {
+        Self {
+            database: state.entry,
+            record: record.clone(),
+            id: record.id,
+            schematic: Arc::clone(schematic),
+        }
+    }
+
     fn schema(&self) -> Result<&ViewSchema, Error> {
         let definition = &self.record.definition;
         find(&self.schematic, &self.record).ok_or_else(|| Error::UnknownView {
@@ -117,12 +127,7 @@ impl<S: OrderedStore> Engine<S> {
                         collection: query.collection.clone(),
                         view: query.view.clone(),
                     })?;
-            let mut readable = Readable {
-                database: state.entry,
-                record: record.clone(),
-                id: record.id,
-                schematic: self.schematic(state.entry.id),
-            };
+            let mut readable = Readable::current(&state, record, &self.schematic(state.entry.id));
             match (&record.state, record.previous) {
                 (ViewState::Failed(reason), _) => return Err(failed(record, reason)),
                 (ViewState::Building, Some(previous)) if query.freshness == Freshness::Stale => {
@@ -146,6 +151,16 @@ impl<S: OrderedStore> Engine<S> {
                 }
             }
         }
+    }
+
+    /// The views of a database whose map this process knows.
+    fn known_views(&self, state: &DatabaseState) -> Vec<Readable> {
+        let schematic = self.schematic(state.entry.id);
+        let records = state.makeup.views.iter();
+        records
+            .filter(|record| find(&schematic, record).is_some())
+            .map(|record| Readable::current(state, record, &schematic))
+            .collect()
     }
 
     /// How a view is doing.

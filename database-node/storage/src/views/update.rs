@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 
 use pliantdb_core::{DatabaseName, Document, DocumentId, Error, Timestamp, ViewEntry, ViewPolicy};
 
-use super::{Readable, ViewRuntime, find, stored};
+use super::{Readable, ViewRuntime, stored};
 use crate::catalog::{DatabaseState, ViewState};
 use crate::engine::{Engine, applied};
 use crate::feed::Changes;
@@ -21,22 +21,13 @@ pub(super) const BATCH_BYTES: usize = 1 << 20;
 impl<S: OrderedStore> Engine<S> {
     /// Lets all lazy views of a database show everything that was committed before now, as far as that can be done.
     pub(crate) fn update_lazy_views(&self, name: &DatabaseName, state: &DatabaseState) {
-        let schematic = self.schematic(state.entry.id);
-        for record in &state.makeup.views {
-            let is_lazy = record.definition.policy == ViewPolicy::Lazy && record.state == ViewState::Ready;
-            if is_lazy && find(&schematic, record).is_some() {
-                let view = Readable {
-                    database: state.entry,
-                    record: record.clone(),
-                    id: record.id,
-                    schematic: schematic.clone(),
-                };
-                let updated = self
-                    .update_lazy_view(name, &view)
-                    .and_then(|()| self.note_lazy_view(&view));
-                if let Err(error) = updated {
-                    tracing::warn!(database = %name, view = %record.definition.name, %error, "a view was not updated");
-                }
+        let views = self.known_views(state).into_iter();
+        for view in views.filter(|view| view.is_ready() && view.is_lazy()) {
+            let updated = self
+                .update_lazy_view(name, &view)
+                .and_then(|()| self.note_lazy_view(&view));
+            if let Err(error) = updated {
+                tracing::warn!(database = %name, view = %view.record.definition.name, %error, "a view was not updated");
             }
         }
     }
@@ -55,20 +46,11 @@ impl<S: OrderedStore> Engine<S> {
 
     /// Removes the marks of eager views that nobody reduces, as far as there are many.
     pub(crate) fn refresh_eager_views(&self, state: &DatabaseState) {
-        let schematic = self.schematic(state.entry.id);
-        for record in &state.makeup.views {
-            let is_eager = record.definition.policy != ViewPolicy::Lazy && record.state == ViewState::Ready;
-            if is_eager && record.definition.reduces && find(&schematic, record).is_some() {
-                let view = Readable {
-                    database: state.entry,
-                    record: record.clone(),
-                    id: record.id,
-                    schematic: schematic.clone(),
-                };
-                let runtime = self.views.get(view.database.id, view.id);
-                if let Err(error) = self.refresh_partials(&view, &runtime) {
-                    tracing::warn!(view = %record.definition.name, %error, "stored partial results were not refreshed");
-                }
+        let views = self.known_views(state).into_iter();
+        for view in views.filter(|view| view.is_ready() && !view.is_lazy()) {
+            let runtime = self.views.get(view.database.id, view.id);
+            if let Err(error) = self.refresh_partials(&view, &runtime) {
+                tracing::warn!(view = %view.record.definition.name, %error, "stored partial results were not refreshed");
             }
         }
     }
@@ -87,7 +69,7 @@ impl<S: OrderedStore> Engine<S> {
             *up_to = Some(stored_time.unwrap_or(Timestamp::ZERO));
         }
         let target = self.progress.applied();
-        if *up_to == Some(target) {
+        if up_to.is_some_and(|up_to| up_to >= target) {
             return Ok(());
         }
         while let Some(since) = *up_to
@@ -182,6 +164,14 @@ impl<S: OrderedStore> Engine<S> {
 }
 
 impl Readable {
+    fn is_ready(&self) -> bool {
+        self.record.state == ViewState::Ready
+    }
+
+    fn is_lazy(&self) -> bool {
+        self.record.definition.policy == ViewPolicy::Lazy
+    }
+
     /// What a document emits.
     pub(super) fn entries_of(&self, document: &Document) -> Result<Vec<ViewEntry>, Error> {
         let schema = self.schema()?;
