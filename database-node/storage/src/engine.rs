@@ -425,6 +425,7 @@ fn document_change(
     change: Change,
 ) -> Result<DocumentChange, Error> {
     let Change { collection, action } = change;
+    let is_generated = matches!(action, ChangeAction::Insert { id: None, .. });
     let (id, precondition, body) = match action {
         ChangeAction::Insert { id, body } => {
             let id = id.unwrap_or_else(crate::storage::generate_document_id);
@@ -480,13 +481,14 @@ fn document_change(
             });
         }
     }
+    let body = document.body;
     Ok(DocumentChange {
         collection,
         id: document.id,
         precondition,
-        action: DocumentAction::Put {
-            body: document.body,
-            emitted,
+        action: match is_generated {
+            true => DocumentAction::Create { body, emitted },
+            false => DocumentAction::Put { body, emitted },
         },
     })
 }
