@@ -1,7 +1,7 @@
 //! Documents of a collection.
 
 use pliantdb_core::{
-    Body, Change, ChangeAction, Connection, DocumentId, Error, Precondition, Rejection, Request,
+    Body, Change, ChangeAction, Connection, DocumentId, Error, Precondition, Rejection, Request, Transaction,
 };
 use serde::{Deserialize, Serialize};
 
@@ -138,6 +138,16 @@ pub fn lists_in_order<D: Door>() {
     assert_eq!(found(users.list().limit(0)), []);
     assert_eq!(door.wait(users.list().count()), Ok(100));
     assert_eq!(door.wait(users.list().prefix("b").count()), Ok(50));
+    ids.sort();
+    assert_eq!(door.wait(users.list().after(&ids[39]).limit(1).count()), Ok(60));
+    assert_eq!(
+        door.wait(users.list().prefix("a").after(&ids[39]).count()),
+        Ok(10)
+    );
+    assert_eq!(
+        door.wait(users.list().descending().after(&ids[39]).count()),
+        Ok(39)
+    );
     assert_eq!(found(users.list().prefix("c")), []);
     assert_eq!(door.wait(database.collection::<Order>().list().all()), Ok(vec![]));
 }
@@ -165,6 +175,54 @@ pub fn takes_natural_ids<D: Door>() {
         "{again:?}"
     );
     assert_eq!(door.wait(invoices.get(&9)).unwrap().unwrap().contents.total, -1);
+}
+
+/// A document's id and its contents never disagree, by whichever request.
+pub fn keeps_natural_ids<D: Door>() {
+    let (door, database) = shop::<D>();
+    let invoices = database.collection::<Invoice>();
+    let mut seven = door
+        .wait(invoices.insert(Invoice { number: 7, total: 1 }))
+        .unwrap();
+    let other = |error: Error| {
+        assert!(
+            matches!(&error, Error::OtherNaturalId { id, natural, .. }
+                if id.as_str() == "00000000000000000007" && natural.as_str() == "00000000000000000008"),
+            "{error:?}"
+        );
+        for part in ["invoices", "0007", "0008", "insert"] {
+            assert!(error.to_string().contains(part), "{error}");
+        }
+    };
+    let kept = seven.clone();
+    seven.contents.number = 8;
+    other(door.wait(invoices.update(&seven)).unwrap_err());
+    other(
+        door.wait(invoices.modify(&7, |invoice| invoice.number += 1))
+            .unwrap_err(),
+    );
+    let eight = || Invoice { number: 8, total: 2 };
+    other(door.wait(invoices.overwrite(&7, eight())).unwrap_err());
+    other(door.wait(invoices.insert_as(&7, eight())).unwrap_err());
+    let transaction = Transaction::new().delete(&kept).overwrite(&7, &eight());
+    other(door.wait(transaction.apply(&database)).unwrap_err());
+    let raw = |id: &str| {
+        let action = ChangeAction::Put {
+            id: id.parse().unwrap(),
+            body: Body::of(&eight()).unwrap(),
+            precondition: Precondition::None,
+        };
+        let collection = "invoices".parse().unwrap();
+        let request = Request::Transact(vec![Change { collection, action }]);
+        door.wait(database.ask(Ok(request), |_| Ok(())))
+    };
+    other(raw("00000000000000000007").unwrap_err());
+    assert_eq!(door.wait(invoices.list().all()), Ok(vec![kept.clone()]));
+    raw("00000000000000000008").unwrap();
+    // What stays what it is can change otherwise.
+    seven.contents = Invoice { number: 7, total: 3 };
+    door.wait(invoices.update(&seven)).unwrap();
+    assert_eq!(door.wait(invoices.list().count()), Ok(2));
 }
 
 /// A document can be found by its name, which is unique.

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use pliantdb_core::{Body, Connection, Error, Expiry, KeyCondition, KeyStatus, Number, Rejection};
+use pliantdb_core::{
+    Body, Connection, Error, Expiry, KeyCondition, KeyList, KeyListing, KeyStatus, Number, Rejection,
+    Request, Response,
+};
 
-use crate::{Door, shop};
+use crate::{DatabaseOf, Door, shop};
 
 /// Set, get, delete, in namespaces.
 pub fn sets_gets_and_deletes<D: Door>() {
@@ -92,7 +95,7 @@ pub fn expires<D: Door>() {
         assert_eq!(door.wait(keys.get::<u32>(gone)), Ok(None), "{gone}");
     }
     assert_eq!(door.wait(keys.get::<u32>("kept")), Ok(Some(2)));
-    let listed: Vec<_> = door.wait(keys.list::<u32>("", 10)).unwrap();
+    let listed: Vec<_> = door.wait(keys.list().all::<u32>()).unwrap();
     assert_eq!(
         listed.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(),
         ["kept", "later"]
@@ -141,28 +144,71 @@ pub fn counts_atomically<D: Door>() {
     assert_eq!(door.wait(keys.get::<i64>("most")), Ok(Some(i64::MAX)));
 }
 
-/// In order, by prefix, within the namespace.
-pub fn lists_by_prefix<D: Door>() {
+/// In order, both ways, by prefix and in pages, within the namespace.
+pub fn lists_in_order<D: Door>() {
     let (door, database) = shop::<D>();
     for (namespace, key) in [("n", "b/2"), ("n", "a"), ("n", "b/1"), ("n1", "b/3"), ("n", "c")] {
         door.wait(database.key_value(namespace).set(key, &key)).unwrap();
     }
-    let list = |prefix: &str, limit| {
-        let found = door
-            .wait(database.key_value("n").list::<String>(prefix, limit))
-            .unwrap();
-        found
-            .into_iter()
-            .map(|(key, value)| {
-                assert_eq!(key.as_str(), value);
-                value
-            })
-            .collect::<Vec<_>>()
+    let keys = database.key_value("n");
+    let found = |list: KeyList<'_, DatabaseOf<D>>| {
+        let found = door.wait(list.all::<String>()).unwrap();
+        let keys = found.into_iter().map(|(key, value)| {
+            assert_eq!(key.as_str(), value);
+            value
+        });
+        keys.collect::<Vec<_>>()
     };
-    assert_eq!(list("", 10), ["a", "b/1", "b/2", "c"]);
-    assert_eq!(list("b/", 10), ["b/1", "b/2"]);
-    assert_eq!(list("", 2), ["a", "b/1"]);
-    assert_eq!(list("d", 10), [] as [String; 0]);
+    assert_eq!(found(keys.list()), ["a", "b/1", "b/2", "c"]);
+    assert_eq!(found(keys.list().prefix("b/")), ["b/1", "b/2"]);
+    assert_eq!(found(keys.list().limit(2)), ["a", "b/1"]);
+    assert_eq!(found(keys.list().limit(0)), [] as [String; 0]);
+    assert_eq!(found(keys.list().prefix("d")), [] as [String; 0]);
+    assert_eq!(found(keys.list().after("b/1")), ["b/2", "c"]);
+    assert_eq!(found(keys.list().after("b").limit(1)), ["b/1"]);
+    assert_eq!(found(keys.list().prefix("b/").after("b/1")), ["b/2"]);
+    assert_eq!(found(keys.list().prefix("b/").after("a")), ["b/1", "b/2"]);
+    assert_eq!(found(keys.list().prefix("b/").after("c")), [] as [String; 0]);
+    assert_eq!(found(keys.list().descending()), ["c", "b/2", "b/1", "a"]);
+    assert_eq!(found(keys.list().descending().after("b/2").limit(1)), ["b/1"]);
+    let hostile = door.wait(keys.list().after("a\n").all::<String>()).unwrap_err();
+    assert!(hostile.to_string().contains("1 to 1024 bytes"), "{hostile}");
+}
+
+/// Also of more than an answer holds; without those that have expired.
+pub fn lists_in_pages<D: Door>() {
+    let (door, database) = shop::<D>();
+    let keys = database.key_value("n");
+    let large = "x".repeat(1 << 20);
+    for n in 0..10 {
+        door.wait(keys.set(&format!("{n}"), &large)).unwrap();
+        door.wait(keys.set_for(&format!("{n}+"), &large, Duration::ZERO))
+            .unwrap();
+    }
+    let mut all = door.wait(keys.list().all::<String>()).unwrap();
+    assert_eq!(all.len(), 10);
+    assert!(all.iter().all(|(_, value)| *value == large));
+    let back = door
+        .wait(keys.list().descending().limit(9).all::<String>())
+        .unwrap();
+    all.reverse();
+    all.pop();
+    assert_eq!(all, back);
+    let listing = KeyListing {
+        limit: 3,
+        max_bytes: 5 << 19,
+        ..KeyListing::default()
+    };
+    let (namespace, after) = ("n".parse().unwrap(), Some("1".parse().unwrap()));
+    let listing = KeyListing { after, ..listing };
+    let request = Request::ListKeys { namespace, listing };
+    let page = door.wait(database.ask(Ok(request), |answer| match answer {
+        Response::Keys(page) => Ok(page),
+        other => panic!("{other:?}"),
+    }));
+    let page = page.unwrap();
+    let names: Vec<_> = page.keys.iter().map(|(key, _)| key.as_str()).collect();
+    assert_eq!((names, page.next), (vec!["2", "3"], Some("3".parse().unwrap())));
 }
 
 /// Keys and namespaces that cannot be.

@@ -12,21 +12,23 @@
 )]
 
 pub mod apis;
+pub mod concurrency;
 pub mod databases;
 pub mod documents;
 pub mod feed;
 pub mod key_values;
 pub mod messages;
 pub mod schema;
+pub mod snapshots;
 pub mod transactions;
 pub mod views;
 
-use pliantdb_core::{Answer, Connection, Error, StorageConnection};
+use pliantdb_core::{Answer, Connection, Error, StorageConnection, TakeSnapshot};
 
 /// A way to a storage. Each test has a storage of its own, which ends when the door is dropped.
-pub trait Door {
+pub trait Door: Sync {
     /// What leads to the storage.
-    type Storage: StorageConnection;
+    type Storage: StorageConnection<Database: TakeSnapshot>;
 
     /// A new, empty storage that answers [`schema::Greet`] with [`schema::greet`] and keeps changes for
     /// [`feed::RETENTION`].
@@ -43,10 +45,22 @@ pub trait Door {
     /// # Errors
     /// The answer's.
     fn wait<T: Send + 'static>(&self, answer: Answer<Self::Storage, T>) -> Result<T, Error>;
+
+    /// Waits for an answer of a snapshot.
+    ///
+    /// # Errors
+    /// The answer's.
+    fn wait_at<T: Send + 'static>(
+        &self,
+        answer: <SnapshotOf<Self> as Connection>::Output<T>,
+    ) -> Result<T, Error>;
 }
 
 /// A database behind a door.
 pub type DatabaseOf<D> = <<D as Door>::Storage as StorageConnection>::Database;
+
+/// What reads a moment of a database behind a door.
+pub type SnapshotOf<D> = <DatabaseOf<D> as TakeSnapshot>::Snapshot;
 
 /// What a database behind a door gives.
 pub type Output<D, T> = <DatabaseOf<D> as Connection>::Output<T>;
@@ -67,7 +81,7 @@ macro_rules! conformance {
         $crate::tests_of!($door, databases: creates_lists_and_deletes, keeps_schemas_apart, survives_reopening);
         $crate::tests_of!($door, documents:
             writes_and_reads, refuses_what_was_changed_meanwhile, modifies_under_contention, lists_in_order,
-            takes_natural_ids, finds_by_name, refuses_other_types, refuses_hostile_ids, holds_deep_and_large_documents);
+            takes_natural_ids, keeps_natural_ids, finds_by_name, refuses_other_types, refuses_hostile_ids, holds_deep_and_large_documents);
         $crate::tests_of!($door, transactions:
             are_all_or_nothing, check_without_changing, see_their_own_changes, move_a_unique_key);
         $crate::tests_of!($door, views:
@@ -76,9 +90,13 @@ macro_rules! conformance {
             deletes_matching_documents, a_new_version_is_built_while_the_old_one_serves, a_failed_build_says_why,
             unknown_views_are_named, a_map_that_panics_is_an_error);
         $crate::tests_of!($door, key_values:
-            sets_gets_and_deletes, conditions_decide, expires, counts_atomically, lists_by_prefix, refuses_hostile_keys);
+            sets_gets_and_deletes, conditions_decide, expires, counts_atomically, lists_in_order, lists_in_pages,
+            refuses_hostile_keys);
         $crate::tests_of!($door, messages: reach_whom_they_concern, tell_of_what_was_dropped, end_with_the_database);
         $crate::tests_of!($door, feed: tells_every_change_in_order, goes_on_from_a_cursor, waits_for_more, expires_with_an_error);
+        $crate::tests_of!($door, snapshots: show_one_moment, change_nothing, stay_whatever_happens);
+        $crate::tests_of!($door, concurrency:
+            clients_go_on_while_views_are_rebuilt, a_unique_view_is_built_under_contention);
         $crate::tests_of!($door, apis: answer_and_refuse, unknown_apis_are_named);
     };
 }

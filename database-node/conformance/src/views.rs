@@ -346,21 +346,21 @@ pub fn deletes_matching_documents<D: Door>() {
 }
 
 /// The shop of a later program: another map under the same name, and a view that is new.
-mod later {
+pub(crate) mod later {
     use super::*;
 
     /// As the users of [`crate::schema`].
     #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, pliantdb_core::Collection)]
     #[collection(name = "users", views = [ByCountry, ByAge])]
-    pub(super) struct User {
-        pub(super) email: String,
-        pub(super) country: String,
-        pub(super) age: u32,
+    pub(crate) struct User {
+        pub(crate) email: String,
+        pub(crate) country: String,
+        pub(crate) age: u32,
     }
 
     #[derive(View)]
     #[view(collection = User, name = "by-country", key = String, value = u64, version = 2, reduce)]
-    pub(super) struct ByCountry;
+    pub(crate) struct ByCountry;
 
     impl Map for ByCountry {
         fn map(_: &DocumentId, user: &User, emit: &mut Emit<Self>) {
@@ -377,7 +377,7 @@ mod later {
     /// Unique, which the documents may not allow.
     #[derive(View)]
     #[view(collection = User, name = "by-age", key = u32, policy = unique, version = 2)]
-    pub(super) struct ByAge;
+    pub(crate) struct ByAge;
 
     impl Map for ByAge {
         fn map(_: &DocumentId, user: &User, emit: &mut Emit<Self>) {
@@ -387,7 +387,7 @@ mod later {
 
     #[derive(pliantdb_core::Schema)]
     #[schema(name = "shop", collections = [User])]
-    pub(super) struct Shop;
+    pub(crate) struct Shop;
 }
 
 /// A changed view is built in the background.

@@ -56,6 +56,10 @@ impl Door for Blocking {
     fn wait<T: Send + 'static>(&self, answer: Answer<Storage, T>) -> Result<T, Error> {
         answer
     }
+
+    fn wait_at<T: Send + 'static>(&self, answer: Result<T, Error>) -> Result<T, Error> {
+        answer
+    }
 }
 
 /// A storage that blocks, with encrypted values.
@@ -101,6 +105,10 @@ impl Door for Encrypted {
     }
 
     fn wait<T: Send + 'static>(&self, answer: Answer<Storage, T>) -> Result<T, Error> {
+        answer
+    }
+
+    fn wait_at<T: Send + 'static>(&self, answer: Result<T, Error>) -> Result<T, Error> {
         answer
     }
 }
@@ -149,6 +157,10 @@ impl Door for Asynchronous {
     fn wait<T: Send + 'static>(&self, answer: Answer<AsyncStorage, T>) -> Result<T, Error> {
         // On a worker, where everything must be possible without blocking it.
         self.runtime.block_on(self.runtime.spawn(answer)).unwrap()
+    }
+
+    fn wait_at<T: Send + 'static>(&self, answer: Answer<AsyncStorage, T>) -> Result<T, Error> {
+        self.wait(answer)
     }
 }
 

@@ -121,6 +121,21 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// The database that it changes.
+    #[must_use]
+    pub fn database(&self) -> &DatabaseName {
+        match self {
+            Self::CreateDatabase { name, .. } | Self::DeleteDatabase { name } => name,
+            Self::DefineSchema { database, .. }
+            | Self::Transact { database, .. }
+            | Self::BuildView { database, .. }
+            | Self::FailView { database, .. }
+            | Self::ChangeKey { database, .. }
+            | Self::ExpireKeys { database, .. }
+            | Self::TrimChanges { database, .. } => database,
+        }
+    }
+
     /// About how many bytes it adds to a batch, for bounding batches.
     #[must_use]
     pub fn size(&self) -> usize {

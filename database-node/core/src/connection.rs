@@ -1,5 +1,6 @@
 //! The one way to talk to a database, whether it is embedded or far away, blocking or not.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -177,6 +178,47 @@ pub trait Subscriber<C: Connection>: Send + 'static {
     /// # Errors
     /// As [`Subscriber::receive`].
     fn try_receive(&self) -> Result<Option<Message>, Error>;
+}
+
+/// No messages: for connections that cannot be subscribed to.
+impl<C: Connection> Subscriber<C> for Infallible {
+    fn receive(&self) -> C::Output<Message> {
+        match *self {}
+    }
+
+    fn try_receive(&self) -> Result<Option<Message>, Error> {
+        match *self {}
+    }
+}
+
+/// A database that can be read as it was at one moment.
+///
+/// ```
+/// # use pliantdb_core::*;
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Collection)]
+/// # #[collection(name = "users")]
+/// # struct User { name: String }
+/// # fn main() -> Result<(), Error> {
+/// # let directory = tempfile::tempdir().unwrap();
+/// # let database = pliantdb_storage::Database::open::<User>(directory.path())?;
+/// let user = |name: &str| User { name: name.to_owned() };
+/// database.collection::<User>().insert(user("Ada"))?;
+/// let before = database.snapshot()?;
+/// database.collection::<User>().insert(user("Alan"))?;
+/// assert_eq!(before.collection::<User>().list().count()?, 1);
+/// assert!(before.collection::<User>().insert(user("Kurt")).is_err());
+/// # Ok(())
+/// # }
+/// ```
+pub trait TakeSnapshot: Connection {
+    /// What reads that moment: everything that reads works as with the database, and what would change something is
+    /// [`Error::ReadOnlySnapshot`].
+    type Snapshot: Connection;
+
+    /// The database as it is now, across all its collections, views and keys. What it shows stays on the disk until it is
+    /// dropped, so drop it soon.
+    fn snapshot(&self) -> Self::Output<Self::Snapshot>;
 }
 
 /// A storage of many databases.

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::ops::ControlFlow;
 
-use crate::schema::typed;
+use crate::schema::{check_natural_id, typed};
 use crate::{
     Body, Change, ChangeAction, ChangeOutcome, Collection, CollectionName, Connection, Document, DocumentId,
     Error, Id, KeySelection, Listing, Named, Order, Precondition, Query, Rejection, Request, Response,
@@ -112,7 +112,7 @@ impl<'c, C: Connection, T: Collection> Documents<'c, C, T> {
     }
 
     /// Writes a document that was read and changed, and gives its new revision. It is rejected when someone else has
-    /// changed it since.
+    /// changed it since. A natural id stays what it is ([`Error::OtherNaturalId`]).
     pub fn update(&self, document: &Stored<T>) -> C::Output<Revision> {
         let action = put(
             &document.id,
@@ -302,12 +302,12 @@ impl<C: Connection, T: Collection> List<'_, C, T> {
         self
     }
 
-    /// How many there are, however many may be asked for. It looks at every id of the collection that has the prefix.
+    /// How many there are, however many may be asked for. It looks at the id of each.
     pub fn count(self) -> C::Output<u64> {
         let request = self.listing.and_then(|listing| {
             Ok(Request::Count {
                 collection: collection::<T>()?,
-                prefix: listing.prefix,
+                listing,
             })
         });
         self.connection.ask(request, |answer| match answer {
@@ -364,8 +364,10 @@ pub(crate) fn put<T: Collection>(
     contents: &T,
     precondition: Precondition,
 ) -> Result<ChangeAction, Error> {
+    let id = id.to_document_id().map_err(Error::invalid)?;
+    check_natural_id(&collection::<T>()?, &id, contents)?;
     Ok(ChangeAction::Put {
-        id: id.to_document_id().map_err(Error::invalid)?,
+        id,
         body: body(contents)?,
         precondition,
     })

@@ -39,6 +39,19 @@ pub enum Error {
         /// What does not fit.
         reason: String,
     },
+    /// A document was to be written under another id than the one that it has by its contents.
+    #[error(
+        "the document {id:?} of the collection {collection:?} cannot be written with contents whose id is {natural:?}: \
+         leave its natural id as it is, or insert the contents as {natural:?} and delete {id:?}"
+    )]
+    OtherNaturalId {
+        /// The collection.
+        collection: CollectionName,
+        /// The id that it was to be written under.
+        id: DocumentId,
+        /// The id that its contents have.
+        natural: DocumentId,
+    },
     /// A view cannot take what a document emits to it, or cannot be read.
     #[error("the view {view} of the collection {collection:?} failed: {reason}")]
     View {
@@ -66,6 +79,9 @@ pub enum Error {
         /// What its handler said.
         reason: String,
     },
+    /// What a snapshot of a database cannot do, for it shows one moment. Nothing was done.
+    #[error("a snapshot is read-only, so {0} is not possible; use the database that it was taken of")]
+    ReadOnlySnapshot(String),
     /// Too much is waiting; try again in a moment. Nothing was done.
     #[error("too many requests are waiting; try again in a moment")]
     Busy,

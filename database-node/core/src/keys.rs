@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::{
-    Body, Connection, Error, Expiry, KeyAction, KeyCondition, KeyName, KeyOutcome, KeyStatus, NamespaceName,
-    Number, Request, Response,
+    Body, Connection, Error, Expiry, KeyAction, KeyCondition, KeyListing, KeyName, KeyOutcome, KeyStatus,
+    NamespaceName, Number, Order, Request, Response,
 };
 
 /// The key-value store of a namespace: [`Connection::key_value`]. A value is anything that serde can write as JSON.
@@ -44,7 +44,7 @@ use crate::{
 /// let second = keys.set_with("lock", &"you", Expiry::Never, KeyCondition::Vacant)?;
 /// assert_eq!((first.status, second.status), (KeyStatus::Created, KeyStatus::Unchanged));
 /// assert!(keys.compare_and_set("color", &"green", &"blue")?);
-/// assert_eq!(keys.list::<serde_json::Value>("h", 10)?.len(), 1);
+/// assert_eq!(keys.list().prefix("h").all::<u32>()?.len(), 1);
 /// keys.expire("hits", Expiry::After(Duration::from_secs(9)))?;
 /// assert_eq!(keys.delete("color")?.previous.unwrap().as_str(), "\"blue\"");
 /// # Ok(())
@@ -77,25 +77,15 @@ impl<'c, C: Connection> KeyValue<'c, C> {
         })
     }
 
-    /// Reads up to `limit` keys that begin with `prefix`, in order, each with its value.
-    pub fn list<T: DeserializeOwned + Send + 'static>(
-        &self,
-        prefix: &str,
-        limit: usize,
-    ) -> C::Output<Vec<(KeyName, T)>> {
-        let request = self.namespace.clone().map(|namespace| Request::ListKeys {
-            namespace,
-            prefix: prefix.to_owned(),
-            after: None,
-            limit,
-        });
-        self.connection.ask(request, |answer| match answer {
-            Response::Keys(keys) => {
-                let read = |(key, value): (KeyName, Body)| Ok((key, value.read().map_err(Error::invalid)?));
-                keys.into_iter().map(read).collect()
-            }
-            _ => Err(Error::unexpected_answer()),
-        })
+    /// Lists keys with their values in the order of the keys, at first all of them.
+    #[must_use]
+    pub fn list(&self) -> KeyList<'c, C> {
+        KeyList {
+            connection: self.connection,
+            namespace: self.namespace.clone(),
+            listing: Ok(KeyListing::default()),
+            most: usize::MAX,
+        }
     }
 
     /// Sets a value, for good.
@@ -180,6 +170,102 @@ impl<'c, C: Connection> KeyValue<'c, C> {
 
     fn address(&self, key: &str) -> Result<(NamespaceName, KeyName), Error> {
         Ok((self.namespace.clone()?, key.parse().map_err(Error::invalid)?))
+    }
+}
+
+/// A listing of keys: [`KeyValue::list`].
+///
+/// ```
+/// # use pliantdb_core::*;
+/// # fn main() -> Result<(), Error> {
+/// # let directory = tempfile::tempdir().unwrap();
+/// # let database = pliantdb_storage::Database::open::<()>(directory.path())?;
+/// let keys = database.key_value("demo");
+/// for (key, value) in [("a1", 1), ("a2", 2), ("b1", 3)] {
+///     keys.set(key, &value)?;
+/// }
+/// let first = keys.list().prefix("a").limit(1).all::<u32>()?;
+/// assert_eq!(first[0].0.as_str(), "a1");
+/// let rest = keys.list().prefix("a").after("a1").all::<u32>()?;
+/// assert_eq!(rest.iter().map(|(_, value)| *value).collect::<Vec<_>>(), [2]);
+/// assert_eq!(keys.list().descending().limit(1).all::<u32>()?[0].1, 3);
+/// # Ok(())
+/// # }
+/// ```
+pub struct KeyList<'c, C> {
+    connection: &'c C,
+    namespace: Result<NamespaceName, Error>,
+    listing: Result<KeyListing, Error>,
+    most: usize,
+}
+
+impl<C: Connection> KeyList<'_, C> {
+    /// Only keys that begin with this.
+    #[must_use]
+    pub fn prefix(self, prefix: &str) -> Self {
+        self.with(|listing| listing.prefix = prefix.to_owned())
+    }
+
+    /// Only keys behind this one, in the order of the listing; it need not exist.
+    #[must_use]
+    pub fn after(mut self, key: &str) -> Self {
+        match key.parse::<KeyName>() {
+            Ok(key) => self.with(|listing| listing.after = Some(key)),
+            Err(error) => {
+                self.listing = Err(Error::invalid(error));
+                self
+            }
+        }
+    }
+
+    /// From the last to the first.
+    #[must_use]
+    pub fn descending(self) -> Self {
+        self.with(|listing| listing.order = Order::Descending)
+    }
+
+    /// At most so many.
+    #[must_use]
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.most = limit;
+        self
+    }
+
+    /// The keys with their values. They are read in pages, each from a moment of its own.
+    pub fn all<T: DeserializeOwned + Send + 'static>(self) -> C::Output<Vec<(KeyName, T)>> {
+        let most = self.most;
+        let (namespace, listing) = (self.namespace, self.listing);
+        let first = namespace.and_then(|namespace| Ok((namespace, listing?)));
+        let first = first.map(|(namespace, listing)| {
+            let limit = most;
+            let listing = KeyListing { limit, ..listing };
+            Request::ListKeys { namespace, listing }
+        });
+        let again = first.clone();
+        self.connection.collect(first, move |answer, found| {
+            let Response::Keys(page) = answer else {
+                return Err(Error::unexpected_answer());
+            };
+            for (key, value) in page.keys {
+                found.push((key, value.read().map_err(Error::invalid)?));
+            }
+            let mut next = again.clone()?;
+            if let Request::ListKeys { listing, .. } = &mut next {
+                listing.after = page.next;
+                listing.limit = most.saturating_sub(found.len());
+                if listing.after.is_some() && listing.limit > 0 {
+                    return Ok(Some(next));
+                }
+            }
+            Ok(None)
+        })
+    }
+
+    fn with(mut self, set: impl FnOnce(&mut KeyListing)) -> Self {
+        if let Ok(listing) = &mut self.listing {
+            set(listing);
+        }
+        self
     }
 }
 

@@ -75,7 +75,7 @@ pub use command::{
     APPLY_VERSION, Command, DocumentAction, DocumentChange, Emitted, IndexedDocument, Operation,
     Precondition, ViewEntry,
 };
-pub use connection::{Answer, Connection, Step, StorageConnection, Subscriber};
+pub use connection::{Answer, Connection, Step, StorageConnection, Subscriber, TakeSnapshot};
 pub use document::Document;
 pub use document_id::{DocumentId, InvalidDocumentId};
 pub use documents::{Documents, List};
@@ -86,14 +86,14 @@ pub use key::{InvalidKey, Key};
 pub use key_value::{
     Expiry, InvalidKeyName, KeyAction, KeyCondition, KeyName, KeyOutcome, KeyStatus, Number,
 };
-pub use keys::KeyValue;
+pub use keys::{KeyList, KeyValue};
 pub use name::{ApiName, CollectionName, DatabaseName, InvalidName, NamespaceName, SchemaName, ViewName};
 pub use outcome::{ChangeOutcome, Outcome, Rejection};
 pub use pliantdb_macros::{Api, Collection, Schema, View};
 pub use request::{
     Change, ChangeAction, ChangeKind, ChangedDocument, ChangesPage, CommittedTransaction, FeedStart,
-    Freshness, Group, KeySelection, Listing, Message, Order, Page, Query, RawRow, Request, Response,
-    RowCursor, Rows, ViewStatus,
+    Freshness, Group, KeyListing, KeyPage, KeySelection, Listing, Message, Order, Page, Query, RawRow,
+    Request, Response, RowCursor, Rows, ViewStatus,
 };
 pub use revision::{InvalidRevision, Revision};
 pub use schema::{

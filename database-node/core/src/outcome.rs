@@ -97,9 +97,9 @@ pub enum Rejection {
         /// The document that has the key.
         existing: DocumentId,
     },
-    /// A unique view is being built, so nobody knows yet which keys are taken. Nothing is wrong with the write: try again
-    /// when the view is built. The embedded database waits for it by itself.
-    #[error("the unique view {view} of the collection {collection:?} is being built; try again when it is")]
+    /// A view is being built: a unique one, so nobody knows yet which keys are taken, or one that is queried. Nothing is
+    /// wrong with the request: try again when the view is built. The embedded database waits for it by itself.
+    #[error("the view {view} of the collection {collection:?} is being built; try again when it is")]
     ViewBuilding {
         /// The collection.
         collection: CollectionName,

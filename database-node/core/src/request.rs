@@ -30,8 +30,8 @@ pub enum Request {
     Count {
         /// The collection.
         collection: CollectionName,
-        /// Only those whose ids begin with this.
-        prefix: String,
+        /// Which of them, however many and large they are.
+        listing: Listing,
     },
     /// Changes documents, all or none. [`Response::Transacted`].
     Transact(Vec<Change>),
@@ -66,12 +66,8 @@ pub enum Request {
     ListKeys {
         /// The namespace.
         namespace: NamespaceName,
-        /// Only keys that begin with this.
-        prefix: String,
-        /// Only keys after this.
-        after: Option<KeyName>,
-        /// At most so many.
-        limit: usize,
+        /// Which of them.
+        listing: KeyListing,
     },
     /// Changes a key. [`Response::Key`].
     ChangeKey {
@@ -121,8 +117,8 @@ pub enum Response {
     Count(u64),
     /// The value of a key, if it has one.
     Value(Option<Body>),
-    /// Keys with their values.
-    Keys(Vec<(KeyName, Body)>),
+    /// A page of keys.
+    Keys(KeyPage),
     /// What came of a change of a key.
     Key(KeyOutcome),
     /// Changes.
@@ -226,6 +222,43 @@ pub struct Page {
     pub next: Option<DocumentId>,
     /// The bytes of the first document's id and body, when that is why the page is empty ([`Listing::max_first`]).
     pub too_large: Option<usize>,
+}
+
+/// Which keys of a namespace to list, in the order of their bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyListing {
+    /// Only keys that begin with this.
+    pub prefix: String,
+    /// Only keys behind this one in the order of the listing; it need not exist: the `next` of the page before.
+    pub after: Option<KeyName>,
+    /// Which way.
+    pub order: Order,
+    /// At most so many keys.
+    pub limit: usize,
+    /// At most so many bytes of keys and values, unless the first alone has more.
+    pub max_bytes: usize,
+}
+
+impl Default for KeyListing {
+    /// The first 100 keys, or 4 MiB.
+    fn default() -> Self {
+        Self {
+            prefix: String::new(),
+            after: None,
+            order: Order::Ascending,
+            limit: 100,
+            max_bytes: 4 << 20,
+        }
+    }
+}
+
+/// A page of keys, from one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyPage {
+    /// The keys with their values, in the order of the listing.
+    pub keys: Vec<(KeyName, Body)>,
+    /// The last key on the page when there are more: the `after` of the next page.
+    pub next: Option<KeyName>,
 }
 
 /// Which entries of a view to read.

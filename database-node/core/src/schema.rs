@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::{
-    Collection, CollectionName, Document, Emit, Error, Id, InvalidName, Map, SchemaName, Stored,
+    Collection, CollectionName, Document, DocumentId, Emit, Error, Id, InvalidName, Map, SchemaName, Stored,
     ViewDefinition, ViewEntry, ViewName, ViewPolicy,
 };
 
@@ -145,6 +145,7 @@ pub struct CollectionSchema {
     name: CollectionName,
     views: Vec<ViewSchema>,
     read: fn(&Document) -> Result<TypedDocument, Error>,
+    check_id: fn(&CollectionName, &DocumentId, &TypedDocument) -> Result<(), Error>,
 }
 
 /// A [`Stored`] of a type that only its collection's schema knows.
@@ -172,6 +173,10 @@ impl CollectionSchema {
             name,
             views,
             read: |document| Ok(TypedDocument(Box::new(typed::<T>(document)?))),
+            check_id: |name, id, document| match document.0.downcast_ref::<Stored<T>>() {
+                Some(document) => check_natural_id(name, id, &document.contents),
+                None => Ok(()),
+            },
         })
     }
 
@@ -193,6 +198,16 @@ impl CollectionSchema {
     /// [`Error::OtherType`] when its id or body is not of that type.
     pub fn read(&self, document: &Document) -> Result<TypedDocument, Error> {
         (self.read)(document)
+    }
+
+    /// As [`CollectionSchema::read`], of a document that is to be written.
+    ///
+    /// # Errors
+    /// [`Error::OtherNaturalId`] too, when its contents have another id.
+    pub fn admit(&self, document: &Document) -> Result<TypedDocument, Error> {
+        let typed = self.read(document)?;
+        (self.check_id)(&self.name, &document.id, &typed)?;
+        Ok(typed)
     }
 }
 
@@ -220,6 +235,26 @@ pub(crate) fn typed<T: Collection>(document: &Document) -> Result<Stored<T>, Err
         revision: document.revision,
         contents: document.body.read().map_err(|error| other(error.to_string()))?,
     })
+}
+
+/// Whether what is to be written under an id has that id by its contents, or none.
+///
+/// # Errors
+/// [`Error::OtherNaturalId`], and [`Error::Invalid`] when the contents' id cannot be one.
+pub(crate) fn check_natural_id<T: Collection>(
+    collection: &CollectionName,
+    id: &DocumentId,
+    contents: &T,
+) -> Result<(), Error> {
+    let natural = contents.natural_id().map(|natural| natural.to_document_id());
+    match natural.transpose().map_err(Error::invalid)? {
+        Some(natural) if natural != *id => Err(Error::OtherNaturalId {
+            collection: collection.clone(),
+            id: id.clone(),
+            natural,
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Reduces JSON values to one.

@@ -1,8 +1,10 @@
 //! The embedded storage for asynchronous programs: the same, and no call blocks the thread.
 //!
 //! A read that is answered from memory is answered at once; what has to wait for the disk does so on a thread that tokio
-//! keeps for such things. Writes wait for the group commit without a thread.
+//! keeps for such things. Writes wait for the group commit without a thread, feeds for changes, and whatever needs a view
+//! that is being built, for that. A future that is dropped waits no longer.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,10 +20,11 @@ use crate::broker::Inbox;
 use crate::database::Database;
 use crate::engine::answer;
 use crate::error::StorageError;
+use crate::retry::{LOOK_AGAIN, Retry};
 use crate::storage::{Options, Storage};
 
 /// What asynchronous calls give.
-type Future<T> = Pin<Box<dyn std::future::Future<Output = Result<T, Error>> + Send>>;
+pub(crate) type Future<T> = Pin<Box<dyn std::future::Future<Output = Result<T, Error>> + Send>>;
 
 /// A [`Storage`] for asynchronous programs. It must be used within a tokio runtime.
 #[derive(Clone)]
@@ -136,17 +139,47 @@ impl AsyncDatabase {
                 };
                 let start = Instant::now();
                 let mut from = from;
+                let mut watch = engine.progress.watch(self.0.name());
                 loop {
-                    let (page, now) = read(from).await?;
+                    let page = read(from).await?;
                     let left = wait.saturating_sub(start.elapsed());
                     // What was applied may have changed no document.
-                    if !page.transactions.is_empty() || !engine.progress.wait_async(now, left).await {
+                    if !page.transactions.is_empty() || !watch.wait_async(left).await {
                         return Ok(Response::Changes(page));
                     }
                     from = FeedStart::After(page.next);
                 }
             }
+            Request::Query { .. }
+            | Request::Reduce(_)
+            | Request::ReduceGrouped(_)
+            | Request::DeleteMatching(_) => {
+                let request = Arc::new(request);
+                // It waits for the disk on a thread, and for a view that is being built without one.
+                let answer = || {
+                    let (database, request) = (self.0.clone(), Arc::clone(&request));
+                    blocking(move || database.inner().engine.answer(database.name(), &request))
+                };
+                self.when_built(answer).await
+            }
             request => self.wait_for(request).await,
+        }
+    }
+
+    /// Makes an attempt, again and again while a view is being built.
+    async fn when_built<T, F: std::future::Future<Output = Result<T, Error>> + Send>(
+        &self,
+        mut attempt: impl FnMut() -> F,
+    ) -> Result<T, Error> {
+        let mut retry = Retry::new(&self.0.inner().engine.progress, self.0.name());
+        loop {
+            match retry.after(attempt().await) {
+                ControlFlow::Break(done) => return done,
+                ControlFlow::Continue(None) => {}
+                ControlFlow::Continue(Some(watch)) => {
+                    watch.wait_async(LOOK_AGAIN).await;
+                }
+            }
         }
     }
 
@@ -157,8 +190,20 @@ impl AsyncDatabase {
     }
 
     async fn write(&self, request: Request) -> Result<Response, Error> {
+        // Kept only where entries of views can turn out to be outdated, for bodies can be large.
+        if !self.0.inner().engine.has_eager_views(self.0.name())? {
+            return self.write_once(request).await;
+        }
+        self.when_built(|| async {
+            // It may have been deleted meanwhile, and another have its name.
+            self.0.entry()?;
+            self.write_once(request.clone()).await
+        })
+        .await
+    }
+
+    async fn write_once(&self, request: Request) -> Result<Response, Error> {
         let engine = &self.0.inner().engine;
-        let again = engine.has_eager_views(self.0.name())?.then(|| request.clone());
         let operation = engine.operation(self.0.name(), request)?;
         let (done, outcome) = oneshot::channel();
         let done = Box::new(move |result| {
@@ -170,20 +215,7 @@ impl AsyncDatabase {
             let database = self.0.clone();
             blocking(move || Ok(database.inner().engine.writer.queue(operation, done)?)).await?;
         }
-        match (outcome.await.unwrap_or(Err(StorageError::Closed)), again) {
-            // Waiting for a view may take long: a thread does.
-            (Err(StorageError::Rejected(rejection)), Some(again)) => {
-                let database = self.0.clone();
-                blocking(move || {
-                    database
-                        .inner()
-                        .engine
-                        .try_again(database.name(), rejection, again)
-                })
-                .await
-            }
-            (outcome, _) => answer(outcome),
-        }
+        answer(outcome.await.unwrap_or(Err(StorageError::Closed)))
     }
 }
 
@@ -194,17 +226,12 @@ impl Connection for AsyncDatabase {
     fn converse<T: Send + 'static>(
         &self,
         first: Result<Request, Error>,
-        mut next: impl FnMut(Result<Response, Error>) -> Step<T> + Send + 'static,
+        next: impl FnMut(Result<Response, Error>) -> Step<T> + Send + 'static,
     ) -> Future<T> {
         let database = self.clone();
-        Box::pin(async move {
-            let mut request = first?;
-            loop {
-                match next(database.execute(request).await) {
-                    Step::Ask(again) => request = again,
-                    Step::Done(result) => return result,
-                }
-            }
+        converse(first, next, move |request| {
+            let database = database.clone();
+            async move { database.execute(request).await }
         })
     }
 
@@ -232,8 +259,29 @@ impl Subscriber<AsyncDatabase> for AsyncSubscription {
     }
 }
 
+/// Asks `first`, then whatever `next` asks on hearing the answer, until that is done.
+pub(crate) fn converse<T, F>(
+    first: Result<Request, Error>,
+    mut next: impl FnMut(Result<Response, Error>) -> Step<T> + Send + 'static,
+    mut ask: impl FnMut(Request) -> F + Send + 'static,
+) -> Future<T>
+where
+    T: Send + 'static,
+    F: std::future::Future<Output = Result<Response, Error>> + Send,
+{
+    Box::pin(async move {
+        let mut request = first?;
+        loop {
+            match next(ask(request).await) {
+                Step::Ask(again) => request = again,
+                Step::Done(result) => return result,
+            }
+        }
+    })
+}
+
 /// Runs what may wait for the disk on a thread that is kept for that.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     run: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     match tokio::task::spawn_blocking(run).await {

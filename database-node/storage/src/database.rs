@@ -70,10 +70,10 @@ impl Database {
     /// # Errors
     /// Any [`Error`].
     pub fn execute(&self, request: Request) -> Result<Response, Error> {
-        let entry = self.entry()?;
+        self.entry()?;
         match request {
             Request::Call { api, body } => self.inner.apis.call(self, &api, &body).map(Response::Called),
-            request => self.inner.engine.execute(&self.name, entry, request),
+            request => self.inner.engine.execute(&self.name, request),
         }
     }
 

@@ -2,34 +2,31 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use pliantdb_core::{
     Change, ChangeAction, ChangesPage, CollectionName, DatabaseName, Document, DocumentAction,
-    DocumentChange, DocumentId, Emitted, Error, FeedCursor, FeedStart, Operation, Outcome, Precondition,
-    Rejection, Request, Response, Revision, Schema, Schematic, SlotCount, Timestamp, ViewDefinition,
-    ViewPolicy,
+    DocumentChange, DocumentId, Emitted, Error, FeedStart, Operation, Outcome, Precondition, Request,
+    Response, Revision, Schema, Schematic, SlotCount, Timestamp, ViewDefinition, ViewPolicy,
 };
 
 use crate::broker::Broker;
 use crate::catalog::{Catalog, DatabaseEntry, DatabaseId, DatabaseState, ViewState};
 use crate::disk_space::DiskSpace;
 use crate::error::StorageError;
+use crate::log_clock::LogClock;
 use crate::machine::StateMachine;
 use crate::progress::Progress;
 use crate::records;
 use crate::store::{OrderedStore, Snapshot, StoreError};
 use crate::views::ViewRuntimes;
-use crate::writer::{Observer, OnFailure, Writer, wall_ms};
+use crate::writer::{Observer, OnFailure, Writer};
 use crate::{feed, keys, reading, values};
 
 /// The most bytes that the bodies of a transaction, or a value of the key-value store, can have together.
 pub const MAX_WRITE_BYTES: usize = 64 << 20;
 /// The most changes of a transaction.
 pub const MAX_CHANGES: usize = 100_000;
-
-/// How long a write waits at most for a view to be built before it is tried again.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Databases on a store: state machine, writer, views, messages.
 pub(crate) struct Engine<S> {
@@ -38,6 +35,7 @@ pub(crate) struct Engine<S> {
     pub(crate) catalog: Arc<RwLock<Catalog>>,
     pub(crate) disk: Arc<DiskSpace>,
     pub(crate) progress: Arc<Progress>,
+    pub(crate) log_clock: Arc<LogClock>,
     pub(crate) broker: Broker,
     pub(crate) views: ViewRuntimes,
     schemas: RwLock<HashMap<DatabaseId, Arc<Schematic>>>,
@@ -54,10 +52,12 @@ impl<S: OrderedStore> Engine<S> {
         let machine = StateMachine::open(Arc::clone(&store))?;
         let catalog = machine.catalog();
         let progress = Arc::new(Progress::at(machine.applied().timestamp));
+        let log_clock = Arc::new(LogClock::after(machine.applied().timestamp));
         let writer = Writer::start(
             machine,
             Arc::clone(&disk),
             Arc::clone(&progress),
+            Arc::clone(&log_clock),
             observer,
             on_failure,
         )
@@ -68,6 +68,7 @@ impl<S: OrderedStore> Engine<S> {
             catalog,
             disk,
             progress,
+            log_clock,
             broker: Broker::default(),
             views: ViewRuntimes::default(),
             schemas: RwLock::default(),
@@ -121,10 +122,31 @@ impl<S: OrderedStore> Engine<S> {
             .any(|view| view.definition.policy != ViewPolicy::Lazy))
     }
 
+    /// Looks at the schema that a database was opened with, while it is the one that its views are of.
+    pub(crate) fn with_schematic<T>(
+        &self,
+        database: DatabaseId,
+        look: impl FnOnce(Arc<Schematic>) -> T,
+    ) -> T {
+        let schemas = self.schemas.read().unwrap_or_else(PoisonError::into_inner);
+        look(schemas.get(&database).cloned().unwrap_or_default())
+    }
+
+    /// A database, and the schema that its views are of.
+    pub(crate) fn state_and_schematic(
+        &self,
+        name: &DatabaseName,
+    ) -> Result<(DatabaseState, Arc<Schematic>), Error> {
+        // Whoever defines a schema holds it until both have changed.
+        let schemas = self.schemas.read().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state(name)?;
+        let schematic = schemas.get(&state.entry.id).cloned().unwrap_or_default();
+        Ok((state, schematic))
+    }
+
     /// The schema that a database was opened with; that of `()` if it was opened with none.
     pub(crate) fn schematic(&self, database: DatabaseId) -> Arc<Schematic> {
-        let schemas = self.schemas.read().unwrap_or_else(PoisonError::into_inner);
-        schemas.get(&database).cloned().unwrap_or_default()
+        self.with_schematic(database, |schematic| schematic)
     }
 
     /// Creates a database.
@@ -181,126 +203,113 @@ impl<S: OrderedStore> Engine<S> {
         Ok(!is_current || tries_again)
     }
 
-    /// Answers a request, waiting as long as it takes. `entry` is that of the database of this name.
-    pub(crate) fn execute(
-        &self,
-        name: &DatabaseName,
-        entry: DatabaseEntry,
-        request: Request,
-    ) -> Result<Response, Error> {
+    /// Answers a request, waiting as long as it takes.
+    pub(crate) fn execute(&self, name: &DatabaseName, request: Request) -> Result<Response, Error> {
         match request {
-            Request::Get { collection, ids } => {
-                if let [id] = ids.as_slice() {
-                    let found = reading::get(self.store.as_ref(), entry, &collection, id)?;
-                    return Ok(Response::Documents(found.into_iter().collect()));
+            Request::Transact(_) | Request::ChangeKey { .. } => {
+                // Kept only where entries of views can turn out to be outdated, for bodies can be large.
+                if !self.has_eager_views(name)? {
+                    return answer(self.writer.execute(self.operation(name, request)?));
                 }
-                // All from the same moment, or a transaction could be seen by half.
-                let snapshot = self.store.snapshot();
-                let get = |id: &DocumentId| reading::get_at(&snapshot, entry, &collection, id);
-                let found = ids.iter().filter_map(|id| get(id).transpose());
-                let found = found.collect::<Result<_, _>>();
-                Ok(Response::Documents(found.map_err(StorageError::from)?))
+                self.when_built(name, || {
+                    answer(self.writer.execute(self.operation(name, request.clone())?))
+                })
             }
-            Request::List { collection, listing } => {
-                let page = reading::list(&self.store.snapshot(), entry, &collection, &listing)?;
-                Ok(Response::Page(page))
-            }
-            Request::Count { collection, prefix } => {
-                let count = reading::count(&self.store.snapshot(), entry, &collection, &prefix);
-                Ok(Response::Count(count.map_err(StorageError::from)?))
-            }
-            Request::Transact(_) | Request::ChangeKey { .. } => self.write(name, request),
-            Request::Query {
-                query,
-                with_documents,
-            } => self.query(name, &query, with_documents).map(Response::Rows),
-            Request::Reduce(query) => self
-                .reduce(name, &query)
-                .map(|group| Response::Groups(vec![group])),
-            Request::ReduceGrouped(query) => self.reduce_grouped(name, &query).map(Response::Groups),
-            Request::DeleteMatching(query) => self.delete_matching(name, query).map(Response::Count),
-            Request::ViewStatus { collection, view } => self
-                .view_status(name, &collection, &view)
-                .map(Response::ViewStatus),
-            Request::GetKey { namespace, key } => {
-                let value = values::get(self.store.as_ref(), entry, &namespace, &key, wall_ms());
-                Ok(Response::Value(value.map_err(StorageError::from)?))
-            }
-            Request::ListKeys {
-                namespace,
-                prefix,
-                after,
+            Request::Query { .. }
+            | Request::Reduce(_)
+            | Request::ReduceGrouped(_)
+            | Request::DeleteMatching(_) => self.when_built(name, || self.answer(name, &request)),
+            Request::Changes {
+                mut from,
                 limit,
+                wait,
             } => {
-                let found = values::list(
-                    &self.store.snapshot(),
-                    entry,
-                    &namespace,
-                    &prefix,
-                    after.as_ref(),
-                    limit,
-                    wall_ms(),
-                );
-                Ok(Response::Keys(found.map_err(StorageError::from)?))
-            }
-            Request::Publish(message) => Ok(Response::Count(self.publish(name, &message)?)),
-            Request::Changes { from, limit, wait } => {
                 let start = Instant::now();
-                let mut from = from;
+                let mut watch = self.progress.watch(name);
                 loop {
-                    let (page, now) = self.changes(name, &from, limit)?;
+                    let page = self.changes(name, &from, limit)?;
                     let left = wait.saturating_sub(start.elapsed());
                     // What was applied may have changed no document.
-                    if !page.transactions.is_empty() || !self.progress.wait(now, left) {
+                    if !page.transactions.is_empty() || !watch.wait(left) {
                         return Ok(Response::Changes(page));
                     }
                     from = FeedStart::After(page.next);
                 }
             }
-            // Whoever holds the handlers answers these.
-            Request::Call { api, .. } => Err(Error::UnknownApi(api)),
+            request => self.answer(name, &request),
         }
     }
 
-    /// Makes a write, and waits until it is on disk.
-    pub(crate) fn write(&self, name: &DatabaseName, request: Request) -> Result<Response, Error> {
-        // Kept only where entries of views can turn out to be outdated, for bodies can be large.
-        let again = self.has_eager_views(name)?.then(|| request.clone());
-        let operation = self.operation(name, request)?;
-        match (self.writer.execute(operation), again) {
-            (Err(StorageError::Rejected(rejection)), Some(again)) => self.try_again(name, rejection, again),
-            (outcome, _) => answer(outcome),
-        }
-    }
-
-    /// Makes a write once more, if it was rejected for what is no fault of it: the schema was changed after its entries
-    /// were made, or a unique view has to be built first.
-    pub(crate) fn try_again(
-        &self,
-        name: &DatabaseName,
-        mut rejection: Rejection,
-        write: Request,
-    ) -> Result<Response, Error> {
-        loop {
-            match rejection {
-                Rejection::SchemaMoved { .. } => {
-                    let operation = self.operation(name, write)?;
-                    return answer(self.writer.execute(operation));
+    /// Answers a request to read, waiting for the disk only: [`pliantdb_core::Rejection::ViewBuilding`] when it would have to wait for a
+    /// view, and for no change.
+    pub(crate) fn answer(&self, name: &DatabaseName, request: &Request) -> Result<Response, Error> {
+        match request {
+            Request::Get { collection, ids } => {
+                let entry = self.entry(name)?;
+                if let [id] = ids.as_slice() {
+                    let found = reading::get(self.store.as_ref(), entry, collection, id)?;
+                    return Ok(Response::Documents(found.into_iter().collect()));
                 }
-                Rejection::ViewBuilding { .. } => {
-                    let before = self.progress.applied();
-                    let operation = self.operation(name, write.clone())?;
-                    match self.writer.execute(operation) {
-                        Err(StorageError::Rejected(again)) => rejection = again,
-                        outcome => return answer(outcome),
-                    }
-                    self.progress.wait(before, LOOK_AGAIN);
-                    if self.progress.is_closed() {
-                        return Err(Error::Closed);
-                    }
-                }
-                rejection => return Err(StorageError::Rejected(rejection).into()),
+                // All from the same moment, or a transaction could be seen by half.
+                let snapshot = self.store.snapshot();
+                let get = |id: &DocumentId| reading::get_at(&snapshot, entry, collection, id);
+                let found = ids.iter().filter_map(|id| get(id).transpose());
+                let found = found.collect::<Result<_, _>>();
+                Ok(Response::Documents(found.map_err(StorageError::from)?))
             }
+            Request::List { collection, listing } => {
+                let entry = self.entry(name)?;
+                let page = reading::list(&self.store.snapshot(), entry, collection, listing)?;
+                Ok(Response::Page(page))
+            }
+            Request::Count { collection, listing } => {
+                let (entry, snapshot) = (self.entry(name)?, self.store.snapshot());
+                let count = reading::count(&snapshot, entry, collection, listing);
+                Ok(Response::Count(count.map_err(StorageError::from)?))
+            }
+            Request::Query { .. } | Request::Reduce(_) | Request::ReduceGrouped(_) => {
+                match self.answer_from_view(name, request) {
+                    // It has entries to store, and there is no room left: they may fit into memory.
+                    Err(full @ Error::DiskFull(_)) => self.answer_unstored(name, request).map_err(|_| full),
+                    answer => answer,
+                }
+            }
+            Request::DeleteMatching(query) => self.delete_matching(name, query.clone()).map(Response::Count),
+            Request::ViewStatus { collection, view } => {
+                self.view_status(name, collection, view).map(Response::ViewStatus)
+            }
+            Request::GetKey { namespace, key } => {
+                let entry = self.entry(name)?;
+                let now = self.log_clock.now_ms();
+                let value = values::get(self.store.as_ref(), entry, namespace, key, now);
+                Ok(Response::Value(value.map_err(StorageError::from)?))
+            }
+            Request::ListKeys { namespace, listing } => {
+                let (entry, snapshot) = (self.entry(name)?, self.store.snapshot());
+                let page = values::list(&snapshot, entry, namespace, listing, self.log_clock.now_ms());
+                Ok(Response::Keys(page.map_err(StorageError::from)?))
+            }
+            Request::Publish(message) => Ok(Response::Count(self.publish(name, message)?)),
+            Request::Changes { from, limit, .. } => self.changes(name, from, *limit).map(Response::Changes),
+            // Whoever holds the handlers answers these.
+            Request::Call { api, .. } => Err(Error::UnknownApi(api.clone())),
+            Request::Transact(_) | Request::ChangeKey { .. } => {
+                Err(Error::invalid("the request is not one to read"))
+            }
+        }
+    }
+
+    fn answer_from_view(&self, name: &DatabaseName, request: &Request) -> Result<Response, Error> {
+        match request {
+            Request::Query {
+                query,
+                with_documents,
+            } => self.query(name, query, *with_documents).map(Response::Rows),
+            Request::Reduce(query) => self
+                .reduce(name, query)
+                .map(|group| Response::Groups(vec![group])),
+            Request::ReduceGrouped(query) => self.reduce_grouped(name, query).map(Response::Groups),
+            _ => Err(Error::unexpected_answer()),
         }
     }
 
@@ -323,13 +332,13 @@ impl<S: OrderedStore> Engine<S> {
         Ok(self.broker.publish(self.entry(name)?.id, message))
     }
 
-    /// Changes, without waiting for any, and up to when they reach.
+    /// Changes, without waiting for any.
     pub(crate) fn changes(
         &self,
         name: &DatabaseName,
         from: &FeedStart,
         limit: usize,
-    ) -> Result<(ChangesPage, Timestamp), Error> {
+    ) -> Result<ChangesPage, Error> {
         let entry = self.entry(name)?;
         // Taken first, so that the snapshot has everything up to it. What a crash can take back is not in it, or a cursor
         // could lie behind what is committed after the crash.
@@ -340,31 +349,14 @@ impl<S: OrderedStore> Engine<S> {
             .get(&keys::makeup(entry.id), records::decode_makeup)
             .and_then(Option::transpose);
         let makeup = makeup.map_err(StorageError::from)?.unwrap_or_default();
-        let after = match from {
-            FeedStart::Oldest => Timestamp::from_bits(makeup.changes_from.bits().saturating_sub(1)),
-            FeedStart::Now => {
-                let next = FeedCursor::new(entry.id.get(), now);
-                let transactions = Vec::new();
-                return Ok((ChangesPage { transactions, next }, now));
-            }
-            FeedStart::After(cursor) if cursor.database() != entry.id.get() => {
-                return Err(Error::invalid(format_args!(
-                    "the cursor {cursor} is one of another database, or of one that had the name {name:?} before"
-                )));
-            }
-            FeedStart::After(cursor) => cursor.after(),
-        };
-        Ok((feed::page(&snapshot, entry, &makeup, after, now, limit)?, now))
+        feed::read(&snapshot, name, entry, &makeup, from, now, limit)
     }
 
     /// The operation that a request to write asks for.
     pub(crate) fn operation(&self, name: &DatabaseName, request: Request) -> Result<Operation, Error> {
         let operation = match request {
             Request::Transact(changes) => {
-                let schemas = self.schemas.read().unwrap_or_else(PoisonError::into_inner);
-                let state = self.state(name)?;
-                let schematic = schemas.get(&state.entry.id).cloned().unwrap_or_default();
-                drop(schemas);
+                let (state, schematic) = self.state_and_schematic(name)?;
                 if changes.len() > MAX_CHANGES {
                     let count = changes.len();
                     let reason =
@@ -462,7 +454,7 @@ fn document_change(
     };
     if let Some(schema) = schematic.collection(&collection) {
         // Also without a view: nothing gets into a typed collection that is not of its type.
-        let typed = schema.read(&document)?;
+        let typed = schema.admit(&document)?;
         for record in state.makeup.eager_views(&collection) {
             let Some(view) = schema
                 .view(&record.definition.name)

@@ -1,6 +1,8 @@
 //! Reading what was changed, in the order of the commits.
 
-use pliantdb_core::{ChangesPage, CommittedTransaction, Error, FeedCursor, Order, Timestamp};
+use pliantdb_core::{
+    ChangesPage, CommittedTransaction, DatabaseName, Error, FeedCursor, FeedStart, Order, Timestamp,
+};
 
 use crate::catalog::{DatabaseEntry, Makeup};
 use crate::keys::{self, Space};
@@ -52,8 +54,35 @@ impl<'s, S: Snapshot> Changes<'s, S> {
     }
 }
 
+/// A page of at most `limit` transactions from where a feed is to begin, `now` being how far the snapshot has come.
+pub(crate) fn read(
+    snapshot: &impl Snapshot,
+    name: &DatabaseName,
+    database: DatabaseEntry,
+    makeup: &Makeup,
+    from: &FeedStart,
+    now: Timestamp,
+    limit: usize,
+) -> Result<ChangesPage, Error> {
+    let after = match from {
+        FeedStart::Oldest => Timestamp::from_bits(makeup.changes_from.bits().saturating_sub(1)),
+        FeedStart::Now => {
+            let next = FeedCursor::new(database.id.get(), now);
+            let transactions = Vec::new();
+            return Ok(ChangesPage { transactions, next });
+        }
+        FeedStart::After(cursor) if cursor.database() != database.id.get() => {
+            return Err(Error::invalid(format_args!(
+                "the cursor {cursor} is one of another database, or of one that had the name {name:?} before"
+            )));
+        }
+        FeedStart::After(cursor) => cursor.after(),
+    };
+    page(snapshot, database, makeup, after, now, limit)
+}
+
 /// A page of at most `limit` transactions after `after`, `now` being how far the snapshot has come.
-pub(crate) fn page(
+fn page(
     snapshot: &impl Snapshot,
     database: DatabaseEntry,
     makeup: &Makeup,

@@ -14,7 +14,6 @@ use crate::error::StorageError;
 use crate::feed::Changes;
 use crate::store::OrderedStore;
 use crate::values;
-use crate::writer::wall_ms;
 
 /// How often it looks for what has expired.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -126,7 +125,12 @@ fn remove_expired<S: OrderedStore>(
     state: &DatabaseState,
 ) -> Result<(), StorageError> {
     for _ in 0..ROUNDS {
-        let keys = values::expired(&engine.store.snapshot(), state.entry, wall_ms(), EXPIRED)?;
+        let keys = values::expired(
+            &engine.store.snapshot(),
+            state.entry,
+            engine.log_clock.now_ms(),
+            EXPIRED,
+        )?;
         let count = keys.len();
         if count > 0 {
             let database = name.clone();
@@ -147,7 +151,7 @@ fn trim<S: OrderedStore>(
     retention: Duration,
 ) -> Result<(), StorageError> {
     let retention = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
-    let before = Timestamp::at_millis(wall_ms().saturating_sub(retention));
+    let before = Timestamp::at_millis(engine.log_clock.now_ms().saturating_sub(retention));
     // Not over those that were removed, whose place may still be there to be stepped over.
     let before_first = Timestamp::from_bits(state.makeup.changes_from.bits().saturating_sub(1));
     let snapshot = engine.store.snapshot();
@@ -162,4 +166,102 @@ fn trim<S: OrderedStore>(
             .execute(Operation::TrimChanges { database, before })?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread::sleep;
+
+    use pliantdb_core::{
+        Body, Change, ChangeAction, Command, Error, Expiry, FeedStart, KeyAction, KeyCondition, Request,
+        Response, SlotCount,
+    };
+
+    use super::*;
+    use crate::disk_space::DiskSpace;
+    use crate::machine::StateMachine;
+    use crate::memory::MemoryPlan;
+    use crate::store::MemoryStore;
+
+    /// A day ahead of any wall that the tests will see.
+    const AHEAD: u64 = 24 * 60 * 60 * 1000;
+
+    #[test]
+    fn what_expires_does_so_after_a_wall_that_was_ahead() {
+        let name = DatabaseName::default_database();
+        let store = Arc::new(MemoryStore::default());
+        let create = Operation::CreateDatabase {
+            name: name.clone(),
+            slots: SlotCount::default(),
+        };
+        let wall = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as u64;
+        let ahead = Timestamp::at_millis(wall + AHEAD);
+        let mut machine = StateMachine::open(Arc::clone(&store)).unwrap();
+        machine.apply(&[Command::new(ahead, create)]).unwrap()[0]
+            .clone()
+            .unwrap();
+        let disk = DiskSpace::of(std::env::temp_dir(), Some(0), MemoryPlan::for_limit(0));
+        let engine = Engine::start(
+            Arc::clone(&store),
+            Arc::new(disk),
+            Box::new(|_| {}),
+            Box::new(|_| {}),
+        );
+        let engine = engine.unwrap();
+        let ask = |request: Request| engine.execute(&name, request);
+        let (namespace, key) = ("n".parse().unwrap(), "k".parse().unwrap());
+        let set = Request::ChangeKey {
+            namespace,
+            key,
+            action: KeyAction::Set {
+                value: Body::parse(b"1".to_vec()).unwrap(),
+                expiry: Expiry::After(Duration::from_millis(300)),
+                condition: KeyCondition::Always,
+            },
+        };
+        let insert = || {
+            let (collection, id, body) = ("c".parse().unwrap(), None, Body::parse(b"1".to_vec()).unwrap());
+            let action = ChangeAction::Insert { id, body };
+            Request::Transact(vec![Change { collection, action }])
+        };
+        let get = || Request::GetKey {
+            namespace: "n".parse().unwrap(),
+            key: "k".parse().unwrap(),
+        };
+        let stored_values = || {
+            let state = engine.state(&name).unwrap();
+            let far = values::expired(&store.snapshot(), state.entry, u64::MAX, 10);
+            far.unwrap().len()
+        };
+        ask(insert()).unwrap();
+        let page = |from| {
+            ask(Request::Changes {
+                from,
+                limit: 10,
+                wait: Duration::ZERO,
+            })
+        };
+        let Ok(Response::Changes(first)) = page(FeedStart::Now) else {
+            panic!()
+        };
+        ask(set).unwrap();
+        assert!(matches!(ask(get()), Ok(Response::Value(Some(_)))));
+        sleep(Duration::from_millis(400));
+        assert!(matches!(ask(get()), Ok(Response::Value(None))), "it has expired");
+        let tidy = |retention| {
+            let state = engine.state(&name).unwrap();
+            remove_expired(&engine, &name, &state).unwrap();
+            trim(&engine, &name, &state, retention).unwrap();
+        };
+        assert_eq!(stored_values(), 1);
+        tidy(Duration::from_secs(60));
+        assert_eq!(stored_values(), 0, "it is removed");
+        assert!(
+            page(FeedStart::After(first.next)).is_ok(),
+            "younger than it must be kept"
+        );
+        tidy(Duration::from_millis(100));
+        assert_eq!(page(FeedStart::After(first.next)), Err(Error::CursorExpired));
+        engine.close();
+    }
 }

@@ -63,12 +63,16 @@ mod fuzz;
 mod housekeeping;
 mod inspect;
 mod keys;
+mod log_clock;
 pub mod machine;
 pub mod memory;
 mod merge;
+mod moment;
 mod progress;
 mod reading;
 mod records;
+mod retry;
+pub mod snapshot;
 pub mod storage;
 pub mod store;
 mod values;
@@ -88,14 +92,15 @@ pub use pliantdb_core::{
     Documents, Emit, Emitted, Error, Expiry, FeedCursor, FeedStart, Freshness, Group, GroupOf, Id,
     IndexedDocument, InvalidBody, InvalidDocumentId, InvalidFeedCursor, InvalidKey, InvalidKeyName,
     InvalidName, InvalidRevision, InvalidSchema, InvalidSlotCount, InvalidTopic, Key, KeyAction,
-    KeyCondition, KeyName, KeyOutcome, KeySelection, KeyStatus, KeyValue, List, Listing, MAX_NESTING, Map,
-    Message, Named, NamespaceName, Number, Operation, Order, Outcome, Page, Precondition, Query, RawRow,
-    Reduce, ReduceFn, Rejection, Request, Response, Revision, Row, RowCursor, RowOf, RowWithDocument, Rows,
-    Schema, SchemaName, Schematic, Slot, SlotCount, Step, StorageConnection, Stored, Subscriber, Timestamp,
-    Topic, TopicPattern, Transaction, TypedDocument, View, ViewDefinition, ViewEntry, ViewId, ViewName,
-    ViewPolicy, ViewQuery, ViewSchema, ViewStatus, Views,
+    KeyCondition, KeyList, KeyListing, KeyName, KeyOutcome, KeyPage, KeySelection, KeyStatus, KeyValue, List,
+    Listing, MAX_NESTING, Map, Message, Named, NamespaceName, Number, Operation, Order, Outcome, Page,
+    Precondition, Query, RawRow, Reduce, ReduceFn, Rejection, Request, Response, Revision, Row, RowCursor,
+    RowOf, RowWithDocument, Rows, Schema, SchemaName, Schematic, Slot, SlotCount, Step, StorageConnection,
+    Stored, Subscriber, TakeSnapshot, Timestamp, Topic, TopicPattern, Transaction, TypedDocument, View,
+    ViewDefinition, ViewEntry, ViewId, ViewName, ViewPolicy, ViewQuery, ViewSchema, ViewStatus, Views,
 };
 pub use reading::Found;
+pub use snapshot::{AsyncDatabaseSnapshot, DatabaseSnapshot};
 pub use storage::{Commit, Options, Stats, Storage, generate_document_id};
 pub use writer::QUEUE_CAPACITY;
 

@@ -1,6 +1,6 @@
 //! Reading documents: by id, and in order over all slots.
 
-use pliantdb_core::{CollectionName, Document, DocumentId, Listing, Order, Page};
+use pliantdb_core::{CollectionName, Document, DocumentId, Listing, Page};
 
 use crate::catalog::DatabaseEntry;
 use crate::error::StorageError;
@@ -131,18 +131,17 @@ pub(crate) fn list(
     Ok(page)
 }
 
-/// Counts the documents of a collection whose ids begin with `prefix`.
+/// Counts the documents of a listing, however many and large they are.
 pub(crate) fn count(
     snapshot: &impl Snapshot,
     database: DatabaseEntry,
     collection: &CollectionName,
-    prefix: &str,
+    listing: &Listing,
 ) -> Result<u64, StoreError> {
     let mut count = 0;
     for slot in database.slots.slots() {
-        let mut base = keys::collection(database.id, slot, collection, prefix.len());
-        base.extend_from_slice(prefix.as_bytes());
-        let mut cursor = snapshot.scan(KeyRange::prefixed(&base), Order::Ascending)?;
+        let base = keys::collection(database.id, slot, collection, 0);
+        let mut cursor = snapshot.scan(range(&base, listing), listing.order)?;
         while cursor.entry().is_some() {
             count += 1;
             cursor.advance()?;
@@ -153,14 +152,6 @@ pub(crate) fn count(
 
 /// The part of a listing that lies in the slot and collection whose keys begin with `base`.
 fn range(base: &[u8], listing: &Listing) -> KeyRange {
-    let mut range = KeyRange::prefixed(&[base, listing.prefix.as_bytes()].concat());
-    if let Some(after) = &listing.after {
-        let after = [base, after.as_str().as_bytes()].concat();
-        match listing.order {
-            // The first key that can follow: the same with a zero byte added.
-            Order::Ascending => range.start = range.start.max([after.as_slice(), &[0]].concat()),
-            Order::Descending => range.end = Some(range.end.map_or(after.clone(), |end| end.min(after))),
-        }
-    }
-    range
+    let after = listing.after.as_ref().map(DocumentId::as_str);
+    KeyRange::listed(base, &listing.prefix, after, listing.order)
 }

@@ -252,7 +252,8 @@ impl Storage {
     }
 
     /// What a crash had torn of the log of the last writes, and was cut off when the directory was opened. It was never
-    /// acknowledged, as far as can be told (docs/decisions/0006-torn-log.md); a copy is kept.
+    /// acknowledged, as far as can be told (docs/decisions/0006-torn-log.md); a copy is kept, as are those of the last few
+    /// crashes before.
     #[must_use]
     pub fn torn_logs(&self) -> &[TornLog] {
         self.inner.engine.store.inner().torn()

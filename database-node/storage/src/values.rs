@@ -1,65 +1,69 @@
 //! Reading the key-value store.
 
-use pliantdb_core::{Body, KeyName, NamespaceName, Order};
+use pliantdb_core::{Body, KeyListing, KeyName, KeyPage, NamespaceName, Order};
 
 use crate::catalog::DatabaseEntry;
 use crate::keys::{self, Space};
 use crate::merge::Merged;
 use crate::records::{self, corrupt};
-use crate::store::{KeyRange, OrderedStore, Snapshot, StoreError};
+use crate::store::{KeyRange, Reads, Snapshot, StoreError};
 
 /// The value of a key at a time in milliseconds since the Unix epoch.
 pub(crate) fn get(
-    store: &impl OrderedStore,
+    store: &impl Reads,
     database: DatabaseEntry,
     namespace: &NamespaceName,
     key: &KeyName,
     millis: u64,
 ) -> Result<Option<Body>, StoreError> {
     let value = store
-        .get(&keys::value(database, namespace, key), records::decode_value)?
+        .read(&keys::value(database, namespace, key), records::decode_value)?
         .transpose()?;
     Ok(value
         .filter(|value| !value.has_expired(millis))
         .map(|value| value.body))
 }
 
-/// Keys that begin with `prefix`, in order, after `after`, with their values.
+/// Reads one page of keys with their values, as of a time in milliseconds since the Unix epoch.
 pub(crate) fn list(
     snapshot: &impl Snapshot,
     database: DatabaseEntry,
     namespace: &NamespaceName,
-    prefix: &str,
-    after: Option<&KeyName>,
-    limit: usize,
+    listing: &KeyListing,
     millis: u64,
-) -> Result<Vec<(KeyName, Body)>, StoreError> {
+) -> Result<KeyPage, StoreError> {
     let in_namespace = keys::name_in(namespace, "");
     let bases = database.slots.slots().map(|slot| {
         let mut base = keys::space(database.id, slot, Space::Values, in_namespace.len());
         base.extend_from_slice(&in_namespace);
         base
     });
-    let of = |base: &[u8]| {
-        let mut range = KeyRange::prefixed(&[base, prefix.as_bytes()].concat());
-        if let Some(after) = after {
-            range.start = range.start.max([base, after.as_str().as_bytes(), &[0]].concat());
-        }
-        range
-    };
-    let mut merged = Merged::scan(snapshot, bases, of, Order::Ascending)?;
-    let mut found = Vec::new();
-    while found.len() < limit
-        && let Some((key, value)) = merged.entry()?
-    {
+    let after = listing.after.as_ref().map(KeyName::as_str);
+    let of = |base: &[u8]| KeyRange::listed(base, &listing.prefix, after, listing.order);
+    let mut merged = Merged::scan(snapshot, bases, of, listing.order)?;
+    let mut page = KeyPage::default();
+    if listing.limit == 0 {
+        return Ok(page);
+    }
+    let mut bytes = 0;
+    while let Some((key, value)) = merged.entry()? {
         let value = records::decode_value(value)?;
         if !value.has_expired(millis) {
+            let last = page.keys.last().map(|(last, _)| last);
+            let size = key.len() + value.body.as_str().len();
+            let is_full = page.keys.len() >= listing.limit || size > listing.max_bytes.saturating_sub(bytes);
+            if last.is_some() && is_full {
+                page.next = last.cloned();
+                break;
+            }
             let key = str::from_utf8(key).map_err(|error| corrupt("value", error))?;
-            found.push((key.parse().map_err(|error| corrupt("value", error))?, value.body));
+            let key = key.parse().map_err(|error| corrupt("value", error))?;
+            bytes += size;
+            page.keys.push((key, value.body));
         }
         merged.advance()?;
     }
-    Ok(found)
+    Ok(page)
 }
 
 /// Keys that have expired at a time in milliseconds since the Unix epoch; at most `limit` of each slot.

@@ -4,12 +4,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use pliantdb_core::{ChangeOutcome, Clock, Command, KeyStatus, Operation, Outcome};
 
 use crate::disk_space::DiskSpace;
 use crate::error::StorageError;
+use crate::log_clock::LogClock;
 use crate::machine::{CommandResult, StateMachine};
 use crate::progress::Progress;
 use crate::store::{Batch, OrderedStore, StoreError};
@@ -70,6 +71,7 @@ impl Writer {
         machine: StateMachine<S>,
         disk: Arc<DiskSpace>,
         progress: Arc<Progress>,
+        log_clock: Arc<LogClock>,
         observer: Observer,
         on_failure: OnFailure,
     ) -> std::io::Result<Self> {
@@ -81,6 +83,7 @@ impl Writer {
             disk,
             progress,
             clock,
+            log_clock,
             health: Arc::clone(&health),
             observer,
             no_room: None,
@@ -181,6 +184,7 @@ struct Committer<S> {
     disk: Arc<DiskSpace>,
     progress: Arc<Progress>,
     clock: Clock,
+    log_clock: Arc<LogClock>,
     health: Arc<Mutex<Option<StorageError>>>,
     observer: Observer,
     /// Why the last group's writes were refused before they were tried.
@@ -232,6 +236,7 @@ impl<S: OrderedStore> Committer<S> {
             Vec::with_capacity(requests.len()),
         );
         let mut locals = Vec::new();
+        let now_ms = self.log_clock.now_ms();
         for request in requests {
             let (operation, done) = match request {
                 Request::Operation { operation, done } => (operation, done),
@@ -259,7 +264,7 @@ impl<S: OrderedStore> Committer<S> {
                 tell(done, Err(full));
                 continue;
             }
-            commands.push(Command::new(self.clock.next(wall_ms()), operation));
+            commands.push(Command::new(self.clock.next(now_ms), operation));
             waiting.push(done);
         }
         for (batch, done) in locals {
@@ -314,7 +319,9 @@ impl<S: OrderedStore> Committer<S> {
                 self.is_changed = true;
                 // Deletes may go on while writes are refused.
                 self.set_health(self.no_room.clone());
-                self.progress.advance(self.machine.synced());
+                let changed = commands.iter().zip(&results).filter(|(_, result)| result.is_ok());
+                let changed = changed.map(|(command, _)| command.operation.database());
+                self.progress.advance(self.machine.synced(), changed);
                 let changes = results.iter().map(changes).sum();
                 let commit = Commit {
                     commands: commands.len(),
@@ -441,12 +448,6 @@ fn changes(result: &CommandResult) -> usize {
     }
 }
 
-/// The milliseconds since the Unix epoch.
-pub(crate) fn wall_ms() -> u64 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::channel;
@@ -461,6 +462,10 @@ mod tests {
 
     fn progress() -> Arc<Progress> {
         Arc::new(Progress::at(Timestamp::ZERO))
+    }
+
+    fn log_clock() -> Arc<LogClock> {
+        Arc::new(LogClock::after(Timestamp::ZERO))
     }
 
     /// A store in which the document `damaged` cannot be read.
@@ -502,7 +507,15 @@ mod tests {
             Some(0),
             MemoryPlan::for_limit(0),
         ));
-        let writer = Writer::start(machine, disk, progress(), Box::new(|_| {}), Box::new(|_| {})).unwrap();
+        let writer = Writer::start(
+            machine,
+            disk,
+            progress(),
+            log_clock(),
+            Box::new(|_| {}),
+            Box::new(|_| {}),
+        )
+        .unwrap();
         let database = DatabaseName::default_database();
         let create = Operation::CreateDatabase {
             name: database.clone(),
@@ -583,7 +596,15 @@ mod tests {
         ));
         let (failures, failed) = channel();
         let on_failure = Box::new(move |error| failures.send(error).unwrap());
-        let writer = Writer::start(machine, disk, progress(), Box::new(|_| {}), on_failure).unwrap();
+        let writer = Writer::start(
+            machine,
+            disk,
+            progress(),
+            log_clock(),
+            Box::new(|_| {}),
+            on_failure,
+        )
+        .unwrap();
         (writer, failed)
     }
 

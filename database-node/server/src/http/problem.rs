@@ -297,7 +297,10 @@ impl From<Error> for Problem {
         match error {
             Error::Rejected(rejection) => rejection.into(),
             Error::UnknownDatabase(name) => unknown_database(detail, name.as_str()),
-            Error::OtherType { .. } | Error::View { .. } | Error::Invalid(_) => Self::new(
+            Error::OtherType { .. }
+            | Error::OtherNaturalId { .. }
+            | Error::View { .. }
+            | Error::Invalid(_) => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "unfit-document",
                 "The document does not fit its collection",

@@ -13,7 +13,6 @@ use pliantdb_core::{
 use super::line::{FORMAT, Line, Totals};
 use crate::error::StorageError;
 use crate::storage::Storage;
-use crate::writer::wall_ms;
 
 /// The longest line that is read, in bytes: more than any document that a node takes.
 const MAX_LINE: u64 = 257 << 20;
@@ -219,7 +218,8 @@ impl<'a> Loader<'a> {
                 value,
                 expires,
             } => {
-                let expiry = match expires.map(|expires| expires.saturating_sub(wall_ms())) {
+                let now = self.storage.engine().log_clock.now_ms();
+                let expiry = match expires.map(|expires| expires.saturating_sub(now)) {
                     None => Expiry::Never,
                     Some(0) => return Ok(()),
                     Some(millis) => Expiry::After(Duration::from_millis(millis)),

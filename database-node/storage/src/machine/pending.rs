@@ -5,7 +5,7 @@ use std::hash::BuildHasher;
 use hashbrown::hash_table::Entry;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use crate::store::{Batch, Change, KeyRange, OrderedStore, StoreError};
+use crate::store::{Batch, Change, KeyRange, Reads, StoreError};
 
 /// Changes that a batch is gathering. Those of a command that is rejected can be taken back.
 pub(crate) struct Pending<'a, S> {
@@ -24,7 +24,7 @@ pub(super) struct Savepoint {
     undo: usize,
 }
 
-impl<'a, S: OrderedStore> Pending<'a, S> {
+impl<'a, S: Reads> Pending<'a, S> {
     pub(crate) fn new(store: &'a S) -> Self {
         Self {
             store,
@@ -44,7 +44,7 @@ impl<'a, S: OrderedStore> Pending<'a, S> {
         match self.latest(key).and_then(|at| self.batch.change(at)) {
             Some(Change::Put(_, value)) => read(value).map(Some),
             Some(_) => Ok(None),
-            None => self.store.get(key, read)?.transpose(),
+            None => self.store.read(key, read)?.transpose(),
         }
     }
 

@@ -11,13 +11,13 @@ use crate::catalog::{DatabaseEntry, ViewRecord, ViewState};
 use crate::error::StorageError;
 use crate::keys::{self, Space};
 use crate::records;
-use crate::store::OrderedStore;
+use crate::store::{OrderedStore, Reads};
 
 /// Gives a document other entries in a view. `existed`: whether it can have had any.
 ///
 /// # Errors
 /// [`Rejection::NotUnique`], and whatever the store says.
-pub(crate) fn replace<S: OrderedStore>(
+pub(crate) fn replace<S: Reads>(
     pending: &mut Pending<'_, S>,
     database: DatabaseEntry,
     view: &ViewRecord,

@@ -4,12 +4,14 @@
 mod batch;
 mod encrypted;
 mod memory;
+mod overlaid;
 mod rocks;
 mod wal;
 
 pub use batch::{Batch, Change};
 pub use encrypted::{EncryptedCursor, EncryptedSnapshot, EncryptedStore};
 pub use memory::MemoryStore;
+pub(crate) use overlaid::{Overlaid, Overlay};
 use pliantdb_core::Order;
 pub use rocks::{RocksStats, RocksStore};
 pub use wal::TornLog;
@@ -82,6 +84,21 @@ impl KeyRange {
             start: prefix.to_vec(),
             end,
         }
+    }
+
+    /// Of the keys that begin with `base`, those whose rest begins with `prefix` and lies behind `after` in this order.
+    #[must_use]
+    pub fn listed(base: &[u8], prefix: &str, after: Option<&str>, order: Order) -> Self {
+        let mut range = Self::prefixed(&[base, prefix.as_bytes()].concat());
+        if let Some(after) = after {
+            let after = [base, after.as_bytes()].concat();
+            match order {
+                // The first key that can follow: the same with a zero byte added.
+                Order::Ascending => range.start = range.start.max([after.as_slice(), &[0]].concat()),
+                Order::Descending => range.end = Some(range.end.map_or(after.clone(), |end| end.min(after))),
+            }
+        }
+        range
     }
 
     /// Whether no key can lie in it.
@@ -166,6 +183,27 @@ pub trait Snapshot {
     /// # Errors
     /// As [`OrderedStore::get`].
     fn scan(&self, range: KeyRange, order: Order) -> Result<Self::Cursor<'_>, StoreError>;
+}
+
+/// Where values are read by their keys: a store, or a snapshot of one.
+pub(crate) trait Reads {
+    /// Hands the value of `key` to `read`; `None` when there is none.
+    fn read<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, StoreError>;
+}
+
+impl<S: OrderedStore> Reads for S {
+    fn read<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, StoreError> {
+        self.get(key, read)
+    }
+}
+
+/// Reads from a snapshot.
+pub(crate) struct At<'s, S>(pub(crate) &'s S);
+
+impl<S: Snapshot> Reads for At<'_, S> {
+    fn read<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, StoreError> {
+        self.0.get(key, read)
+    }
 }
 
 /// A position in a scan.

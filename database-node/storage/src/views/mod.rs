@@ -1,6 +1,7 @@
 //! Views: building them, keeping the lazy ones up to date, and answering from them.
 
 mod build;
+mod moment;
 mod partials;
 mod query;
 mod update;
@@ -8,22 +9,19 @@ mod update;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use pliantdb_core::{
-    CollectionName, DatabaseName, DocumentId, Error, Freshness, Query, Schematic, Timestamp, ViewId,
-    ViewName, ViewPolicy, ViewSchema, ViewStatus,
+    CollectionName, DatabaseName, DocumentId, Error, Freshness, Query, Rejection, Schematic, Timestamp,
+    ViewDefinition, ViewId, ViewName, ViewPolicy, ViewSchema, ViewStatus,
 };
 
+pub(crate) use self::moment::ViewsAt;
 use self::partials::MarkedFrom;
 use crate::catalog::{DatabaseEntry, DatabaseId, DatabaseState, ViewRecord, ViewState};
 use crate::engine::Engine;
 use crate::error::StorageError;
 use crate::records::corrupt;
 use crate::store::{OrderedStore, StoreError};
-
-/// How long to wait at most for a view to be built before looking again.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// What is kept in memory of each view.
 #[derive(Default)]
@@ -114,43 +112,66 @@ fn id_of(text: &str) -> Result<DocumentId, StoreError> {
 }
 
 impl<S: OrderedStore> Engine<S> {
-    /// A view as a query wants it: built, and up to date.
+    /// A view as a query wants it: built, and up to date. [`Rejection::ViewBuilding`] if that is to be waited for.
     fn readable(&self, name: &DatabaseName, query: &Query) -> Result<Readable, Error> {
-        loop {
-            let before = self.progress.applied();
-            let state = self.state(name)?;
-            let record =
-                state
-                    .makeup
-                    .view(&query.collection, &query.view)
-                    .ok_or_else(|| Error::UnknownView {
-                        collection: query.collection.clone(),
-                        view: query.view.clone(),
-                    })?;
-            let mut readable = Readable::current(&state, record, &self.schematic(state.entry.id));
-            match (&record.state, record.previous) {
-                (ViewState::Failed(reason), _) => return Err(failed(record, reason)),
-                (ViewState::Building, Some(previous)) if query.freshness == Freshness::Stale => {
-                    readable.id = previous;
-                    return Ok(readable);
-                }
-                (ViewState::Building, None) if query.freshness == Freshness::Stale => return Ok(readable),
-                (ViewState::Building, _) => {
-                    // Only who knows its map can build it.
-                    readable.schema()?;
-                    self.progress.wait(before, LOOK_AGAIN);
-                    if self.progress.is_closed() {
-                        return Err(Error::Closed);
-                    }
-                }
-                (ViewState::Ready, _) => {
-                    if record.definition.policy == ViewPolicy::Lazy && query.freshness != Freshness::Stale {
-                        self.update_lazy_view(name, &readable)?;
-                    }
-                    return Ok(readable);
+        let (state, schematic) = self.state_and_schematic(name)?;
+        let record = state
+            .makeup
+            .view(&query.collection, &query.view)
+            .ok_or_else(|| Error::UnknownView {
+                collection: query.collection.clone(),
+                view: query.view.clone(),
+            })?;
+        let mut readable = Readable::current(&state, record, &schematic);
+        match (&record.state, record.previous) {
+            (ViewState::Failed(reason), _) => return Err(failed(record, reason)),
+            (ViewState::Building, Some(previous)) if query.freshness == Freshness::Stale => {
+                readable.id = previous;
+            }
+            (ViewState::Building, None) if query.freshness == Freshness::Stale => {}
+            (ViewState::Building, _) => {
+                // Only who knows its map can build it.
+                readable.schema()?;
+                let (collection, view) = (query.collection.clone(), query.view.clone());
+                return Err(Rejection::ViewBuilding { collection, view }.into());
+            }
+            (ViewState::Ready, _) => {
+                if record.definition.policy == ViewPolicy::Lazy && query.freshness != Freshness::Stale {
+                    let updated = self.update_lazy_view(name, &readable);
+                    self.unless_replaced(name, &readable, updated)?;
                 }
             }
         }
+        Ok(readable)
+    }
+
+    /// What came of working on a view; if it failed because another version took its place meanwhile, that has to be waited
+    /// for.
+    fn unless_replaced(
+        &self,
+        name: &DatabaseName,
+        view: &Readable,
+        done: Result<(), Error>,
+    ) -> Result<(), Error> {
+        let Err(error) = done else { return Ok(()) };
+        let ViewDefinition {
+            collection, name: of, ..
+        } = &view.record.definition;
+        let state = self.state(name)?;
+        let current = state.makeup.view(collection, of);
+        match current.is_some_and(|current| current.id == view.record.id) {
+            true => Err(error),
+            false => {
+                let (collection, view) = (collection.clone(), of.clone());
+                Err(Rejection::ViewBuilding { collection, view }.into())
+            }
+        }
+    }
+
+    /// Whether a view of a database is being built by this process.
+    pub(crate) fn builds_views(&self, name: &DatabaseName) -> Result<bool, Error> {
+        let views = self.known_views(&self.state(name)?);
+        Ok(views.iter().any(|view| view.record.state == ViewState::Building))
     }
 
     /// The views of a database whose map this process knows.

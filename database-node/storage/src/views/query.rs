@@ -46,80 +46,13 @@ impl<S: OrderedStore> Engine<S> {
     /// Reduces entries of a view to one value.
     pub(crate) fn reduce(&self, name: &DatabaseName, query: &Query) -> Result<Group, Error> {
         let (view, marked_from, snapshot) = self.reducible(name, query)?;
-        let mut values = Vec::new();
-        let slots = stored(open_slots(&snapshot, &view, &marked_from))?;
-        for (start, end) in ranges(query) {
-            for slot in &slots {
-                stored(slot.values(&start, end.as_deref(), &mut values))?;
-            }
-        }
-        Ok(Group {
-            key: Vec::new(),
-            value: Reducing::of(&view)?.reduce(values)?,
-        })
+        reduce_at(&snapshot, &view, &marked_from, query)
     }
 
     /// Reduces the entries of each key.
     pub(crate) fn reduce_grouped(&self, name: &DatabaseName, query: &Query) -> Result<Vec<Group>, Error> {
         let (view, marked_from, snapshot) = self.reducible(name, query)?;
-        let schema = Reducing::of(&view)?;
-        let slots = stored(open_slots(&snapshot, &view, &marked_from))?;
-        let mut groups = Vec::new();
-        for (start, end) in ranges(query) {
-            let mut position = Some(start);
-            while let Some(start) = position.take() {
-                let mut entries = stored(scan(
-                    &snapshot,
-                    &view,
-                    view.database.slots.slots(),
-                    &start,
-                    end.as_deref(),
-                    Order::Ascending,
-                ))?;
-                let mut group: Option<(Vec<u8>, Vec<Vec<u8>>)> = None;
-                while let Some((entry, value)) = stored(entries.entry())? {
-                    let key = stored(key_of(entry))?;
-                    match &mut group {
-                        Some((of, values)) if of == key => values.push(value.to_vec()),
-                        other => {
-                            if let Some((key, values)) = other.replace((key.to_vec(), vec![value.to_vec()])) {
-                                groups.push(Group {
-                                    key,
-                                    value: schema.reduce(values)?,
-                                });
-                            }
-                        }
-                    }
-                    if let Some((key, values)) = &mut group
-                        && values.len() == LARGE_GROUP
-                    {
-                        // The rest of it is behind us at once.
-                        values.clear();
-                        let behind = KeyRange::prefixed(key).end;
-                        let until = behind.as_deref().map_or(end.as_deref(), |behind| {
-                            Some(end.as_deref().map_or(behind, |end| end.min(behind)))
-                        });
-                        let from = start.as_slice().max(key.as_slice());
-                        for slot in &slots {
-                            stored(slot.values(from, until, values))?;
-                        }
-                        position = behind.filter(|behind| end.as_ref().is_none_or(|end| behind < end));
-                        break;
-                    }
-                    stored(entries.advance())?;
-                }
-                if let Some((key, values)) = group {
-                    groups.push(Group {
-                        key,
-                        value: schema.reduce(values)?,
-                    });
-                }
-            }
-        }
-        if query.order == Order::Descending {
-            groups.reverse();
-        }
-        Ok(groups)
+        reduce_grouped_at(&snapshot, &view, &marked_from, query)
     }
 
     /// Deletes the documents behind entries of a view; those that are changed meanwhile stay.
@@ -131,7 +64,11 @@ impl<S: OrderedStore> Engine<S> {
         let (mut seen, mut rows_read) = (BTreeSet::new(), 0);
         loop {
             query.limit = Some(limit.map_or(DELETES, |limit| DELETES.min(limit - rows_read)));
-            let Rows { rows, next } = self.query(name, &query, true)?;
+            let Rows { rows, next } = match rows_read {
+                // Nothing was deleted yet, so whoever asks can ask again.
+                0 => self.rows_to_delete(name, &query)?,
+                _ => self.when_built(name, || self.rows_to_delete(name, &query))?,
+            };
             rows_read += rows.len();
             let documents = rows.into_iter().filter_map(|row| row.document);
             let documents: Vec<Document> = documents
@@ -142,6 +79,20 @@ impl<S: OrderedStore> Engine<S> {
             if query.after.is_none() || limit.is_some_and(|limit| rows_read >= limit) {
                 return Ok(deleted);
             }
+        }
+    }
+
+    fn rows_to_delete(&self, name: &DatabaseName, query: &Query) -> Result<Rows, Error> {
+        let (query, with_documents) = (query.clone(), true);
+        match self.answer(
+            name,
+            &Request::Query {
+                query,
+                with_documents,
+            },
+        )? {
+            Response::Rows(rows) => Ok(rows),
+            _ => Err(Error::unexpected_answer()),
         }
     }
 
@@ -160,7 +111,7 @@ impl<S: OrderedStore> Engine<S> {
                     precondition: Precondition::Revision(document.revision),
                 },
             });
-            match self.write(name, Request::Transact(changes.collect())) {
+            match self.execute(name, Request::Transact(changes.collect())) {
                 Ok(Response::Transacted(outcomes)) => Ok(outcomes.len() as u64),
                 Err(Error::Rejected(
                     Rejection::PreconditionFailed { .. } | Rejection::UnknownDocument { .. },
@@ -181,19 +132,13 @@ impl<S: OrderedStore> Engine<S> {
         name: &DatabaseName,
         query: &Query,
     ) -> Result<(Readable, MarkedFrom, S::Snapshot<'_>), Error> {
-        if query.limit.is_some() || query.after.is_some() {
-            return Err(Error::invalid(
-                "a reduce takes all entries of its keys: leave out the limit and the place",
-            ));
-        }
         loop {
             let view = self.readable(name, query)?;
-            if !view.record.definition.reduces {
-                return Err(view.failed("it has no reduce"));
-            }
+            check_reducible(&view, query)?;
             if view.id == view.record.id {
                 let runtime = self.views.get(view.database.id, view.id);
-                self.refresh_partials(&view, &runtime)?;
+                let refreshed = self.refresh_partials(&view, &runtime);
+                self.unless_replaced(name, &view, refreshed)?;
             }
             let marked_from = self.marked_from(&view);
             let snapshot = self.store.snapshot();
@@ -201,6 +146,106 @@ impl<S: OrderedStore> Engine<S> {
                 return Ok((view, marked_from, snapshot));
             }
         }
+    }
+}
+
+/// Reduces entries of a view to one value. `marked_from` is older than the snapshot.
+pub(super) fn reduce_at(
+    snapshot: &impl Snapshot,
+    view: &Readable,
+    marked_from: &MarkedFrom,
+    query: &Query,
+) -> Result<Group, Error> {
+    let mut values = Vec::new();
+    let slots = stored(open_slots(snapshot, view, marked_from))?;
+    for (start, end) in ranges(query) {
+        for slot in &slots {
+            stored(slot.values(&start, end.as_deref(), &mut values))?;
+        }
+    }
+    Ok(Group {
+        key: Vec::new(),
+        value: Reducing::of(view)?.reduce(values)?,
+    })
+}
+
+/// Reduces the entries of each key. `marked_from` is older than the snapshot.
+pub(super) fn reduce_grouped_at(
+    snapshot: &impl Snapshot,
+    view: &Readable,
+    marked_from: &MarkedFrom,
+    query: &Query,
+) -> Result<Vec<Group>, Error> {
+    let schema = Reducing::of(view)?;
+    let slots = stored(open_slots(snapshot, view, marked_from))?;
+    let mut groups = Vec::new();
+    for (start, end) in ranges(query) {
+        let mut position = Some(start);
+        while let Some(start) = position.take() {
+            let mut entries = stored(scan(
+                snapshot,
+                view,
+                view.database.slots.slots(),
+                &start,
+                end.as_deref(),
+                Order::Ascending,
+            ))?;
+            let mut group: Option<(Vec<u8>, Vec<Vec<u8>>)> = None;
+            while let Some((entry, value)) = stored(entries.entry())? {
+                let key = stored(key_of(entry))?;
+                match &mut group {
+                    Some((of, values)) if of == key => values.push(value.to_vec()),
+                    other => {
+                        if let Some((key, values)) = other.replace((key.to_vec(), vec![value.to_vec()])) {
+                            groups.push(Group {
+                                key,
+                                value: schema.reduce(values)?,
+                            });
+                        }
+                    }
+                }
+                if let Some((key, values)) = &mut group
+                    && values.len() == LARGE_GROUP
+                {
+                    // The rest of it is behind us at once.
+                    values.clear();
+                    let behind = KeyRange::prefixed(key).end;
+                    let until = behind.as_deref().map_or(end.as_deref(), |behind| {
+                        Some(end.as_deref().map_or(behind, |end| end.min(behind)))
+                    });
+                    let from = start.as_slice().max(key.as_slice());
+                    for slot in &slots {
+                        stored(slot.values(from, until, values))?;
+                    }
+                    position = behind.filter(|behind| end.as_ref().is_none_or(|end| behind < end));
+                    break;
+                }
+                stored(entries.advance())?;
+            }
+            if let Some((key, values)) = group {
+                groups.push(Group {
+                    key,
+                    value: schema.reduce(values)?,
+                });
+            }
+        }
+    }
+    if query.order == Order::Descending {
+        groups.reverse();
+    }
+    Ok(groups)
+}
+
+/// Whether a query of a view can be reduced.
+pub(super) fn check_reducible(view: &Readable, query: &Query) -> Result<(), Error> {
+    if query.limit.is_some() || query.after.is_some() {
+        return Err(Error::invalid(
+            "a reduce takes all entries of its keys: leave out the limit and the place",
+        ));
+    }
+    match view.record.definition.reduces {
+        true => Ok(()),
+        false => Err(view.failed("it has no reduce")),
     }
 }
 
@@ -216,7 +261,8 @@ fn open_slots<'s, S: Snapshot>(
         .collect()
 }
 
-fn rows(
+/// Reads entries of a view.
+pub(super) fn rows(
     snapshot: &impl Snapshot,
     view: &Readable,
     query: &Query,

@@ -111,7 +111,7 @@ impl<S: OrderedStore> Engine<S> {
         }
         let mut pending = Pending::new(self.store.as_ref());
         for id in changed {
-            let entries = self.map(view, &snapshot, &id)?;
+            let entries = view.map(&snapshot, &id)?;
             views::replace(
                 &mut pending,
                 view.database,
@@ -136,28 +136,6 @@ impl<S: OrderedStore> Engine<S> {
         Ok(Some(reached))
     }
 
-    /// What a document emits to a view as of a snapshot; nothing if there is no such document.
-    fn map(
-        &self,
-        view: &Readable,
-        snapshot: &impl Snapshot,
-        id: &DocumentId,
-    ) -> Result<Vec<ViewEntry>, Error> {
-        let key = keys::document(view.database, &view.record.definition.collection, id);
-        let found = stored(
-            snapshot
-                .get(&key, records::decode_document)
-                .and_then(Option::transpose),
-        )?;
-        match found {
-            Some((revision, body)) => {
-                let id = id.clone();
-                view.entries_of(&Document { id, revision, body })
-            }
-            None => Ok(Vec::new()),
-        }
-    }
-
     pub(super) fn write_local(&self, pending: Pending<'_, S>) -> Result<(), Error> {
         Ok(self.writer.write_local(pending.into_batch())?)
     }
@@ -170,6 +148,23 @@ impl Readable {
 
     fn is_lazy(&self) -> bool {
         self.record.definition.policy == ViewPolicy::Lazy
+    }
+
+    /// What a document emits as of a snapshot; nothing if there is no such document.
+    pub(super) fn map(&self, snapshot: &impl Snapshot, id: &DocumentId) -> Result<Vec<ViewEntry>, Error> {
+        let key = keys::document(self.database, &self.record.definition.collection, id);
+        let found = stored(
+            snapshot
+                .get(&key, records::decode_document)
+                .and_then(Option::transpose),
+        )?;
+        match found {
+            Some((revision, body)) => {
+                let id = id.clone();
+                self.entries_of(&Document { id, revision, body })
+            }
+            None => Ok(Vec::new()),
+        }
     }
 
     /// What a document emits.

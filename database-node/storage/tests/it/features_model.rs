@@ -374,7 +374,7 @@ impl Tested {
                 "{key}"
             );
         }
-        let listed = keys.list::<i64>("", 100).unwrap().into_iter();
+        let listed = keys.list().all::<i64>().unwrap().into_iter();
         let listed = listed
             .map(|(key, value)| (key.as_str().to_owned(), value))
             .collect::<Vec<_>>();

@@ -22,5 +22,7 @@ mod killed;
 mod listing;
 mod model;
 mod s3;
+mod snapshots;
 mod store;
 mod torn_log;
+mod waiting;

@@ -360,6 +360,37 @@ fn kept_name(log: &Path, from: usize) -> String {
     format!("{}-{from}", log.file_stem().unwrap().to_str().unwrap())
 }
 
+/// Only the newest of what was torn is kept, and nothing else that lies there is touched.
+#[test]
+fn what_was_torn_long_ago_is_removed() {
+    let mut written = Written::new(&[(100, true), (300_000, true)]);
+    written.crash_in(1);
+    written.log.truncate(200_000);
+    let torn = written.directory.path().join("torn");
+    fs::create_dir(&torn).unwrap();
+    let newest = kept_name(&log(&written.directory), written.after[0].0);
+    for old in ["000000-5", "000000-10", "000001-0", "000001-7", "a note"] {
+        fs::write(torn.join(old), "old").unwrap();
+    }
+    for before in 1..=6 {
+        fs::write(torn.join(format!("000002-{before}")), "old").unwrap();
+    }
+    let store = written.open().unwrap();
+    assert_eq!(
+        fs::read(&store.torn()[0].kept).unwrap(),
+        written.log[written.after[0].0..]
+    );
+    let pieces = fs::read_dir(&torn)
+        .unwrap()
+        .map(|piece| piece.unwrap().file_name());
+    let mut kept: Vec<_> = pieces.map(|name| name.into_string().unwrap()).collect();
+    kept.sort();
+    let mut expected: Vec<_> = (1..=6).map(|before| format!("000002-{before}")).collect();
+    expected.extend(["000001-7".to_owned(), newest, "a note".to_owned()]);
+    expected.sort();
+    assert_eq!(kept, expected);
+}
+
 /// Room that was taken for the log and never written.
 #[test]
 fn zeroes_behind_the_last_write_do_no_harm() {

@@ -20,6 +20,8 @@ use verdict::{Judge, Place, Verdict};
 
 /// Where what was cut off is kept.
 const TORN_DIRECTORY: &str = "torn";
+/// How many pieces are kept of earlier crashes and the last together, the newest ones; of the last always all.
+const KEPT: usize = 8;
 
 /// The end of a log that a crash tore, and that was cut off. None of it is known to have been acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,7 +125,30 @@ fn cut(store: &Path, logs: &[PathBuf], place: Place) -> Result<Vec<TornLog>, Sto
             });
         }
     }
+    if let Err(error) = forget_old(&directory, KEPT.max(torn.len())) {
+        tracing::warn!(directory = %directory.display(), %error, "old pieces of torn logs were not removed");
+    }
     Ok(torn)
+}
+
+/// Removes all pieces of torn logs but the newest. Logs are numbered in the order in which they are made.
+fn forget_old(directory: &Path, keep: usize) -> io::Result<()> {
+    let mut pieces = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()?.split_once('-'));
+        if let Some((log, from)) = name
+            && let (Ok(log), Ok(from)) = (log.parse::<u64>(), from.parse::<u64>())
+        {
+            pieces.push((log, from, path));
+        }
+    }
+    pieces.sort_unstable();
+    let old = pieces.len().saturating_sub(keep);
+    pieces
+        .iter()
+        .take(old)
+        .try_for_each(|(.., path)| fs::remove_file(path))
 }
 
 fn cut_one(log: &Path, from: u64, kept: &Path) -> io::Result<u64> {

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use pliantdb_core::{
-    Body, ChangeKind, ChangeOutcome, CollectionName, DatabaseName, DocumentId, FeedCursor, FeedStart,
-    Outcome, Precondition, Rejection, Request, Response, Revision, Timestamp,
+    Body, ChangeKind, ChangeOutcome, CollectionName, Connection, DatabaseName, DocumentId, FeedCursor,
+    FeedStart, Outcome, Precondition, Rejection, Request, Response, Revision, Timestamp,
 };
-use pliantdb_storage::{Database, Listing, Storage};
+use pliantdb_storage::{Database, Listing, Storage, TakeSnapshot};
 
 use super::report::{
-    Answer, Attempt, Change, Report, Text, Wanted, collection, counter, database_name, key, namespace, shared,
+    Answer, Attempt, Change, Lifetime, Report, Text, Value, Wanted, collection, counter, database_name, key,
+    namespace, namespace_of, shared,
 };
 
 /// Everything that was told about a directory.
@@ -51,6 +52,7 @@ struct Writer {
 struct State {
     documents: BTreeMap<u8, Stored>,
     databases: BTreeSet<u64>,
+    keys: BTreeMap<u8, Value>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -205,6 +207,14 @@ impl State {
                 };
                 Expected::Transacted(changes.iter().map(change).collect())
             }
+            Attempt::Key(id, value) => {
+                match value {
+                    Some(value) => self.keys.insert(*id, *value),
+                    None => self.keys.remove(id),
+                };
+                Expected::Done
+            }
+            Attempt::Expire => Expected::Done,
             Attempt::Count(..) | Attempt::Increment => unreachable!("not of the thread's own"),
         }
     }
@@ -224,6 +234,7 @@ impl State {
     /// Whether `stored` is this, as far as it is known.
     fn is(&self, stored: &Self) -> bool {
         self.databases == stored.databases
+            && self.has_keys(stored)
             && self.documents.keys().eq(stored.documents.keys())
             && self
                 .documents
@@ -233,6 +244,17 @@ impl State {
                     known.text == stored.text
                         && (known.revision.is_none() || known.revision == stored.revision)
                 })
+    }
+
+    /// Whether the keys stored are those of this, without some of those that live for a short time only.
+    fn has_keys(&self, stored: &Self) -> bool {
+        let lives_short = |value: &Value| matches!(value.lifetime, Lifetime::Short(_));
+        let mut kept = self.keys.iter().filter(|(_, value)| !lives_short(value));
+        kept.all(|(id, value)| stored.keys.get(id) == Some(value))
+            && stored
+                .keys
+                .iter()
+                .all(|(id, value)| self.keys.get(id) == Some(value))
     }
 
     /// What is stored, each document read twice: in the listing and by its id.
@@ -257,6 +279,13 @@ impl State {
             let text = text.unwrap_or_else(|| panic!("the document {id} of {writer} is damaged"));
             let revision = Some(document.revision);
             state.documents.insert(id, Stored { revision, text });
+        }
+        // One moment, or a value could expire in between.
+        let snapshot = database.snapshot().unwrap();
+        let keys = snapshot.key_value(namespace_of(writer).as_str());
+        for (key, value) in keys.list().all::<Value>().unwrap() {
+            assert_eq!(keys.get(key.as_str()).unwrap(), Some(value), "listed and got");
+            state.keys.insert(key.as_str().parse().unwrap(), value);
         }
         for name in storage.names() {
             let of = name.as_str().rsplit_once('-');

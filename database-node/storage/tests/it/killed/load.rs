@@ -10,9 +10,10 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::report::{
-    Answer, Attempt, Change, Load, Report, Text, Wanted, collection, counter, document, shared,
+    Answer, Attempt, Change, KEYS, Lifetime, Load, Report, Text, Value, Wanted, collection, counter,
+    document, shared,
 };
-use super::views;
+use super::{options, views};
 
 /// How many documents each thread has.
 const DOCUMENTS: u8 = 40;
@@ -22,7 +23,7 @@ const DATABASES: u64 = 3;
 pub(super) fn run(load: &Load) {
     let options = Options {
         memory_limit: load.memory_limit,
-        ..Options::default()
+        ..options(load.key.as_deref())
     };
     let storage = Storage::open_with(&load.path, options).unwrap();
     Report::Opened.send();
@@ -110,9 +111,22 @@ impl<'a> Writer<'a> {
                 self.databases += 1;
                 Attempt::Create(self.load.number * DATABASES + self.databases)
             }
+            1..15 => {
+                let token = self.load.number << 32 | self.tokens;
+                let lifetime = match self.random.random_range(0..4) {
+                    0 => Lifetime::Forever,
+                    1 => Lifetime::Long,
+                    _ => Lifetime::Short(self.random.random_range(0..300)),
+                };
+                self.tokens += 1;
+                let is_kept = self.random.random_bool(0.8);
+                let value = is_kept.then_some(Value { token, lifetime });
+                Attempt::Key(self.random.random_range(0..KEYS), value)
+            }
+            15 => Attempt::Expire,
             draw => {
                 // Of different documents, so that the order within a transaction says nothing.
-                let most = if draw < 25 { 5 } else { 1 };
+                let most = if draw < 40 { 5 } else { 1 };
                 let changes = (0..most).map(|n| self.change((id + n * 7) % DOCUMENTS));
                 Attempt::Transact(changes.collect())
             }

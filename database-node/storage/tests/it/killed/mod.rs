@@ -8,13 +8,18 @@ mod load;
 mod report;
 mod views;
 
-use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use pliantdb_storage::Storage;
+use pliantdb_storage::check::check;
+use pliantdb_storage::encryption::{KeyVault, MasterKey};
+use pliantdb_storage::{Options, Storage};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
@@ -54,18 +59,20 @@ fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
     let seed = number("PLIANT_CRASH_SEED").unwrap_or_else(rand::random);
     eprintln!("{rounds} rounds, PLIANT_CRASH_SEED={seed}");
     let mut random = StdRng::seed_from_u64(seed);
-    let (mut directory, mut history) = (Directory::new(), History::default());
+    let (mut directory, mut history) = (Directory::new(false), History::default());
     let (mut ends, mut tallies) = (Ends::default(), Vec::new());
     // How long opening takes here, to kill within that time.
     let mut opening = Duration::from_millis(100);
     for round in 0..rounds {
-        if random.random_bool(0.04) {
-            directory = Directory::new();
+        if round > 0 && random.random_bool(0.04) {
+            directory.check();
+            directory = Directory::new(random.random_bool(0.4));
             tallies.push(std::mem::take(&mut history).tally);
         }
         let is_closing = random.random_bool(0.2);
         let load = Load {
-            path: directory.path().to_owned(),
+            path: directory.data(),
+            key: directory.key.clone(),
             seed: random.random(),
             number: round,
             writers: random.random_range(1..6),
@@ -98,13 +105,14 @@ fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
             let after = opening.mul_f64(random.random_range(0.0..1.2));
             Run::of(&load, Phase::Opening, after, &mut history).count(&mut ends);
         }
-        let storage = Storage::open(directory.path()).unwrap();
+        let storage = directory.open();
         history.check(&storage);
         views::check(&storage);
         if random.random_bool(0.2) {
             storage.close().unwrap();
         }
     }
+    directory.check();
     tallies.push(history.tally);
     eprintln!("{ends:?}\n{tallies:#?}");
     if rounds >= 100 {
@@ -117,23 +125,54 @@ fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
 }
 
 /// A directory that is kept when the test fails.
-struct Directory(TempDir);
+struct Directory {
+    directory: TempDir,
+    /// The file of the master key, if it is encrypted.
+    key: Option<PathBuf>,
+}
+
+/// How to open a directory with that key.
+fn options(key: Option<&Path>) -> Options {
+    let vault = |key| Arc::new(MasterKey::from_file(key).unwrap()) as Arc<dyn KeyVault>;
+    Options {
+        encryption: key.map(vault),
+        ..Options::default()
+    }
+}
 
 impl Directory {
-    fn new() -> Self {
-        Self(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap())
+    fn new(is_encrypted: bool) -> Self {
+        let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let key = is_encrypted.then(|| {
+            let key = directory.path().join("key");
+            let mut file = OpenOptions::new();
+            let mut file = file.write(true).create_new(true).mode(0o600).open(&key).unwrap();
+            file.write_all("a7".repeat(32).as_bytes()).unwrap();
+            key
+        });
+        Self { directory, key }
     }
 
-    fn path(&self) -> &Path {
-        self.0.path()
+    fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    fn open(&self) -> Storage {
+        Storage::open_with(self.data(), options(self.key.as_deref())).unwrap()
+    }
+
+    /// Reads every record that is there.
+    fn check(&self) {
+        let report = check(&self.data(), options(self.key.as_deref()).encryption.as_deref()).unwrap();
+        assert!(report.is_sound(), "{:?}", report.faults);
     }
 }
 
 impl Drop for Directory {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.disable_cleanup(true);
-            eprintln!("the directory is kept: {}", self.path().display());
+            self.directory.disable_cleanup(true);
+            eprintln!("the directory is kept: {}", self.directory.path().display());
         }
     }
 }

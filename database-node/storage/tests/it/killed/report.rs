@@ -1,10 +1,12 @@
 //! What a process that writes tells the one that kills it, a line each.
 
 use std::io::Write;
+use std::time::Duration;
 
 use pliantdb_core::{
-    Body, ChangeOutcome, CollectionName, DatabaseName, DocumentAction, DocumentChange, DocumentId, KeyAction,
-    KeyName, NamespaceName, Number, Operation, Outcome, Precondition, Rejection, Revision, SlotCount,
+    Body, ChangeOutcome, CollectionName, DatabaseName, DocumentAction, DocumentChange, DocumentId, Expiry,
+    KeyAction, KeyCondition, KeyName, NamespaceName, Number, Operation, Outcome, Precondition, Rejection,
+    Revision, SlotCount,
 };
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +14,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Load {
     pub(super) path: std::path::PathBuf,
+    /// The file of the master key, if it is encrypted.
+    pub(super) key: Option<std::path::PathBuf>,
     /// For what the writers draw.
     pub(super) seed: u64,
     /// Differs from every earlier load's, and so do the tokens in what it writes.
@@ -54,7 +58,30 @@ pub(super) enum Attempt {
     Count(u64, Wanted),
     /// Counts a key up that several threads do.
     Increment,
+    /// Sets the thread's key of that number, or deletes it.
+    Key(u8, Option<Value>),
+    /// Removes those of the thread's keys that have expired.
+    Expire,
 }
+
+/// The value of a key: which write it is from, and how long it is to live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Value {
+    pub(super) token: u64,
+    pub(super) lifetime: Lifetime,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Lifetime {
+    Forever,
+    /// Longer than any test.
+    Long,
+    /// So many milliseconds.
+    Short(u64),
+}
+
+/// How many keys each thread has.
+pub(super) const KEYS: u8 = 12;
 
 /// What a transaction does to the thread's document of that number; without a text it deletes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,6 +168,25 @@ impl Attempt {
                 key: key(),
                 action: KeyAction::Increment { by: Number::from(1) },
             },
+            Self::Key(id, value) => Operation::ChangeKey {
+                database: DatabaseName::default_database(),
+                namespace: namespace_of(writer),
+                key: key_of(*id),
+                action: match value {
+                    Some(value) => KeyAction::Set {
+                        value: Body::of(value).unwrap(),
+                        expiry: value.lifetime.expiry(),
+                        condition: KeyCondition::Always,
+                    },
+                    None => KeyAction::Delete {
+                        condition: KeyCondition::Always,
+                    },
+                },
+            },
+            Self::Expire => Operation::ExpireKeys {
+                database: DatabaseName::default_database(),
+                keys: (0..KEYS).map(|id| (namespace_of(writer), key_of(id))).collect(),
+            },
         }
     }
 }
@@ -182,6 +228,16 @@ impl Text {
     }
 }
 
+impl Lifetime {
+    fn expiry(self) -> Expiry {
+        match self {
+            Self::Forever => Expiry::Never,
+            Self::Long => Expiry::After(Duration::from_secs(24 * 60 * 60)),
+            Self::Short(millis) => Expiry::After(Duration::from_millis(millis)),
+        }
+    }
+}
+
 impl Wanted {
     fn precondition(self) -> Precondition {
         match self {
@@ -202,6 +258,14 @@ pub(super) fn database_name(writer: usize, number: u64) -> DatabaseName {
 }
 
 pub(super) fn document(id: u8) -> DocumentId {
+    id.to_string().parse().unwrap()
+}
+
+pub(super) fn namespace_of(writer: usize) -> NamespaceName {
+    format!("of-{writer}").parse().unwrap()
+}
+
+pub(super) fn key_of(id: u8) -> KeyName {
     id.to_string().parse().unwrap()
 }
 

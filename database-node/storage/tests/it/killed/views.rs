@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use pliantdb_core::{
-    Collection, Connection, Emit, Error, Freshness, Map, Reduce, Schema, StorageConnection, Transaction, View,
+    Collection, Connection, Emit, Error, Freshness, Map, Reduce, Rejection, Schema, StorageConnection,
+    Transaction, View,
 };
 use pliantdb_storage::{Database, Storage};
 use rand::RngExt;
@@ -11,7 +12,7 @@ use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 
 #[derive(Schema)]
-#[schema(name = "viewed", collections = [Viewed])]
+#[schema(name = "viewed", collections = [Viewed, Unique])]
 struct WithViews;
 
 #[derive(Debug, Serialize, Deserialize, Collection)]
@@ -52,6 +53,23 @@ impl Reduce for Lazy {
     }
 }
 
+/// No two have the same number.
+#[derive(Debug, Serialize, Deserialize, Collection)]
+#[collection(name = "unique", id = u64, views = [ByNumber])]
+struct Unique {
+    number: u32,
+}
+
+#[derive(View)]
+#[view(collection = Unique, name = "by-number", key = u32, policy = unique)]
+struct ByNumber;
+
+impl Map for ByNumber {
+    fn map(_: &u64, unique: &Unique, emit: &mut Emit<Self>) {
+        emit.entry(unique.number, ());
+    }
+}
+
 fn open(storage: &Storage) -> Result<Database, Error> {
     match storage.database::<WithViews>("viewed") {
         Err(Error::UnknownDatabase(_)) => storage.create_database::<WithViews>("viewed"),
@@ -71,6 +89,16 @@ pub(super) fn write(storage: &Storage, mut random: StdRng) {
                 transaction = transaction.overwrite(&random.random_range(0..60), &Viewed { number });
             }
             transaction.apply(&database)?;
+            // Numbers are taken, given back and refused.
+            let (id, number) = (random.random_range(0..30), random.random_range(0..40));
+            match database.collection::<Unique>().overwrite(&id, Unique { number }) {
+                Ok(_) | Err(Error::Rejected(Rejection::NotUnique { .. })) => {}
+                Err(error) => return Err(error),
+            }
+            if random.random_bool(0.3) {
+                let key = random.random_range(0..40);
+                database.view::<ByNumber>().key(&key).delete_documents()?;
+            }
             match random.random_range(0..10) {
                 0 => drop(database.view::<Lazy>().reduce()?),
                 1..4 => {
@@ -95,6 +123,24 @@ pub(super) fn write(storage: &Storage, mut random: StdRng) {
 
 pub(super) fn check(storage: &Storage) {
     let database = open(storage).unwrap();
+    let documents = database.collection::<Unique>().list().all().unwrap().into_iter();
+    let numbers: BTreeMap<_, _> = documents.map(|found| (found.contents.number, found.id)).collect();
+    let rows = database.view::<ByNumber>().query().unwrap().into_iter();
+    let rows: Vec<_> = rows.map(|row| (row.key, row.id)).collect();
+    assert_eq!(
+        rows,
+        numbers.clone().into_iter().collect::<Vec<_>>(),
+        "each number once"
+    );
+    assert_eq!(
+        database.collection::<Unique>().list().count(),
+        Ok(rows.len() as u64)
+    );
+    // Who owns a number is found by it, and nobody owns one that was given back.
+    for number in 0..40 {
+        let owner = database.view::<ByNumber>().key(&number).query().unwrap();
+        assert_eq!(owner.first().map(|row| &row.id), numbers.get(&number));
+    }
     let documents = database.collection::<Viewed>().list().all().unwrap();
     let mut numbers = documents
         .iter()

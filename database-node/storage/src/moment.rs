@@ -1,0 +1,136 @@
+//! One moment of a database: everything that can be asked of a snapshot.
+
+use std::sync::Arc;
+
+use pliantdb_core::{DatabaseName, DocumentId, Error, Request, Response, Schematic, Timestamp};
+
+use crate::catalog::{DatabaseId, DatabaseState};
+use crate::engine::{Engine, applied};
+use crate::error::StorageError;
+use crate::store::{At, OrderedStore, Snapshot};
+use crate::views::ViewsAt;
+use crate::{feed, keys, reading, records, values};
+
+/// What does not lie in the snapshot itself.
+pub(crate) struct Moment {
+    name: DatabaseName,
+    state: DatabaseState,
+    views: ViewsAt,
+    /// The last command that is in the snapshot and that a crash cannot take back.
+    synced: Timestamp,
+    /// By what values have expired, in milliseconds since the Unix epoch.
+    now_ms: u64,
+}
+
+/// What is noted while a snapshot is taken.
+pub(crate) struct Noted {
+    schematic: Arc<Schematic>,
+    synced: Timestamp,
+    now_ms: u64,
+}
+
+impl<S: OrderedStore> Engine<S> {
+    /// Takes a snapshot by `take`, in which the schema of a database is the one noted.
+    pub(crate) fn take_snapshot<T>(&self, database: DatabaseId, take: impl FnOnce() -> T) -> (T, Noted) {
+        self.with_schematic(database, |schematic| {
+            // First, so that the snapshot has everything up to it.
+            let (synced, now_ms) = (self.progress.applied(), self.log_clock.now_ms());
+            let noted = Noted {
+                schematic,
+                synced,
+                now_ms,
+            };
+            (take(), noted)
+        })
+    }
+
+    /// Answers a request to read a view without bringing it up to date in the store.
+    pub(crate) fn answer_unstored(&self, name: &DatabaseName, request: &Request) -> Result<Response, Error> {
+        let database = self.entry(name)?.id;
+        let (snapshot, noted) = self.take_snapshot(database, || self.store.snapshot());
+        Moment::of(&snapshot, name, database, noted)?.answer(&snapshot, request)
+    }
+}
+
+impl Moment {
+    /// That of a snapshot.
+    ///
+    /// # Errors
+    /// [`Error::UnknownDatabase`] when the snapshot has no such database, or another of its name.
+    pub(crate) fn of(
+        snapshot: &impl Snapshot,
+        name: &DatabaseName,
+        database: DatabaseId,
+        noted: Noted,
+    ) -> Result<Self, Error> {
+        let read = || {
+            let entry = snapshot
+                .get(&keys::database(name), records::decode_database)?
+                .transpose()?;
+            let makeup = snapshot
+                .get(&keys::makeup(database), records::decode_makeup)?
+                .transpose()?;
+            Ok::<_, StorageError>((entry, makeup.unwrap_or_default(), applied(snapshot)?))
+        };
+        let (entry, makeup, applied) = read()?;
+        let entry = entry.filter(|entry| entry.id == database);
+        let state = DatabaseState {
+            entry: entry.ok_or_else(|| Error::UnknownDatabase(name.clone()))?,
+            makeup: Arc::new(makeup),
+        };
+        Ok(Self {
+            name: name.clone(),
+            views: ViewsAt::new(state.clone(), noted.schematic, applied),
+            state,
+            synced: noted.synced,
+            now_ms: noted.now_ms,
+        })
+    }
+
+    /// Answers a request to read. `snapshot` is the one that this is of.
+    pub(crate) fn answer(&self, snapshot: &impl Snapshot, request: &Request) -> Result<Response, Error> {
+        let entry = self.state.entry;
+        let read_only = |asked: &str| Err(Error::ReadOnlySnapshot(asked.to_owned()));
+        let answer = match request {
+            Request::Get { collection, ids } => {
+                let get = |id: &DocumentId| reading::get_at(snapshot, entry, collection, id);
+                let found = ids.iter().filter_map(|id| get(id).transpose());
+                found.collect::<Result<_, _>>().map(Response::Documents)
+            }
+            Request::List { collection, listing } => {
+                return Ok(Response::Page(reading::list(
+                    snapshot, entry, collection, listing,
+                )?));
+            }
+            Request::Count { collection, listing } => {
+                reading::count(snapshot, entry, collection, listing).map(Response::Count)
+            }
+            Request::GetKey { namespace, key } => {
+                values::get(&At(snapshot), entry, namespace, key, self.now_ms).map(Response::Value)
+            }
+            Request::ListKeys { namespace, listing } => {
+                values::list(snapshot, entry, namespace, listing, self.now_ms).map(Response::Keys)
+            }
+            Request::Changes { from, limit, .. } => {
+                let (name, makeup) = (&self.name, &self.state.makeup);
+                let page = feed::read(snapshot, name, entry, makeup, from, self.synced, *limit);
+                return page.map(Response::Changes);
+            }
+            Request::Query { .. }
+            | Request::Reduce(_)
+            | Request::ReduceGrouped(_)
+            | Request::ViewStatus { .. } => {
+                return self
+                    .views
+                    .answer(snapshot, request)?
+                    .ok_or_else(Error::unexpected_answer);
+            }
+            Request::Transact(_) => return read_only("changing documents"),
+            Request::DeleteMatching(_) => return read_only("deleting documents"),
+            Request::ChangeKey { .. } => return read_only("changing a key"),
+            Request::Publish(_) => return read_only("publishing a message"),
+            Request::Call { .. } => return read_only("calling an API"),
+        };
+        Ok(answer.map_err(StorageError::from)?)
+    }
+}
