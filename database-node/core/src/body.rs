@@ -1,9 +1,10 @@
 //! Document bodies: checked JSON, kept as it was sent.
 
-use std::fmt;
+use std::{fmt, io};
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
+use serde_json::ser::Formatter;
 
 /// How deep arrays and objects may be nested in a body.
 pub const MAX_NESTING: usize = 128;
@@ -72,12 +73,18 @@ impl Body {
     /// [`InvalidBody`] when it cannot be written as JSON (a map with keys that are not texts, say), or is nested deeper
     /// than [`MAX_NESTING`] levels.
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, InvalidBody> {
-        let text = serde_json::to_string(value).map_err(|error| InvalidBody {
+        let unwritable = |error: &dyn fmt::Display| InvalidBody {
             reason: format!("it cannot be written: {error}"),
             line: 1,
             column: 0,
-        })?;
-        match nesting(&text) > MAX_NESTING {
+        };
+        // Room for a small document, which would come to it by doubling and copying.
+        let mut text = Vec::with_capacity(512);
+        let mut nesting = Nesting::default();
+        let mut json = serde_json::Serializer::with_formatter(&mut text, &mut nesting);
+        value.serialize(&mut json).map_err(|error| unwritable(&error))?;
+        let text = String::from_utf8(text).map_err(|error| unwritable(&error))?;
+        match nesting.deepest > MAX_NESTING {
             false => Ok(Self(text)),
             true => Err(InvalidBody {
                 reason: format!("arrays and objects nested deeper than {MAX_NESTING} levels"),
@@ -143,6 +150,52 @@ impl fmt::Debug for Body {
     /// The length only: bodies do not belong in logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Body({} bytes)", self.0.len())
+    }
+}
+
+/// Counts, while JSON is written, how deep its arrays and objects are nested.
+#[derive(Default)]
+struct Nesting {
+    depth: usize,
+    deepest: usize,
+}
+
+impl Nesting {
+    fn begin(&mut self) {
+        self.depth += 1;
+        self.deepest = self.deepest.max(self.depth);
+    }
+
+    fn end(&mut self) {
+        self.depth = self.depth.saturating_sub(1);
+    }
+}
+
+impl Formatter for &mut Nesting {
+    fn begin_array<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.begin();
+        writer.write_all(b"[")
+    }
+
+    fn end_array<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.end();
+        writer.write_all(b"]")
+    }
+
+    fn begin_object<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.begin();
+        writer.write_all(b"{")
+    }
+
+    fn end_object<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.end();
+        writer.write_all(b"}")
+    }
+
+    /// What a `RawValue` holds.
+    fn write_raw_fragment<W: io::Write + ?Sized>(&mut self, writer: &mut W, json: &str) -> io::Result<()> {
+        self.deepest = self.deepest.max(self.depth + nesting(json));
+        writer.write_all(json.as_bytes())
     }
 }
 
@@ -334,6 +387,12 @@ mod tests {
                 .unwrap_err()
                 .reason
                 .contains("128 levels")
+        );
+        let raw = |levels| serde_json::value::RawValue::from_string(nested(levels).to_string()).unwrap();
+        assert_eq!(Body::of(&[raw(MAX_NESTING - 1)]).as_ref(), Ok(&deepest));
+        assert!(
+            Body::of(&[raw(MAX_NESTING)]).is_err(),
+            "what is written as it is counts"
         );
         let map = std::collections::BTreeMap::from([(vec![1], 1)]);
         assert!(

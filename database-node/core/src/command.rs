@@ -161,7 +161,7 @@ impl Operation {
             Self::DeleteDatabase { .. } | Self::ExpireKeys { .. } | Self::TrimChanges { .. } => true,
             Self::Transact { changes, .. } => changes
                 .iter()
-                .all(|change| !matches!(change.action, DocumentAction::Put { .. })),
+                .all(|change| matches!(change.action, DocumentAction::Delete | DocumentAction::Check)),
             Self::ChangeKey { action, .. } => matches!(action, KeyAction::Delete { .. }),
             _ => false,
         }
@@ -188,7 +188,7 @@ impl DocumentChange {
         // The feed of changes repeats the address.
         2 * address
             + match &self.action {
-                DocumentAction::Put { body, emitted } => {
+                DocumentAction::Put { body, emitted } | DocumentAction::Create { body, emitted } => {
                     let entries = emitted.iter().map(|emitted| size_of_entries(&emitted.entries));
                     body.as_str().len() + entries.sum::<usize>()
                 }
@@ -211,6 +211,14 @@ pub enum DocumentAction {
     Delete,
     /// Leaves it as it is: the precondition is all that counts.
     Check,
+    /// Writes a new document under an id that was generated for it, and looks nothing up: of the bits of such an id, 74
+    /// are random, and the others are the time.
+    Create {
+        /// Its content.
+        body: Body,
+        /// As of [`DocumentAction::Put`].
+        emitted: Vec<Emitted>,
+    },
 }
 
 /// What a document emits to one view.

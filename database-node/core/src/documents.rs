@@ -372,7 +372,7 @@ pub(crate) fn put<T: Collection>(
 
 /// A document as its type.
 pub(crate) fn read<T: Collection>(document: Document) -> Result<Stored<T>, Error> {
-    typed(&collection::<T>()?, document)
+    typed(&document)
 }
 
 fn get<T: Collection>(ids: &[T::Id]) -> Result<Request, Error> {

@@ -157,8 +157,13 @@ fn commands() -> Vec<Vec<u8>> {
         precondition: Precondition::Revision(Revision::at(Timestamp::from_bits(1 << 60))),
         action,
     };
+    let body = Body::parse(b"{\"a\":1}".to_vec()).unwrap();
+    let create = DocumentAction::Create {
+        body: body.clone(),
+        emitted: Vec::new(),
+    };
     let put = DocumentAction::Put {
-        body: Body::parse(b"{\"a\":1}".to_vec()).unwrap(),
+        body,
         emitted: vec![emitted],
     };
     let operations = [
@@ -168,7 +173,7 @@ fn commands() -> Vec<Vec<u8>> {
         },
         Operation::Transact {
             database: database.clone(),
-            changes: vec![change(put), change(DocumentAction::Delete)],
+            changes: vec![change(put), change(create), change(DocumentAction::Delete)],
         },
         Operation::ChangeKey {
             database: database.clone(),

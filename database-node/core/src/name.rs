@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use crate::shorten;
 
@@ -40,7 +41,7 @@ macro_rules! name_type {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String")]
-        pub struct $type(String);
+        pub struct $type(SmolStr);
 
         impl $type {
             /// The name as text.
@@ -54,11 +55,7 @@ macro_rules! name_type {
             type Error = InvalidName;
 
             fn try_from(value: String) -> Result<Self, InvalidName> {
-                if is_name(&value) {
-                    Ok(Self(value))
-                } else {
-                    Err(InvalidName { kind: $kind, value: shorten(&value).into_owned() })
-                }
+                value.parse()
             }
         }
 
@@ -66,7 +63,11 @@ macro_rules! name_type {
             type Err = InvalidName;
 
             fn from_str(value: &str) -> Result<Self, InvalidName> {
-                Self::try_from(value.to_owned())
+                if is_name(value) {
+                    Ok(Self(SmolStr::new(value)))
+                } else {
+                    Err(InvalidName { kind: $kind, value: shorten(value).into_owned() })
+                }
             }
         }
 
@@ -121,7 +122,7 @@ impl DatabaseName {
     /// `default`: the database that exists from the start.
     #[must_use]
     pub fn default_database() -> Self {
-        Self("default".to_owned())
+        Self(SmolStr::new_static("default"))
     }
 }
 

@@ -144,7 +144,7 @@ impl Schematic {
 pub struct CollectionSchema {
     name: CollectionName,
     views: Vec<ViewSchema>,
-    read: fn(&CollectionName, &Document) -> Result<TypedDocument, Error>,
+    read: fn(&Document) -> Result<TypedDocument, Error>,
     check_id: fn(&CollectionName, &DocumentId, &TypedDocument) -> Result<(), Error>,
 }
 
@@ -172,10 +172,7 @@ impl CollectionSchema {
         Ok(Self {
             name,
             views,
-            read: |name, document| {
-                let typed = typed::<T>(name, document.clone())?;
-                Ok(TypedDocument(Box::new(typed)))
-            },
+            read: |document| Ok(TypedDocument(Box::new(typed::<T>(document)?))),
             check_id: |name, id, document| match document.0.downcast_ref::<Stored<T>>() {
                 Some(document) => check_natural_id(name, id, &document.contents),
                 None => Ok(()),
@@ -200,7 +197,7 @@ impl CollectionSchema {
     /// # Errors
     /// [`Error::OtherType`] when its id or body is not of that type.
     pub fn read(&self, document: &Document) -> Result<TypedDocument, Error> {
-        (self.read)(&self.name, document)
+        (self.read)(document)
     }
 
     /// As [`CollectionSchema::read`], of a document that is to be written.
@@ -224,14 +221,14 @@ impl fmt::Debug for CollectionSchema {
 ///
 /// # Errors
 /// [`Error::OtherType`].
-pub(crate) fn typed<T: Collection>(
-    collection: &CollectionName,
-    document: Document,
-) -> Result<Stored<T>, Error> {
-    let other = |reason: String| Error::OtherType {
-        collection: collection.clone(),
-        id: document.id.clone(),
-        reason,
+pub(crate) fn typed<T: Collection>(document: &Document) -> Result<Stored<T>, Error> {
+    let other = |reason: String| match T::NAME.parse() {
+        Ok(collection) => Error::OtherType {
+            collection,
+            id: document.id.clone(),
+            reason,
+        },
+        Err(error) => Error::invalid(error),
     };
     Ok(Stored {
         id: T::Id::from_document_id(&document.id).map_err(|error| other(error.to_string()))?,

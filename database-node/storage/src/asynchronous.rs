@@ -120,11 +120,11 @@ impl AsyncDatabase {
     /// Any [`Error`].
     pub async fn execute(&self, request: Request) -> Result<Response, Error> {
         let engine = &self.0.inner().engine;
-        self.0.entry()?;
+        let entry = self.0.entry()?;
         match request {
             Request::Get { collection, ids } => {
                 if let [id] = ids.as_slice()
-                    && let Some(found) = engine.get_cached(self.0.name(), &collection, id)?
+                    && let Some(found) = engine.get_cached(entry, &collection, id)?
                 {
                     return Ok(Response::Documents(found.into_iter().collect()));
                 }

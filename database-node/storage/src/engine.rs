@@ -316,11 +316,10 @@ impl<S: OrderedStore> Engine<S> {
     /// Reads one document if that needs no disk; `None` when it would have to wait for one.
     pub(crate) fn get_cached(
         &self,
-        name: &DatabaseName,
+        entry: DatabaseEntry,
         collection: &CollectionName,
         id: &DocumentId,
     ) -> Result<Option<Option<Document>>, Error> {
-        let entry = self.entry(name)?;
         Ok(reading::get_cached(self.store.as_ref(), entry, collection, id)?)
     }
 
@@ -418,6 +417,7 @@ fn document_change(
     change: Change,
 ) -> Result<DocumentChange, Error> {
     let Change { collection, action } = change;
+    let is_generated = matches!(action, ChangeAction::Insert { id: None, .. });
     let (id, precondition, body) = match action {
         ChangeAction::Insert { id, body } => {
             let id = id.unwrap_or_else(crate::storage::generate_document_id);
@@ -473,13 +473,14 @@ fn document_change(
             });
         }
     }
+    let body = document.body;
     Ok(DocumentChange {
         collection,
         id: document.id,
         precondition,
-        action: DocumentAction::Put {
-            body: document.body,
-            emitted,
+        action: match is_generated {
+            true => DocumentAction::Create { body, emitted },
+            false => DocumentAction::Put { body, emitted },
         },
     })
 }

@@ -159,10 +159,13 @@ pub(crate) fn document(database: DatabaseEntry, in_collection: &CollectionName, 
 }
 
 /// The key of a change: the `number`-th of the transaction committed at `timestamp`, from 0.
-pub(crate) fn change(database: DatabaseId, slot: Slot, timestamp: Timestamp, number: u32) -> Vec<u8> {
-    let mut key = space(database, slot, Space::Changes, 12);
-    key.extend_from_slice(&timestamp.bits().to_be_bytes());
-    key.extend_from_slice(&number.to_be_bytes());
+pub(crate) fn change(database: DatabaseId, slot: Slot, timestamp: Timestamp, number: u32) -> [u8; 19] {
+    let mut key = [0; 19];
+    key[..4].copy_from_slice(&database.get().to_be_bytes());
+    key[4..6].copy_from_slice(&slot.get().to_be_bytes());
+    key[6] = Space::Changes as u8;
+    key[7..15].copy_from_slice(&timestamp.bits().to_be_bytes());
+    key[15..].copy_from_slice(&number.to_be_bytes());
     key
 }
 
@@ -317,7 +320,7 @@ mod tests {
         let time = Timestamp::from_bits(0x0102);
         assert_eq!(
             change(entry.id, slot, time, 3),
-            b"\0\0\0\x01\0\x06\x02\0\0\0\0\0\0\x01\x02\0\0\0\x03"
+            *b"\0\0\0\x01\0\x06\x02\0\0\0\0\0\0\x01\x02\0\0\0\x03"
         );
         assert_eq!(
             view(entry.id, slot, Space::Entries, ViewId::FIRST, 0),

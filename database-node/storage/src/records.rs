@@ -10,8 +10,6 @@ use crate::store::StoreError;
 const VERSION: u8 = 1;
 /// The version that this build writes of how far a lazy view is.
 const LAZY_VIEW_VERSION: u8 = 2;
-/// A version byte and a revision.
-const DOCUMENT_HEADER: usize = 9;
 
 /// How far the state machine has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,14 +20,11 @@ pub struct Applied {
     pub timestamp: Timestamp,
 }
 
-/// A document value: version, revision (u64, big-endian), body.
-pub(crate) fn encode_document(revision: Revision, body: &Body) -> Vec<u8> {
-    let body = body.as_str().as_bytes();
-    let mut value = Vec::with_capacity(DOCUMENT_HEADER + body.len());
-    value.push(VERSION);
-    value.extend_from_slice(&revision.timestamp().bits().to_be_bytes());
-    value.extend_from_slice(body);
-    value
+/// Appends a document value: version, revision (u64, big-endian), body.
+pub(crate) fn encode_document(revision: Revision, body: &Body, to: &mut Vec<u8>) {
+    to.push(VERSION);
+    to.extend_from_slice(&revision.timestamp().bits().to_be_bytes());
+    to.extend_from_slice(body.as_str().as_bytes());
 }
 
 /// The revision in a document value, and the bytes of its body.
@@ -54,20 +49,22 @@ pub(crate) fn decode_document(value: &[u8]) -> Result<(Revision, Body), StoreErr
     Ok((revision, Body::from_checked(text)))
 }
 
-/// A change: version, kind (0 inserted, 1 updated, 2 deleted), collection, 00, id.
-pub(crate) fn encode_change(kind: ChangeKind, collection: &CollectionName, id: &DocumentId) -> Vec<u8> {
-    let (collection, id) = (collection.as_str().as_bytes(), id.as_str().as_bytes());
-    let mut value = Vec::with_capacity(3 + collection.len() + id.len());
-    value.push(VERSION);
-    value.push(match kind {
+/// Appends a change: version, kind (0 inserted, 1 updated, 2 deleted), collection, 00, id.
+pub(crate) fn encode_change(
+    kind: ChangeKind,
+    collection: &CollectionName,
+    id: &DocumentId,
+    to: &mut Vec<u8>,
+) {
+    to.push(VERSION);
+    to.push(match kind {
         ChangeKind::Inserted => 0,
         ChangeKind::Updated => 1,
         ChangeKind::Deleted => 2,
     });
-    value.extend_from_slice(collection);
-    value.push(0);
-    value.extend_from_slice(id);
-    value
+    to.extend_from_slice(collection.as_str().as_bytes());
+    to.push(0);
+    to.extend_from_slice(id.as_str().as_bytes());
 }
 
 pub(crate) fn decode_change(value: &[u8]) -> Result<ChangedDocument, StoreError> {
@@ -277,7 +274,8 @@ mod tests {
     fn documents_are_what_they_always_were() {
         let revision = Revision::at(Timestamp::from_bits(0x0102_0304_0506_0708));
         let body = Body::parse(b"[1]".to_vec()).unwrap();
-        let value = encode_document(revision, &body);
+        let mut value = Vec::new();
+        encode_document(revision, &body, &mut value);
         assert_eq!(value, b"\x01\x01\x02\x03\x04\x05\x06\x07\x08[1]");
         assert_eq!(decode_document(&value), Ok((revision, body)));
     }

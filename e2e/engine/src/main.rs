@@ -91,21 +91,26 @@ fn main() -> Result<(), Failure> {
             println!("{line}");
         }
     }
-    println!("{}", memory(&programs[0].path, directory.path())?);
+    for (allocator, suffix) in [("glibc", ""), ("jemalloc", "-jemalloc")] {
+        let mut path = programs[0].path.clone().into_os_string();
+        path.push(suffix);
+        println!("{}", memory(allocator, path.into(), directory.path())?);
+    }
     Ok(())
 }
 
 /// What a process that may use 1 GiB takes at most while it fills a database with many small documents, and works on it.
 /// The goal is the cache of that plan and 150 MiB.
-fn memory(pliantdb: &Path, directory: &Path) -> Result<serde_json::Value, Failure> {
+fn memory(allocator: &'static str, path: PathBuf, directory: &Path) -> Result<serde_json::Value, Failure> {
     const LIMIT: u64 = 1 << 30;
     let documents = number("ENGINE_MEMORY_DOCUMENTS", 10_000_000)?;
     let program = Program {
-        name: "memory",
-        path: pliantdb.to_owned(),
+        name: allocator,
+        path,
         arguments: &["blocking", "1073741824"],
     };
-    let mut contender = Contender::start(&program, &directory.join("memory"))?;
+    let data = directory.join(allocator);
+    let mut contender = Contender::start(&program, &data)?;
     let mut peak = 0;
     for (name, job) in [
         ("load", Job::Load { documents }),
@@ -125,13 +130,15 @@ fn memory(pliantdb: &Path, directory: &Path) -> Result<serde_json::Value, Failur
         ),
     ] {
         let answer = contender.work(job)?;
-        report(name, 0, "PliantDB within 1 GiB", &answer);
+        report(name, 0, &format!("PliantDB within 1 GiB, {allocator}"), &answer);
         peak = answer.peak;
     }
+    drop(contender);
+    std::fs::remove_dir_all(data)?;
     let goal = ((LIMIT / 4) >> 20) + 150;
     let peak = peak >> 20;
     Ok(serde_json::json!({
-        "bench": "engine", "metric": format!("peak_mib_{documents}_documents"), "pliantdb": peak, "peer": null,
+        "bench": "engine", "metric": format!("peak_mib_{documents}_documents_{allocator}"), "pliantdb": peak, "peer": null,
         "peer_name": null, "ratio": null, "spread": null, "goal": goal, "met": peak <= goal,
     }))
 }

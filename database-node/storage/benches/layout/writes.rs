@@ -25,7 +25,7 @@ pub fn load(
     let end = numbers.end;
     for (number, timestamp) in numbers.zip(first_timestamp..) {
         write(store, layout, &mut batch, number, timestamp)?;
-        if batch.changes().len() >= BATCH || number + 1 == end {
+        if batch.len() >= BATCH || number + 1 == end {
             store.write(&std::mem::take(&mut batch), Durability::Buffered)?;
         }
     }
@@ -146,7 +146,7 @@ pub fn collect_images(store: &RocksStore, layout: Layout) -> Result<u64, Failure
                 batch.delete(layout.history_key(split_change(entry).0, timestamp));
                 versions += 1;
             }
-            if batch.changes().len() >= BATCH {
+            if batch.len() >= BATCH {
                 store.write(&std::mem::take(&mut batch), Durability::Buffered)?;
             }
             changes.advance()?;

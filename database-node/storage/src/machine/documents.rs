@@ -38,7 +38,10 @@ impl<S: OrderedStore> Applying<'_, S> {
         let entry = database.entry;
         let key = keys::document(entry, collection, id);
         let read = |value: &[u8]| records::split_document(value).map(|(revision, _)| revision);
-        let current = self.pending.get(&key, read)?;
+        let current = match action {
+            DocumentAction::Create { .. } => None,
+            _ => self.pending.get(&key, read)?,
+        };
         check(id, *precondition, current)?;
         let kind = match (action, current) {
             (DocumentAction::Check, _) => return Ok(ChangeOutcome::Checked),
@@ -47,12 +50,12 @@ impl<S: OrderedStore> Applying<'_, S> {
                 return Err(Rejection::UnknownDocument { collection, id }.into());
             }
             (DocumentAction::Delete, Some(_)) => ChangeKind::Deleted,
-            (DocumentAction::Put { .. }, None) => ChangeKind::Inserted,
-            (DocumentAction::Put { .. }, Some(_)) => ChangeKind::Updated,
+            (DocumentAction::Put { .. } | DocumentAction::Create { .. }, None) => ChangeKind::Inserted,
+            (DocumentAction::Put { .. } | DocumentAction::Create { .. }, Some(_)) => ChangeKind::Updated,
         };
         for view in database.makeup.eager_views(collection) {
             let entries = match action {
-                DocumentAction::Put { emitted, .. } => {
+                DocumentAction::Put { emitted, .. } | DocumentAction::Create { emitted, .. } => {
                     match emitted.iter().find(|emitted| emitted.view == view.id) {
                         Some(emitted) => emitted.entries.as_slice(),
                         None => {
@@ -82,14 +85,15 @@ impl<S: OrderedStore> Applying<'_, S> {
             )?;
         }
         let slot = keys::slot_of(entry, id);
-        self.pending.put_unread(
-            keys::change(entry.id, slot, time, number),
-            records::encode_change(kind, collection, id),
-        );
+        self.pending
+            .put_unread_with(keys::change(entry.id, slot, time, number), |to| {
+                records::encode_change(kind, collection, id, to);
+            });
         let revision = Revision::at(time);
         Ok(match action {
-            DocumentAction::Put { body, .. } => {
-                self.pending.put(key, records::encode_document(revision, body));
+            DocumentAction::Put { body, .. } | DocumentAction::Create { body, .. } => {
+                self.pending
+                    .put_with(key, |to| records::encode_document(revision, body, to));
                 ChangeOutcome::Written {
                     id: id.clone(),
                     revision,

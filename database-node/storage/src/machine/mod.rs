@@ -6,6 +6,7 @@ mod schema;
 mod values;
 pub(crate) mod views;
 
+use std::borrow::Cow;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use pliantdb_core::{APPLY_VERSION, Command, DatabaseName, Operation, Outcome, Rejection, Timestamp};
@@ -107,9 +108,11 @@ impl<S: OrderedStore> StateMachine<S> {
         if commands.is_empty() {
             return Ok(Vec::new());
         }
+        // Only this changes it, below.
+        let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
         let mut applying = Applying {
             pending: Pending::new(self.store.as_ref()),
-            shared: &self.catalog,
+            shared: &catalog,
             changed: None,
             applied: self.applied,
         };
@@ -124,9 +127,10 @@ impl<S: OrderedStore> StateMachine<S> {
             ..
         } = applying;
         let mut batch = pending.into_batch();
+        drop(catalog);
         // Rejections tell of what is on disk already. If a crash takes back that they were applied, nobody can have
         // seen their timestamps, which are given anew.
-        let durability = match batch.changes().is_empty() {
+        let durability = match batch.is_empty() {
             true => Durability::Buffered,
             false => Durability::Synced,
         };
@@ -150,7 +154,7 @@ impl<S: OrderedStore> StateMachine<S> {
     /// # Errors
     /// [`StorageError::ViewGone`], for nothing would ever remove it then, and [`StorageError::Commit`].
     pub(crate) fn write_local(&self, batch: &Batch) -> Result<(), StorageError> {
-        let Some(first) = batch.changes().first() else {
+        let Some(first) = batch.change(0) else {
             return Ok(());
         };
         let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
@@ -185,13 +189,13 @@ impl<S: OrderedStore> StateMachine<S> {
 struct Applying<'a, S> {
     pending: Pending<'a, S>,
     /// The databases as they were before the batch.
-    shared: &'a RwLock<Catalog>,
+    shared: &'a Catalog,
     /// The databases, if the batch has changed them.
     changed: Option<Catalog>,
     applied: Applied,
 }
 
-impl<S: OrderedStore> Applying<'_, S> {
+impl<'a, S: OrderedStore> Applying<'a, S> {
     fn command(&mut self, command: &Command) -> Result<CommandResult, StorageError> {
         if command.version != APPLY_VERSION {
             return Err(StorageError::UnknownApplyVersion {
@@ -267,11 +271,10 @@ impl<S: OrderedStore> Applying<'_, S> {
     }
 
     /// A database as this batch leaves it so far.
-    fn database(&self, name: &DatabaseName) -> Result<DatabaseState, StorageError> {
-        let find = |catalog: &Catalog| catalog.get(name).cloned();
+    fn database(&self, name: &DatabaseName) -> Result<Cow<'a, DatabaseState>, StorageError> {
         let found = match &self.changed {
-            Some(changed) => find(changed),
-            None => find(&self.shared.read().unwrap_or_else(PoisonError::into_inner)),
+            Some(changed) => changed.get(name).cloned().map(Cow::Owned),
+            None => self.shared.get(name).map(Cow::Borrowed),
         };
         let unknown = || Rejection::UnknownDatabase {
             database: name.clone(),
@@ -281,8 +284,6 @@ impl<S: OrderedStore> Applying<'_, S> {
 
     /// The databases, to be changed.
     fn catalog(&mut self) -> &mut Catalog {
-        let shared = self.shared;
-        let copy = || shared.read().unwrap_or_else(PoisonError::into_inner).clone();
-        self.changed.get_or_insert_with(copy)
+        self.changed.get_or_insert_with(|| self.shared.clone())
     }
 }

@@ -30,10 +30,8 @@ impl<S: OrderedStore> Applying<'_, S> {
             .insert(name.clone(), DatabaseState { entry, makeup });
         self.pending
             .put_unread(keys::database(name), records::encode_database(&entry)?);
-        self.pending.put_unread(
-            keys::LAST_DATABASE.to_vec(),
-            records::encode_last_database(entry.id)?,
-        );
+        self.pending
+            .put_unread(keys::LAST_DATABASE, records::encode_last_database(entry.id)?);
         Ok(())
     }
 
@@ -125,7 +123,7 @@ impl<S: OrderedStore> Applying<'_, S> {
         for slot in state.entry.slots.slots() {
             self.pending.delete_range(KeyRange {
                 start: keys::space(state.entry.id, slot, Space::Changes, 0),
-                end: Some(keys::change(state.entry.id, slot, before, 0)),
+                end: Some(keys::change(state.entry.id, slot, before, 0).to_vec()),
             });
         }
         self.set_makeup(database, state.entry, makeup)

@@ -172,13 +172,17 @@ impl Keys {
                             data_key
                         }
                     };
-                    sealed.put(key.as_slice(), data_key.seal(key, value)?);
+                    sealed.put(key, data_key.seal(key, value)?);
                 }
                 Change::Delete(key) => {
                     refuse_reserved(key)?;
-                    sealed.delete(key.as_slice());
+                    sealed.delete(key);
                 }
-                Change::DeleteRange(range) => {
+                Change::DeleteRange(start, end) => {
+                    let range = &KeyRange {
+                        start: start.to_vec(),
+                        end: end.map(<[u8]>::to_vec),
+                    };
                     for part in without_reserved(range) {
                         sealed.delete_range(part);
                     }

@@ -44,16 +44,15 @@ fn change(map: &mut Map, batch: &Batch) {
     for change in batch.changes() {
         match change {
             Change::Put(key, value) => {
-                map.insert(key.clone(), value.clone());
+                map.insert(key.to_vec(), value.to_vec());
             }
             Change::Delete(key) => {
                 map.remove(key);
             }
-            // Not empty, so that the bounds are in order, or `range` would panic.
-            Change::DeleteRange(range) if range.is_empty() => {}
-            Change::DeleteRange(range) => {
+            Change::DeleteRange(start, end) => {
+                let end = end.map_or(Bound::Unbounded, Bound::Excluded);
                 let keys: Vec<_> = map
-                    .range::<[u8], _>(bounds(range))
+                    .range::<[u8], _>((Bound::Included(start), end))
                     .map(|(key, _)| key.clone())
                     .collect();
                 for key in keys {

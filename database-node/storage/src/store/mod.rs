@@ -1,12 +1,14 @@
 //! The narrow interface that everything persistent stands on: ordered keys, atomic batches, snapshots, and
 //! a clear word about what survives a crash.
 
+mod batch;
 mod encrypted;
 mod memory;
 mod overlaid;
 mod rocks;
 mod wal;
 
+pub use batch::{Batch, Change};
 pub use encrypted::{EncryptedCursor, EncryptedSnapshot, EncryptedStore};
 pub use memory::MemoryStore;
 pub(crate) use overlaid::{Overlaid, Overlay};
@@ -51,79 +53,6 @@ pub enum Durability {
     Buffered,
     /// Visible when it and every batch before it survive a crash.
     Synced,
-}
-
-/// One change of a batch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    /// Sets the value of a key.
-    Put(Vec<u8>, Vec<u8>),
-    /// Removes a key, which need not exist.
-    Delete(Vec<u8>),
-    /// Removes every key of a range, those put earlier in the batch included.
-    DeleteRange(KeyRange),
-}
-
-impl Change {
-    /// Its key, or the first of its range.
-    pub(crate) fn key(&self) -> &[u8] {
-        match self {
-            Self::Put(key, _) | Self::Delete(key) => key,
-            Self::DeleteRange(range) => &range.start,
-        }
-    }
-
-    /// The bytes of its keys and value.
-    fn size(&self) -> usize {
-        match self {
-            Self::Put(key, value) => key.len() + value.len(),
-            Self::Delete(key) => key.len(),
-            Self::DeleteRange(range) => range.start.len() + range.end.as_ref().map_or(0, Vec::len),
-        }
-    }
-}
-
-/// Changes that happen together or not at all; a later one of the same key wins.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Batch {
-    changes: Vec<Change>,
-}
-
-impl Batch {
-    /// Sets the value of `key`.
-    pub fn put(&mut self, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
-        self.changes.push(Change::Put(key.into(), value.into()));
-    }
-
-    /// Removes `key`.
-    pub fn delete(&mut self, key: impl Into<Vec<u8>>) {
-        self.changes.push(Change::Delete(key.into()));
-    }
-
-    /// Removes every key of `range`, those put earlier in this batch included. It costs about as much as one delete,
-    /// however many keys there are.
-    pub fn delete_range(&mut self, range: KeyRange) {
-        if !range.is_empty() {
-            self.changes.push(Change::DeleteRange(range));
-        }
-    }
-
-    /// Drops the changes after the first `length`.
-    pub fn truncate(&mut self, length: usize) {
-        self.changes.truncate(length);
-    }
-
-    /// The bytes of all keys and values.
-    #[must_use]
-    pub fn size(&self) -> usize {
-        self.changes.iter().map(Change::size).sum()
-    }
-
-    /// The changes, in order.
-    #[must_use]
-    pub fn changes(&self) -> &[Change] {
-        &self.changes
-    }
 }
 
 /// The keys from `start` up to, not including, `end`.

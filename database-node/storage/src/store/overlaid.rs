@@ -20,7 +20,7 @@ impl Overlay {
             match change {
                 Change::Put(key, value) => drop(changes.insert(key.to_vec(), Some(value.to_vec()))),
                 Change::Delete(key) => drop(changes.insert(key.to_vec(), None)),
-                Change::DeleteRange(_) => {}
+                Change::DeleteRange(..) => {}
             }
         }
         Self(changes)

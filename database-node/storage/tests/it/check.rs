@@ -118,26 +118,20 @@ fn records_that_cannot_be_are_named() {
     let astray = (0..).map(|n| format!("astray-{n}")).find(is_elsewhere).unwrap();
     batch.put(document(&astray), *good);
     batch.put(document("\u{1}"), *good);
-    batch.put(b"\0\0\0\x01\0\x06\x01_x\0order-1".to_vec(), *good);
+    batch.put(b"\0\0\0\x01\0\x06\x01_x\0order-1", *good);
+    batch.put(b"\0\0\0\x01\0\x06\x01two\0order-1", *b"\x01\0\0\0\0\0\0\0\x01{");
+    batch.put(b"\0\0\0\x01\0\x06\x01old\0order-1", *b"\x01\0");
+    batch.put(b"\0\0\0\x01\0\x06\x01new\0order-1", *b"\x02\0\0\0\0\0\0\0\x01{}");
     batch.put(
-        b"\0\0\0\x01\0\x06\x01two\0order-1".to_vec(),
-        *b"\x01\0\0\0\0\0\0\0\x01{",
-    );
-    batch.put(b"\0\0\0\x01\0\x06\x01old\0order-1".to_vec(), *b"\x01\0");
-    batch.put(
-        b"\0\0\0\x01\0\x06\x01new\0order-1".to_vec(),
-        *b"\x02\0\0\0\0\0\0\0\x01{}",
-    );
-    batch.put(
-        b"\0\0\0\x01\0\x06\x01far\0order-1".to_vec(),
+        b"\0\0\0\x01\0\x06\x01far\0order-1",
         *b"\x01\xff\xff\0\0\0\0\0\x01{}",
     );
-    batch.put(b"\0\0\0\x01\0\x06\xee".to_vec(), *b"");
-    batch.put(b"\0\0\0\x01\0\x06\x02".to_vec(), *b"\x01\x09");
-    batch.put(b"\0\0\0\x09\0\x06\x01orders\0order-1".to_vec(), *good);
-    batch.put(b"\0\0\0\0\x02again".to_vec(), *b"\x01\x01\x10");
-    batch.put(b"\0\0\0\0\xee".to_vec(), *b"");
-    batch.put(b"\0\0".to_vec(), *b"");
+    batch.put(b"\0\0\0\x01\0\x06\xee", *b"");
+    batch.put(b"\0\0\0\x01\0\x06\x02", *b"\x01\x09");
+    batch.put(b"\0\0\0\x09\0\x06\x01orders\0order-1", *good);
+    batch.put(b"\0\0\0\0\x02again", *b"\x01\x01\x10");
+    batch.put(b"\0\0\0\0\xee", *b"");
+    batch.put(b"\0\0", *b"");
     store.write(&batch, Durability::Synced).unwrap();
     drop(store);
     let report = check(root.path(), None).unwrap();

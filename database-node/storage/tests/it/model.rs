@@ -111,6 +111,10 @@ impl Model {
             }
             Step::Put(database, collection, id, wanted) => {
                 let place = (database, collection, id);
+                // As with a generated id, of which there can be no document.
+                let is_new = id < 2
+                    && matches!(wanted, Wanted::Nothing | Wanted::Absent)
+                    && !self.documents.contains_key(&place);
                 let (precondition, holds) = self.check(place, wanted);
                 let result = holds.map(|current| {
                     self.documents.insert(place, revision);
@@ -122,10 +126,11 @@ impl Model {
                 });
                 let body = Body::parse(revision.timestamp().bits().to_string().into_bytes()).unwrap();
                 let emitted = Vec::new();
-                (
-                    transact(place, precondition, DocumentAction::Put { body, emitted }),
-                    result,
-                )
+                let action = match is_new {
+                    true => DocumentAction::Create { body, emitted },
+                    false => DocumentAction::Put { body, emitted },
+                };
+                (transact(place, precondition, action), result)
             }
             Step::Delete(database, collection, id, wanted) => {
                 let place = (database, collection, id);

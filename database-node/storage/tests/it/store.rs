@@ -6,8 +6,7 @@ use pliantdb_core::Order;
 use pliantdb_storage::encryption::SecretKey;
 use pliantdb_storage::memory::MemoryPlan;
 use pliantdb_storage::store::{
-    Batch, Change, Cursor, Durability, EncryptedStore, KeyRange, MemoryStore, OrderedStore, RocksStore,
-    Snapshot,
+    Batch, Cursor, Durability, EncryptedStore, KeyRange, MemoryStore, OrderedStore, RocksStore, Snapshot,
 };
 use proptest::prelude::*;
 
@@ -343,6 +342,14 @@ pub(crate) fn largest(directory: &std::path::Path, extension: &str) -> std::path
 
 fn key() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(prop_oneof![Just(0u8), Just(1), Just(255)], 0..4)
+}
+
+/// A change to make.
+#[derive(Debug, Clone)]
+enum Change {
+    Put(Vec<u8>, Vec<u8>),
+    Delete(Vec<u8>),
+    DeleteRange(KeyRange),
 }
 
 fn batch() -> impl Strategy<Value = Vec<Change>> {

@@ -13,6 +13,10 @@ use pliantdb_storage::{
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// How many documents share a key of the view.
 const ROWS: u64 = 100;
 /// How many go into one transaction when loading.
