@@ -28,6 +28,7 @@
 //! - module [`feed`] holds [`FeedCursor`]
 //! - module [`request`] holds [`Request`] and [`Response`]: the same without types
 //! - module [`error`] holds [`Error`]
+//! - module [`protocol`] holds what clients and servers say to each other
 //!
 //! How the database changes:
 //! - module [`command`] holds [`Command`], the only thing that changes state
@@ -57,6 +58,7 @@ pub mod key_value;
 pub mod keys;
 pub mod name;
 pub mod outcome;
+pub mod protocol;
 pub mod request;
 pub mod revision;
 pub mod schema;
