@@ -54,12 +54,27 @@ impl AsyncStorage {
         &self.0
     }
 
-    fn run<T: Send + 'static>(
+    /// The database of that name, as [`Storage::get`].
+    ///
+    /// # Errors
+    /// [`Error::UnknownDatabase`].
+    pub fn get(&self, name: &DatabaseName) -> Result<AsyncDatabase, Error> {
+        Ok(AsyncDatabase(self.0.get(name)?))
+    }
+
+    /// Does something with the blocking storage, on a thread that may wait for the disk.
+    pub fn run<T: Send + 'static>(
         &self,
         run: impl FnOnce(&Storage) -> Result<T, Error> + Send + 'static,
     ) -> Future<T> {
         let storage = self.0.clone();
         Box::pin(blocking(move || run(&storage)))
+    }
+}
+
+impl From<Storage> for AsyncStorage {
+    fn from(storage: Storage) -> Self {
+        Self(storage)
     }
 }
 
@@ -112,6 +127,12 @@ impl AsyncDatabase {
     #[must_use]
     pub fn blocking(&self) -> &Database {
         &self.0
+    }
+
+    /// As [`Database::number`].
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.0.number()
     }
 
     /// Answers a request.

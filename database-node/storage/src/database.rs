@@ -55,6 +55,12 @@ impl Database {
         &self.name
     }
 
+    /// Its number, which tells it from others that had its name before, or will.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.id.get()
+    }
+
     /// The storage that it is in.
     #[must_use]
     pub fn storage(&self) -> Storage {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use pliantdb_core::protocol::SchemaOffer;
 use pliantdb_core::{
     DatabaseName, DocumentId, Error, Operation, Outcome, Schema, SlotCount, StorageConnection,
 };
@@ -183,6 +184,25 @@ impl Storage {
             )),
             None => Err(StorageError::UnknownDatabase(name.clone())),
         }
+    }
+
+    /// The schema that a database has, if any: its name and views.
+    ///
+    /// # Errors
+    /// [`StorageError::UnknownDatabase`].
+    pub fn schema(&self, name: &DatabaseName) -> Result<Option<SchemaOffer>, StorageError> {
+        let catalog = self
+            .inner
+            .engine
+            .catalog
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let state = catalog.get(name);
+        let makeup = &state.ok_or_else(|| StorageError::UnknownDatabase(name.clone()))?.makeup;
+        Ok(makeup.schema.clone().map(|name| SchemaOffer {
+            name,
+            views: makeup.views.iter().map(|view| view.definition.clone()).collect(),
+        }))
     }
 
     /// The names of all databases, in order.
