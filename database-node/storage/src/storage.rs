@@ -258,6 +258,13 @@ impl Storage {
         failure.map_or(Ok(()), Err)
     }
 
+    /// What time it is for the databases, in milliseconds since the Unix epoch: what expires, and the ids of requests, are
+    /// compared with it. It is the wall clock's time, or later if that was once ahead.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.inner.engine.log_clock.now_ms()
+    }
+
     /// Sizes and counters as they are now.
     ///
     /// # Errors
