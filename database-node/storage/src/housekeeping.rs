@@ -188,7 +188,11 @@ fn forget<S: OrderedStore>(
     let snapshot = engine.store.snapshot();
     for slot in state.entry.slots.slots() {
         let range = keys::requests_before(state.entry.id, slot, before);
-        if snapshot.scan(range, pliantdb_core::Order::Ascending)?.entry().is_some() {
+        if snapshot
+            .scan(range, pliantdb_core::Order::Ascending)?
+            .entry()
+            .is_some()
+        {
             let database = name.clone();
             engine
                 .writer
