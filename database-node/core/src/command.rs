@@ -481,7 +481,7 @@ mod tests {
             action,
         };
         let put = || DocumentAction::Put {
-            body: Body::parse(vec![b'1'; 1000]).unwrap(),
+            body: Body::parse(format!("\"{}\"", "a".repeat(1000)).into_bytes()).unwrap(),
             emitted: Vec::new(),
         };
         for (write, frees) in [

@@ -67,7 +67,8 @@ mod tests {
     use std::sync::Arc;
 
     use pliantdb_core::{
-        Command, DocumentAction, DocumentChange, KeyAction, Number, Operation, Order, Precondition, SlotCount,
+        Body, Command, DocumentAction, DocumentChange, KeyAction, Number, Operation, Order, Precondition,
+        SlotCount,
     };
 
     use super::*;
@@ -233,7 +234,7 @@ mod tests {
         ));
         assert_eq!(machine.remembered(), 0);
         let put = || {
-            let (body, emitted) = ("1".parse().unwrap(), Vec::new());
+            let (body, emitted) = (Body::parse(b"1".to_vec()).unwrap(), Vec::new());
             WriteAction::Transact(vec![change(DocumentAction::Put { body, emitted })])
         };
         machine
