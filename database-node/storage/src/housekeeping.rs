@@ -188,11 +188,7 @@ fn forget<S: OrderedStore>(
     let snapshot = engine.store.snapshot();
     for slot in state.entry.slots.slots() {
         let range = keys::requests_before(state.entry.id, slot, before);
-        if snapshot
-            .scan(range, Order::Ascending)?
-            .entry()
-            .is_some()
-        {
+        if snapshot.scan(range, Order::Ascending)?.entry().is_some() {
             let database = name.clone();
             engine
                 .writer
@@ -272,7 +268,11 @@ mod tests {
         assert_eq!((remembered(), commands()), (3, 4));
         for _ in 0..2 {
             forget(&engine, &name, &state).unwrap();
-            assert_eq!((remembered(), commands()), (1, 5), "the second time there is nothing to do");
+            assert_eq!(
+                (remembered(), commands()),
+                (1, 5),
+                "the second time there is nothing to do"
+            );
         }
         engine.close();
     }
