@@ -113,10 +113,15 @@ impl FromStr for Address {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(invalid("names and passwords belong into Options::credentials"));
         }
-        let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| invalid("it names no host"))?;
+        let host = url
+            .host_str()
+            .filter(|host| !host.is_empty())
+            .ok_or_else(|| invalid("it names no host"))?;
         let path = match url.path() {
             "" | "/" => WEBSOCKET_PATH,
-            _ if transport == Transport::Quic => return Err(invalid("it has a path, which QUIC knows nothing of")),
+            _ if transport == Transport::Quic => {
+                return Err(invalid("it has a path, which QUIC knows nothing of"));
+            }
             path => path,
         };
         if url.fragment().is_some() {
@@ -127,7 +132,9 @@ impl FromStr for Address {
             let is_digest = value.len() == 64 && value.bytes().all(|byte| byte.is_ascii_hexdigit());
             match (name.as_ref(), is_digest) {
                 ("fingerprint", true) => fingerprint = Some(value.to_ascii_lowercase()),
-                ("fingerprint", false) => return Err(invalid("the fingerprint is not of 64 hexadecimal digits")),
+                ("fingerprint", false) => {
+                    return Err(invalid("the fingerprint is not of 64 hexadecimal digits"));
+                }
                 _ => return Err(invalid("behind the ? only fingerprint=… is known")),
             }
         }
@@ -189,7 +196,10 @@ mod tests {
             ("pliant://h#x", "#"),
         ] {
             let error = text.parse::<Address>().unwrap_err().to_string();
-            assert!(error.contains(reason) && !error.contains("secret"), "{text}: {error}");
+            assert!(
+                error.contains(reason) && !error.contains("secret"),
+                "{text}: {error}"
+            );
         }
     }
 }

@@ -49,7 +49,8 @@ impl Driver {
     fn wait<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         if Handle::try_current().is_ok() {
             return Err(Error::Invalid(
-                "a blocking client cannot be used within an asynchronous runtime: use AsyncClient there".to_owned(),
+                "a blocking client cannot be used within an asynchronous runtime: use AsyncClient there"
+                    .to_owned(),
             ));
         }
         match &self.0.0 {

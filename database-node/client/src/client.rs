@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use pliantdb_core::protocol::{Ask, DatabaseHandle, Reply, SchemaOffer, Secret};
-use pliantdb_core::{DatabaseName, Error, Inbox, RequestId, Schema, Schematic, StorageConnection, TopicPattern};
+use pliantdb_core::{
+    DatabaseName, Error, Inbox, RequestId, Schema, Schematic, StorageConnection, TopicPattern,
+};
 use web_time::Instant;
 
 use crate::Future;
@@ -254,7 +256,9 @@ impl Shared {
                 }
                 // A server that is started again is back soon. When nothing was sent yet, longer than connecting may take is
                 // not worth the wait.
-                Err(error @ Error::Unreachable(_)) if !is_sent && start.elapsed() >= self.options.connect_timeout => {
+                Err(error @ Error::Unreachable(_))
+                    if !is_sent && start.elapsed() >= self.options.connect_timeout =>
+                {
                     return Err(error);
                 }
                 Err(Error::Unreachable(reason)) => Lost {
@@ -347,7 +351,9 @@ impl Shared {
             runtime::spawn(async move {
                 if let Ok(Err(error)) = session.ask(number, None, None, ask).await {
                     tracing::warn!(%error, "a subscription could not be taken up again");
-                    let ended = client.upgrade().and_then(|client| lock(&client.subscriptions).remove(&key));
+                    let ended = client
+                        .upgrade()
+                        .and_then(|client| lock(&client.subscriptions).remove(&key));
                     if let Some(ended) = ended {
                         ended.inbox.close();
                     }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use pliantdb_core::protocol::{Ask, DatabaseHandle, Reply};
 use pliantdb_core::{
-    Connection, DatabaseName, Error, Inbox, Message, Request, Response, Step, Subscriber, TakeSnapshot, TopicPattern,
+    Connection, DatabaseName, Error, Inbox, Message, Request, Response, Step, Subscriber, TakeSnapshot,
+    TopicPattern,
 };
 use std::convert::Infallible;
 

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pliantdb_core::protocol::{
-    Ask, FromClient, FromServer, Greeting, Hello, PROTOCOL_VERSION, Question, Reply, Secret, Welcome, decode, encode,
+    Ask, FromClient, FromServer, Greeting, Hello, PROTOCOL_VERSION, Question, Reply, Secret, Welcome, decode,
+    encode,
 };
 use pliantdb_core::{Error, Inbox, RequestId};
 use tokio::sync::{mpsc, oneshot};
@@ -71,7 +72,8 @@ impl Session {
             credentials,
             agent: AGENT.to_owned(),
         };
-        let unreachable = |reason: String| Error::Unreachable(format!("the server {address} was lost: {reason}"));
+        let unreachable =
+            |reason: String| Error::Unreachable(format!("the server {address} was lost: {reason}"));
         if send.send(encode(&hello)?).await.is_err() {
             return Err(unreachable("the connection ended".to_owned()));
         }
@@ -124,7 +126,8 @@ impl Session {
     /// An id for a write that is made now, by the server's clock.
     pub(crate) fn request_id(&self) -> Result<RequestId, Error> {
         let mut random = [0; 16];
-        getrandom::fill(&mut random).map_err(|error| Error::invalid(format!("no random number can be drawn: {error}")))?;
+        getrandom::fill(&mut random)
+            .map_err(|error| Error::invalid(format!("no random number can be drawn: {error}")))?;
         let elapsed = u64::try_from(self.welcomed.elapsed().as_millis()).unwrap_or(u64::MAX);
         let now = self.welcome.now_ms.saturating_add(elapsed);
         Ok(RequestId::new(now, u128::from_le_bytes(random)))
@@ -184,7 +187,11 @@ impl Session {
         waiting.is_answered = true;
         answer.ok_or_else(|| Lost {
             is_sent: sent.is_ok(),
-            reason: self.state().ended.clone().unwrap_or_else(|| "the connection ended".to_owned()),
+            reason: self
+                .state()
+                .ended
+                .clone()
+                .unwrap_or_else(|| "the connection ended".to_owned()),
         })
     }
 
@@ -214,7 +221,7 @@ impl Session {
             FromServer::Message { number, message } => {
                 let mut state = self.state();
                 match (state.inboxes.get(&number), message) {
-                    (Some(inbox), Ok(message)) => inbox.put(message),
+                    (Some(inbox), Ok(message)) => drop(inbox.put(message)),
                     (Some(inbox), Err(Error::Lagged(count))) => inbox.lose(count),
                     (Some(inbox), Err(_)) => {
                         inbox.close();

@@ -15,7 +15,10 @@ pub(crate) struct Receive(mpsc::Receiver<Vec<u8>>);
 
 impl Receive {
     pub(super) async fn next(&mut self) -> Result<Vec<u8>, String> {
-        self.0.recv().await.ok_or_else(|| "the connection ended".to_owned())
+        self.0
+            .recv()
+            .await
+            .ok_or_else(|| "the connection ended".to_owned())
     }
 }
 

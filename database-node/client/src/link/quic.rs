@@ -7,7 +7,9 @@ use std::time::Duration;
 use pliantdb_core::Error;
 use pliantdb_core::protocol::{ALPN, LANE_MESSAGE, Lane, framed};
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ClientConfig, Connection, Endpoint, IdleTimeout, RecvStream, SendStream, TransportConfig, VarInt};
+use quinn::{
+    ClientConfig, Connection, Endpoint, IdleTimeout, RecvStream, SendStream, TransportConfig, VarInt,
+};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -60,19 +62,28 @@ pub(super) async fn connect(address: &Address, options: &Options) -> Result<Link
     Err(unreachable(address, last))
 }
 
-async fn connect_to(to: SocketAddr, host: &str, config: ClientConfig) -> Result<(Endpoint, Connection), String> {
+async fn connect_to(
+    to: SocketAddr,
+    host: &str,
+    config: ClientConfig,
+) -> Result<(Endpoint, Connection), String> {
     let from: SocketAddr = match to {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
     let endpoint = Endpoint::client(from).map_err(|error| error.to_string())?;
-    let connecting = endpoint.connect_with(config, to, host).map_err(|error| error.to_string())?;
+    let connecting = endpoint
+        .connect_with(config, to, host)
+        .map_err(|error| error.to_string())?;
     let connection = connecting.await.map_err(|error| error.to_string())?;
     Ok((endpoint, connection))
 }
 
 async fn open(address: &Address, endpoint: Endpoint, connection: Connection) -> Result<Link, Error> {
-    let (send, stream) = connection.open_bi().await.map_err(|error| unreachable(address, error))?;
+    let (send, stream) = connection
+        .open_bi()
+        .await
+        .map_err(|error| unreachable(address, error))?;
     let (out, outgoing) = mpsc::channel(WAITING);
     tokio::spawn(write(connection.clone(), send, outgoing));
     let receive = Receive {

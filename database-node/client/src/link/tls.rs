@@ -50,17 +50,23 @@ fn authorities(trust: &Trust) -> Result<RootCertStore, Error> {
         return match store.is_empty() {
             false => Ok(store),
             true => Err(Error::Invalid(
-                "this system trusts no certificate authority: use Trust::Authorities or Trust::Fingerprint".to_owned(),
+                "this system trusts no certificate authority: use Trust::Authorities or Trust::Fingerprint"
+                    .to_owned(),
             )),
         };
     };
     let invalid = |reason: String| {
-        Error::Invalid(format!("the authorities in {} cannot be used: {reason}", path.display()))
+        Error::Invalid(format!(
+            "the authorities in {} cannot be used: {reason}",
+            path.display()
+        ))
     };
     let found = CertificateDer::pem_file_iter(path).map_err(|error| invalid(error.to_string()))?;
     for certificate in found {
         let certificate = certificate.map_err(|error| invalid(error.to_string()))?;
-        store.add(certificate).map_err(|error| invalid(error.to_string()))?;
+        store
+            .add(certificate)
+            .map_err(|error| invalid(error.to_string()))?;
     }
     match store.is_empty() {
         false => Ok(store),
@@ -69,7 +75,11 @@ fn authorities(trust: &Trust) -> Result<RootCertStore, Error> {
 }
 
 fn digest_of(fingerprint: &str) -> Result<[u8; 32], Error> {
-    let digits: Vec<_> = fingerprint.chars().filter(|c| *c != ':').map(|c| c.to_digit(16)).collect();
+    let digits: Vec<_> = fingerprint
+        .chars()
+        .filter(|c| *c != ':')
+        .map(|c| c.to_digit(16))
+        .collect();
     let bytes = digits.chunks_exact(2).map(|pair| match pair {
         [Some(high), Some(low)] => u8::try_from(high * 16 + low).ok(),
         _ => None,
@@ -113,7 +123,12 @@ impl ServerCertVerifier for Known {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -122,10 +137,17 @@ impl ServerCertVerifier for Known {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }

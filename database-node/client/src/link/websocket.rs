@@ -50,7 +50,8 @@ pub(super) async fn connect(address: &Address, options: &Options) -> Result<Link
     let (stream, scheme): (Box<dyn Stream>, _) = match address.transport {
         Transport::WebSocketTls => {
             let tls = TlsConnector::from(Arc::new(tls::config(address, options, b"http/1.1")?));
-            let name = ServerName::try_from(address.host_name().to_owned()).map_err(|error| failed(&error))?;
+            let name =
+                ServerName::try_from(address.host_name().to_owned()).map_err(|error| failed(&error))?;
             let stream = tls.connect(name, stream).await.map_err(|error| failed(&error))?;
             (Box::new(stream), "wss")
         }
@@ -81,9 +82,14 @@ impl Receive {
             match tokio::time::timeout(IDLE, self.0.next()).await {
                 Ok(Some(Ok(Message::Binary(message)))) => return Ok(message.into()),
                 Ok(Some(Ok(Message::Close(Some(frame))))) => {
-                    return Err(format!("closed by the server: {} (code {})", frame.reason, frame.code));
+                    return Err(format!(
+                        "closed by the server: {} (code {})",
+                        frame.reason, frame.code
+                    ));
                 }
-                Ok(Some(Ok(Message::Close(None))) | None) => return Err("the server ended the connection".to_owned()),
+                Ok(Some(Ok(Message::Close(None))) | None) => {
+                    return Err("the server ended the connection".to_owned());
+                }
                 Ok(Some(Ok(_))) => {}
                 Ok(Some(Err(error))) => return Err(error.to_string()),
                 Err(_) => return Err("the server gave no sign of life".to_owned()),
