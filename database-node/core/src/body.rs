@@ -128,7 +128,16 @@ impl TryFrom<String> for Body {
     type Error = InvalidBody;
 
     fn try_from(text: String) -> Result<Self, InvalidBody> {
-        let mut json = serde_json::Deserializer::from_str(&text);
+        let body = Self(text);
+        body.check()?;
+        Ok(body)
+    }
+}
+
+impl Body {
+    /// Checks what was decoded, for decoding takes any text.
+    pub(crate) fn check(&self) -> Result<(), InvalidBody> {
+        let mut json = serde_json::Deserializer::from_str(&self.0);
         // serde_json stops one level short of 128 by itself; we count, and it cannot overflow the stack
         // because we stop it.
         json.disable_recursion_limit();
@@ -136,7 +145,7 @@ impl TryFrom<String> for Body {
             .deserialize(&mut json)
             .and_then(|()| json.end())
         {
-            Ok(()) => Ok(Self(text)),
+            Ok(()) => Ok(()),
             Err(error) => Err(InvalidBody {
                 reason: without_place(&error.to_string()),
                 line: error.line(),

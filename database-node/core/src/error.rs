@@ -85,6 +85,26 @@ pub enum Error {
     /// Too much is waiting; try again in a moment. Nothing was done.
     #[error("too many requests are waiting; try again in a moment")]
     Busy,
+    /// Nobody knows who asks: no proof was given, or one that is not valid. Nothing was done.
+    #[error("{0}")]
+    Unauthenticated(String),
+    /// Who asks may not do that. Nothing was done.
+    #[error("{0}")]
+    Denied(String),
+    /// There was no answer in the time that was given. A write may or may not have been made.
+    #[error(
+        "there was no answer in time; a write may or may not have been made: read before you write again"
+    )]
+    TimedOut,
+    /// The server cannot be reached, and why. Nothing was done.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The connection was lost before the answer came. What was asked may or may not have been done.
+    #[error(
+        "the connection was lost before the answer came, so {0} may or may not have been done: find out before you try \
+         again"
+    )]
+    Disconnected(String),
     /// The database was closed. Nothing was done.
     #[error("the database is closed")]
     Closed,

@@ -1,4 +1,5 @@
-//! What a storage does by itself: builds views, removes values that have expired and changes that are old enough.
+//! What a storage does by itself: builds views, removes values that have expired and changes that are old enough, and
+//! forgets requests.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -6,17 +7,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use pliantdb_core::{DatabaseName, Operation, Timestamp};
+use pliantdb_core::{DatabaseName, Operation, Order, Timestamp};
 
 use crate::catalog::DatabaseState;
 use crate::engine::Engine;
 use crate::error::StorageError;
 use crate::feed::Changes;
-use crate::store::OrderedStore;
+use crate::keys;
+use crate::machine::MEMORY_MS;
+use crate::store::{Cursor, OrderedStore, Snapshot};
 use crate::values;
 
 /// How often it looks for what has expired.
 const INTERVAL: Duration = Duration::from_secs(10);
+/// How often it forgets requests.
+const FORGETTING: Duration = Duration::from_secs(60);
 /// How many parts of their retention changes are removed in: it is exact to one such part.
 const PARTS: u32 = 24;
 /// At most so many values of a slot are removed by one command.
@@ -82,7 +87,7 @@ fn run<S: OrderedStore>(
     let is_wanted = || !is_stopped.load(Ordering::Acquire);
     let trimming = (retention / PARTS).max(Duration::from_millis(10));
     let interval = INTERVAL.min(trimming);
-    let (mut expired, mut trimmed) = (Instant::now(), Instant::now());
+    let (mut expired, mut trimmed, mut forgotten) = (Instant::now(), Instant::now(), Instant::now());
     while is_wanted() {
         engine.build_views(&is_wanted);
         match woken.recv_timeout(interval) {
@@ -115,6 +120,11 @@ fn run<S: OrderedStore>(
             trim(engine, name, state, retention)
         }) {
             trimmed = Instant::now();
+        }
+        if tidy(forgotten.elapsed() >= FORGETTING, &|name, state| {
+            forget(engine, name, state)
+        }) {
+            forgotten = Instant::now();
         }
     }
 }
@@ -168,23 +178,104 @@ fn trim<S: OrderedStore>(
     Ok(())
 }
 
+/// Forgets the requests that are refused by now, if there are any.
+fn forget<S: OrderedStore>(
+    engine: &Engine<S>,
+    name: &DatabaseName,
+    state: &DatabaseState,
+) -> Result<(), StorageError> {
+    let before = engine.log_clock.now_ms().saturating_sub(MEMORY_MS);
+    let snapshot = engine.store.snapshot();
+    for slot in state.entry.slots.slots() {
+        let range = keys::requests_before(state.entry.id, slot, before);
+        if snapshot.scan(range, Order::Ascending)?.entry().is_some() {
+            let database = name.clone();
+            engine
+                .writer
+                .execute(Operation::ForgetRequests { database, before })?;
+            break;
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use std::thread::sleep;
 
     use pliantdb_core::{
-        Body, Change, ChangeAction, Command, Error, Expiry, FeedStart, KeyAction, KeyCondition, Request,
-        Response, SlotCount,
+        Body, Change, ChangeAction, Command, Error, Expiry, FeedStart, KeyAction, KeyCondition, Number,
+        Request, RequestId, Response, SlotCount, WriteAction,
     };
 
     use super::*;
     use crate::disk_space::DiskSpace;
     use crate::machine::StateMachine;
     use crate::memory::MemoryPlan;
+    use crate::records;
     use crate::store::MemoryStore;
 
     /// A day ahead of any wall that the tests will see.
     const AHEAD: u64 = 24 * 60 * 60 * 1000;
+
+    fn start(store: &Arc<MemoryStore>) -> Engine<MemoryStore> {
+        let disk = DiskSpace::of(std::env::temp_dir(), Some(0), MemoryPlan::for_limit(0));
+        let (observer, on_failure) = (Box::new(|_| {}), Box::new(|_| {}));
+        Engine::start(Arc::clone(store), Arc::new(disk), observer, on_failure).unwrap()
+    }
+
+    #[test]
+    fn forgets_requests_in_time_and_writes_nothing_when_there_are_none() {
+        let (name, store) = (DatabaseName::default_database(), Arc::new(MemoryStore::default()));
+        let wall = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as u64;
+        let mut machine = StateMachine::open(Arc::clone(&store)).unwrap();
+        let mut apply = |millis, operation| {
+            let command = Command::new(Timestamp::at_millis(millis), operation);
+            machine.apply(&[command]).unwrap().remove(0).unwrap();
+        };
+        let create = Operation::CreateDatabase {
+            name: name.clone(),
+            slots: SlotCount::default(),
+        };
+        apply(wall, create);
+        for millis in [wall + 1, wall + 2, wall + MEMORY_MS + 60_000] {
+            let write = WriteAction::ChangeKey {
+                namespace: "n".parse().unwrap(),
+                key: format!("k{millis}").parse().unwrap(),
+                action: KeyAction::Increment { by: Number::from(1) },
+            };
+            let id = RequestId::new(millis, millis.into());
+            apply(millis, Operation::write(name.clone(), write, Some(id)));
+        }
+        let engine = start(&store);
+        let state = engine.state(&name).unwrap();
+        let remembered = || {
+            let (snapshot, mut count) = (store.snapshot(), 0);
+            for slot in state.entry.slots.slots() {
+                let all = keys::requests_before(state.entry.id, slot, u64::MAX);
+                let mut cursor = snapshot.scan(all, Order::Ascending).unwrap();
+                while cursor.entry().is_some() {
+                    count += 1;
+                    cursor.advance().unwrap();
+                }
+            }
+            count
+        };
+        let commands = || {
+            let applied = store.get(&keys::APPLIED, records::decode_applied).unwrap();
+            applied.unwrap().unwrap().index
+        };
+        assert_eq!((remembered(), commands()), (3, 4));
+        for _ in 0..2 {
+            forget(&engine, &name, &state).unwrap();
+            assert_eq!(
+                (remembered(), commands()),
+                (1, 5),
+                "the second time there is nothing to do"
+            );
+        }
+        engine.close();
+    }
 
     #[test]
     fn what_expires_does_so_after_a_wall_that_was_ahead() {
@@ -200,15 +291,8 @@ mod tests {
         machine.apply(&[Command::new(ahead, create)]).unwrap()[0]
             .clone()
             .unwrap();
-        let disk = DiskSpace::of(std::env::temp_dir(), Some(0), MemoryPlan::for_limit(0));
-        let engine = Engine::start(
-            Arc::clone(&store),
-            Arc::new(disk),
-            Box::new(|_| {}),
-            Box::new(|_| {}),
-        );
-        let engine = engine.unwrap();
-        let ask = |request: Request| engine.execute(&name, request);
+        let engine = start(&store);
+        let ask = |request: Request| engine.execute(&name, request, None);
         let (namespace, key) = ("n".parse().unwrap(), "k".parse().unwrap());
         let set = Request::ChangeKey {
             namespace,
