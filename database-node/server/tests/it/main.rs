@@ -5,6 +5,7 @@
 mod access;
 mod bad_input;
 mod documents;
+mod doors;
 mod durability;
 mod listing;
 mod maintenance;
