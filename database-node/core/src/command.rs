@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::access::AccountsChange;
 use crate::{
     Body, CollectionName, DatabaseName, DocumentId, KeyAction, KeyName, NamespaceName, Revision, SchemaName,
     SlotCount, Timestamp, ViewDefinition, ViewId,
@@ -118,13 +119,15 @@ pub enum Operation {
         /// The time of the first change to keep.
         before: Timestamp,
     },
+    /// Changes users, roles or API keys.
+    ChangeAccounts(AccountsChange),
 }
 
 impl Operation {
-    /// The database that it changes.
+    /// The database that it changes; `None` when it belongs to none.
     #[must_use]
-    pub fn database(&self) -> &DatabaseName {
-        match self {
+    pub fn database(&self) -> Option<&DatabaseName> {
+        let database = match self {
             Self::CreateDatabase { name, .. } | Self::DeleteDatabase { name } => name,
             Self::DefineSchema { database, .. }
             | Self::Transact { database, .. }
@@ -133,7 +136,9 @@ impl Operation {
             | Self::ChangeKey { database, .. }
             | Self::ExpireKeys { database, .. }
             | Self::TrimChanges { database, .. } => database,
-        }
+            Self::ChangeAccounts(_) => return None,
+        };
+        Some(database)
     }
 
     /// About how many bytes it adds to a batch, for bounding batches.
@@ -151,6 +156,7 @@ impl Operation {
             Self::ExpireKeys { keys, .. } => keys.len() * 32,
             Self::FailView { reason, .. } => reason.len(),
             Self::TrimChanges { .. } => 8,
+            Self::ChangeAccounts(change) => change.size(),
         }
     }
 
@@ -163,6 +169,7 @@ impl Operation {
                 .iter()
                 .all(|change| matches!(change.action, DocumentAction::Delete | DocumentAction::Check)),
             Self::ChangeKey { action, .. } => matches!(action, KeyAction::Delete { .. }),
+            Self::ChangeAccounts(change) => change.frees(),
             _ => false,
         }
     }
