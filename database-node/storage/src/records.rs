@@ -1,5 +1,6 @@
 //! How values are laid out: a version byte, then what that version says.
 
+use pliantdb_core::access::{ApiKey, Permission, User};
 use pliantdb_core::{
     Body, ChangeKind, ChangedDocument, CollectionName, DocumentId, Outcome, Revision, Timestamp,
 };
@@ -224,6 +225,31 @@ pub(crate) fn decode_lazy_view(value: &[u8]) -> Result<LazyView, StoreError> {
         }),
         _ => decode::<Timestamp>(KIND, value).map(|_| LazyView::InSlots),
     }
+}
+
+pub(crate) fn encode_user(user: &User) -> Result<Vec<u8>, StoreError> {
+    encode("user", user)
+}
+
+pub(crate) fn decode_user(value: &[u8]) -> Result<User, StoreError> {
+    decode("user", value)
+}
+
+/// The permissions of a role, as the texts that they are written as.
+pub(crate) fn encode_role(permissions: &[Permission]) -> Result<Vec<u8>, StoreError> {
+    encode("role", &permissions)
+}
+
+pub(crate) fn decode_role(value: &[u8]) -> Result<Vec<Permission>, StoreError> {
+    decode("role", value)
+}
+
+pub(crate) fn encode_api_key(key: &ApiKey) -> Result<Vec<u8>, StoreError> {
+    encode("API key", key)
+}
+
+pub(crate) fn decode_api_key(value: &[u8]) -> Result<ApiKey, StoreError> {
+    decode("API key", value)
 }
 
 pub(crate) fn encode_applied(applied: &Applied) -> Result<Vec<u8>, StoreError> {
