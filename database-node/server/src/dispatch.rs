@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use pliantdb_core::protocol::{Ask, DatabaseHandle, Reply};
-use pliantdb_core::{DatabaseName, Error, Request, RequestId, Response, StorageConnection, TopicPattern};
-use pliantdb_storage::{AsyncDatabase, AsyncDatabaseSnapshot, AsyncStorage, AsyncSubscription, TakeSnapshot};
-use pliantdb_core::Connection;
+use pliantdb_core::{
+    Connection, Error, Request, RequestId, Response, StorageConnection, TakeSnapshot, TopicPattern,
+};
+use pliantdb_storage::{AsyncDatabase, AsyncDatabaseSnapshot, AsyncStorage, AsyncSubscription};
 use tokio::sync::Semaphore;
 
 use crate::access::Caller;

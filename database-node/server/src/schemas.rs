@@ -2,7 +2,7 @@
 
 use pliantdb_core::protocol::{DatabaseHandle, SchemaOffer};
 use pliantdb_core::{DatabaseName, Error, InvalidSchema, Rejection, Schema, SchemaName, Schematic, StorageConnection};
-use pliantdb_storage::{AsyncDatabase, AsyncStorage, Database, Operation, SlotCount, Storage};
+use pliantdb_storage::{AsyncStorage, Database, Operation, SlotCount, Storage};
 
 /// Gives a database a schema.
 type Define = fn(&Storage, &DatabaseName) -> Result<Database, Error>;

@@ -17,8 +17,10 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
+use pliantdb_core::protocol::WEBSOCKET_PATH;
 
 use crate::app::App;
+use crate::websocket;
 pub(crate) use problem::Problem;
 
 /// What clients use.
@@ -37,8 +39,12 @@ pub(crate) fn api(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(problem::method_not_allowed)
         .fallback(problem::unknown_route)
         .layer(from_fn_with_state(Arc::clone(&app), auth::require_token));
-    let unprotected = framing::Unprotected(app.token.is_none());
-    finish(protected.merge(health()), app, unprotected)
+    let unprotected = framing::Unprotected(app.access().is_open());
+    // Its clients say who they are in their first message.
+    let websocket = Router::new()
+        .route(WEBSOCKET_PATH, get(websocket::upgrade))
+        .method_not_allowed_fallback(problem::method_not_allowed);
+    finish(protected.merge(health()).merge(websocket), app, unprotected)
 }
 
 /// What operators use.
@@ -50,7 +56,7 @@ pub(crate) fn admin(app: Arc<App>) -> Router {
         true => metrics.layer(from_fn_with_state(Arc::clone(&app), auth::require_token)),
         false => metrics,
     };
-    let unprotected = framing::Unprotected(app.token.is_none() || !app.protect_admin);
+    let unprotected = framing::Unprotected(app.access().is_open() || !app.protect_admin);
     finish(
         metrics.merge(health()).fallback(problem::unknown_route),
         app,
