@@ -8,7 +8,11 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use pliantdb_core::protocol::{AccountsAsk, Ask};
+use pliantdb_core::{DatabaseName, Error};
 use serde::Serialize;
+
+use crate::access::Caller;
 
 /// Why the audit log cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +69,59 @@ pub(crate) struct Entry<'a> {
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<&'a str>,
+}
+
+/// What an ask changes that is to be remembered.
+pub(crate) struct Change {
+    action: &'static str,
+    database: Option<DatabaseName>,
+    resource: Option<String>,
+}
+
+impl Change {
+    /// What it changes of databases, users, roles and API keys; `None` when nothing.
+    pub(crate) fn of(ask: &Ask) -> Option<Self> {
+        let database = |action, name: &DatabaseName| Self {
+            action,
+            database: Some(name.clone()),
+            resource: None,
+        };
+        let account = |action, resource: String| Self {
+            action,
+            database: None,
+            resource: Some(resource),
+        };
+        Some(match ask {
+            Ask::CreateDatabase { name, .. } => database("create database", name),
+            Ask::OpenDatabase { name, schema: Some(_) } => database("define schema", name),
+            Ask::DeleteDatabase { name } => database("delete database", name),
+            Ask::Accounts(ask) => match ask {
+                AccountsAsk::LogOut => account("logout", "session".to_owned()),
+                AccountsAsk::ChangePassword { .. } => account("change password", "own".to_owned()),
+                AccountsAsk::SetUser { name, .. } => account("set user", format!("user {name}")),
+                AccountsAsk::DeleteUser { name } => account("delete user", format!("user {name}")),
+                AccountsAsk::SetRole { name, .. } => account("set role", format!("role {name}")),
+                AccountsAsk::DeleteRole { name } => account("delete role", format!("role {name}")),
+                AccountsAsk::CreateApiKey { name, .. } => account("create key", format!("key {name}")),
+                AccountsAsk::DeleteApiKey { name } => account("delete key", format!("key {name}")),
+                AccountsAsk::WhoAmI | AccountsAsk::Users | AccountsAsk::Roles | AccountsAsk::ApiKeys => {
+                    return None;
+                }
+            },
+            Ask::Databases
+            | Ask::OpenDatabase { schema: None, .. }
+            | Ask::Request { .. }
+            | Ask::RequestAt { .. }
+            | Ask::Subscribe { .. }
+            | Ask::Snapshot { .. } => return None,
+        })
+    }
+
+    /// Remembers it.
+    pub(crate) fn record(&self, caller: &Caller, failed: Option<&Error>) {
+        let database = self.database.as_ref().map(DatabaseName::as_str);
+        caller.record(self.action, database, self.resource.as_deref(), failed);
+    }
 }
 
 /// An entry with its time.

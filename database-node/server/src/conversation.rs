@@ -11,14 +11,15 @@ use pliantdb_core::protocol::{
     Ask, DatabaseHandle, FromClient, FromServer, Greeting, Hello, MAX_HELLO, Malformed, PROTOCOL_VERSION, Question,
     Reply, Welcome, decode, encode,
 };
-use pliantdb_core::{Error, Subscriber};
-use pliantdb_storage::{AsyncDatabaseSnapshot, AsyncSubscription};
+use pliantdb_core::Error;
+use pliantdb_storage::AsyncDatabaseSnapshot;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::AbortHandle;
 
 use crate::VERSION;
 use crate::access::Caller;
 use crate::app::App;
+use crate::dispatch::Subscription;
 use crate::metrics::Door;
 use crate::request_memory::Reserved;
 
@@ -277,7 +278,7 @@ fn at_once<T>(work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
 }
 
 /// Hands messages on to the client, until there are no more.
-async fn forward(number: u64, subscription: AsyncSubscription, out: Sender, begun: Arc<Mutex<Begun>>) {
+async fn forward(number: u64, subscription: Subscription, out: Sender, begun: Arc<Mutex<Begun>>) {
     loop {
         let message = subscription.receive().await;
         let is_last = matches!(&message, Err(error) if !matches!(error, Error::Lagged(_)));

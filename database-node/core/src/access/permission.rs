@@ -451,6 +451,12 @@ impl Permissions {
         self.0.iter().any(|permission| permission.gives(need))
     }
 
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// They.
     pub fn iter(&self) -> impl Iterator<Item = &Permission> {
         self.0.iter()

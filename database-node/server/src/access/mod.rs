@@ -114,7 +114,6 @@ impl Access {
                     self.0.audit.reopen();
                 }
             }
-            std::future::pending().await
         };
         tokio::join!(token, keys, audit);
     }
@@ -382,9 +381,9 @@ impl Access {
             Proof::Open => unknown("this server has users now: log in"),
             Proof::Anonymous => {
                 let permissions = accounts.permissions([&anonymous()]);
-                match permissions.iter().next() {
-                    Some(_) => Ok(permissions),
-                    None => unknown("this server asks for credentials: a token, or a user's name and password"),
+                match permissions.is_empty() {
+                    false => Ok(permissions),
+                    true => unknown("this server asks for credentials: a token, or a user's name and password"),
                 }
             }
             Proof::Token(_) => Ok(Permissions::everything()),
