@@ -11,6 +11,9 @@ mod needs;
 mod pattern;
 mod permission;
 
+#[cfg(test)]
+mod tests;
+
 pub use accounts::{
     Account, Accounts, AccountsChange, ApiKey, KeyHash, KeyOwner, User, UserChange, administrator, anonymous,
     reader, writer,
