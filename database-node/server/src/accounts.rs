@@ -18,7 +18,11 @@ const MAX_ROLES: usize = 100;
 ///
 /// # Errors
 /// Any [`Error`].
-pub(crate) async fn carry_out(storage: &AsyncStorage, caller: &Caller, ask: AccountsAsk) -> Result<Reply, Error> {
+pub(crate) async fn carry_out(
+    storage: &AsyncStorage,
+    caller: &Caller,
+    ask: AccountsAsk,
+) -> Result<Reply, Error> {
     let access = caller.access();
     match ask {
         AccountsAsk::WhoAmI => Ok(Reply::Accounts(AccountsReply::WhoAmI(caller.who_am_i()?))),
@@ -79,15 +83,18 @@ pub(crate) async fn carry_out(storage: &AsyncStorage, caller: &Caller, ask: Acco
             });
             Ok(Reply::Accounts(AccountsReply::ApiKeys(keys.collect())))
         }
-        AccountsAsk::CreateApiKey { name, owner, lifetime } => {
+        AccountsAsk::CreateApiKey {
+            name,
+            owner,
+            lifetime,
+        } => {
             if let pliantdb_core::access::KeyOwner::Roles(roles) = &owner {
                 check_roles(roles)?;
             }
             let (secret, hash) = access.new_api_key()?;
             let now = storage.blocking().now_ms();
-            let expires_ms = lifetime.map(|lifetime| {
-                now.saturating_add(u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX))
-            });
+            let expires_ms = lifetime
+                .map(|lifetime| now.saturating_add(u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX)));
             let key = ApiKey {
                 hash,
                 owner,
@@ -117,7 +124,9 @@ async fn set_user(
     // One at a time, so that the first is an administrator.
     let _first = access.first_user().await;
     if access.is_open() {
-        let administers = roles.as_ref().is_some_and(|roles| roles.contains(&administrator()));
+        let administers = roles
+            .as_ref()
+            .is_some_and(|roles| roles.contains(&administrator()));
         if hashed.is_none() || !administers || is_disabled == Some(true) {
             return Err(Error::Invalid(format!(
                 "{name:?} would be the first user, and from then on credentials are needed: give them a password and the role \
@@ -168,6 +177,8 @@ fn check_roles(roles: &BTreeSet<RoleName>) -> Result<(), Error> {
 
 async fn apply(storage: &AsyncStorage, change: AccountsChange) -> Result<Reply, Error> {
     let operation = Operation::ChangeAccounts(change);
-    storage.run(move |storage| Ok(storage.execute(operation)?)).await?;
+    storage
+        .run(move |storage| Ok(storage.execute(operation)?))
+        .await?;
     Ok(Reply::Done)
 }

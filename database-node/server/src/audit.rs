@@ -93,7 +93,10 @@ impl Change {
         };
         Some(match ask {
             Ask::CreateDatabase { name, .. } => database("create database", name),
-            Ask::OpenDatabase { name, schema: Some(_) } => database("define schema", name),
+            Ask::OpenDatabase {
+                name,
+                schema: Some(_),
+            } => database("define schema", name),
             Ask::DeleteDatabase { name } => database("delete database", name),
             Ask::Accounts(ask) => match ask {
                 AccountsAsk::LogOut => account("logout", "session".to_owned()),
@@ -210,7 +213,8 @@ impl AuditFile {
 
     /// Whether the path still leads to the file.
     fn is_in_place(&self) -> bool {
-        let id = |found: std::io::Result<std::fs::Metadata>| found.ok().map(|found| (found.dev(), found.ino()));
+        let id =
+            |found: std::io::Result<std::fs::Metadata>| found.ok().map(|found| (found.dev(), found.ino()));
         id(std::fs::metadata(&self.path)) == id(self.file.metadata())
     }
 
@@ -225,7 +229,11 @@ impl AuditFile {
 }
 
 fn append(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)
 }
 
 fn lock(file: &Mutex<AuditFile>) -> MutexGuard<'_, AuditFile> {
@@ -260,11 +268,16 @@ mod tests {
         audit.record(&entry("again"));
         let lines = |path: &Path| {
             let text = std::fs::read_to_string(path).unwrap();
-            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<serde_json::Value>>()
+            text.lines()
+                .map(|line| serde_json::from_str(line).unwrap())
+                .collect::<Vec<serde_json::Value>>()
         };
         let (before, after) = (lines(&old), lines(&path));
         assert_eq!((before.len(), after.len()), (1, 2));
-        assert_eq!((&before[0]["action"], &before[0]["result"]), (&"login".into(), &"denied".into()));
+        assert_eq!(
+            (&before[0]["action"], &before[0]["result"]),
+            (&"login".into(), &"denied".into())
+        );
         assert_eq!(before[0]["peer"], "127.0.0.1:7");
         assert!(before[0]["time"].as_str().unwrap().ends_with('Z') && before[0].get("reason").is_none());
         let refused = Audit::open(Some(folder.path())).unwrap_err().to_string();

@@ -87,8 +87,14 @@ pub(crate) fn decode(rest: &[u8], value: &[u8]) -> Result<Record, StoreError> {
     let name = str::from_utf8(name).map_err(|error| corrupt("account", error))?;
     let invalid = |error| corrupt("account", error);
     match *kind {
-        keys::USER => Ok(Record::User(name.parse().map_err(invalid)?, records::decode_user(value)?)),
-        keys::ROLE => Ok(Record::Role(name.parse().map_err(invalid)?, records::decode_role(value)?)),
+        keys::USER => Ok(Record::User(
+            name.parse().map_err(invalid)?,
+            records::decode_user(value)?,
+        )),
+        keys::ROLE => Ok(Record::Role(
+            name.parse().map_err(invalid)?,
+            records::decode_role(value)?,
+        )),
         keys::API_KEY => Ok(Record::ApiKey(
             name.parse().map_err(invalid)?,
             records::decode_api_key(value)?,

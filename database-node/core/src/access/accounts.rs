@@ -31,7 +31,9 @@ pub struct User {
 
 impl User {
     fn administers(&self) -> bool {
-        !self.is_disabled && self.password.is_some() && self.roles.iter().any(|role| role.as_str() == ADMINISTRATOR)
+        !self.is_disabled
+            && self.password.is_some()
+            && self.roles.iter().any(|role| role.as_str() == ADMINISTRATOR)
     }
 }
 
@@ -223,7 +225,11 @@ impl Accounts {
 
     /// The roles with their permissions, by name, those that are built in first.
     pub fn roles(&self) -> impl Iterator<Item = (RoleName, Permissions)> {
-        let made = self.roles.keys().filter(|name| name.as_str() != ANONYMOUS).cloned();
+        let made = self
+            .roles
+            .keys()
+            .filter(|name| name.as_str() != ANONYMOUS)
+            .cloned();
         [administrator(), writer(), reader(), anonymous()]
             .into_iter()
             .chain(made)
@@ -289,7 +295,10 @@ impl Accounts {
                 }
                 self.check_administrators(name, None)?;
                 self.users.remove(name);
-                let of_user = self.keys.iter().filter(|(_, key)| key.owner == KeyOwner::User(name.clone()));
+                let of_user = self
+                    .keys
+                    .iter()
+                    .filter(|(_, key)| key.owner == KeyOwner::User(name.clone()));
                 let of_user: Vec<_> = of_user.map(|(key, _)| key.clone()).collect();
                 let mut gone = vec![Account::User(name.clone())];
                 for key in of_user {
@@ -392,7 +401,11 @@ impl Accounts {
     /// Whether an administrator is left when a user becomes this, or goes; if there was one before.
     fn check_administrators(&self, name: &UserName, becomes: Option<&User>) -> Result<(), Rejection> {
         let was = self.users.get(name).is_some_and(User::administers);
-        let others = || self.users.iter().any(|(other, user)| other != name && user.administers());
+        let others = || {
+            self.users
+                .iter()
+                .any(|(other, user)| other != name && user.administers())
+        };
         match was && !becomes.is_some_and(User::administers) && !others() {
             true => Err(Rejection::LastAdministrator { user: name.clone() }),
             false => Ok(()),

@@ -83,9 +83,14 @@ pub fn needed(ask: &Ask) -> Vec<Need<'_>> {
     let on_server = |action| vec![Need::Action(action, Resource::Server)];
     match ask {
         Ask::Databases => on_server(Action::List),
-        Ask::CreateDatabase { name, schema: _ } => vec![Need::Action(Action::Create, Resource::Database(name))],
+        Ask::CreateDatabase { name, schema: _ } => {
+            vec![Need::Action(Action::Create, Resource::Database(name))]
+        }
         Ask::OpenDatabase { name, schema: None } => vec![Need::Any(name)],
-        Ask::OpenDatabase { name, schema: Some(_) } => {
+        Ask::OpenDatabase {
+            name,
+            schema: Some(_),
+        } => {
             vec![Need::Action(Action::Define, Resource::Database(name))]
         }
         Ask::DeleteDatabase { name } => vec![Need::Action(Action::Drop, Resource::Database(name))],
@@ -167,9 +172,13 @@ fn in_database<'a>(database: &'a DatabaseName, request: &'a Request) -> Vec<Need
             vec![keys(Action::Read, namespace)]
         }
         // The answer has the value before and after.
-        Request::ChangeKey { namespace, action, .. } => {
+        Request::ChangeKey {
+            namespace, action, ..
+        } => {
             let change = match action {
-                KeyAction::Set { .. } | KeyAction::Increment { .. } | KeyAction::Expire { .. } => Action::Write,
+                KeyAction::Set { .. } | KeyAction::Increment { .. } | KeyAction::Expire { .. } => {
+                    Action::Write
+                }
                 KeyAction::Delete { .. } => Action::Delete,
             };
             vec![keys(Action::Read, namespace), keys(change, namespace)]

@@ -100,12 +100,7 @@ impl Actions {
         Action::Drop,
         Action::Define,
     ];
-    const ON_SERVER: [Action; 4] = [
-        Action::List,
-        Action::Administer,
-        Action::BackUp,
-        Action::Monitor,
-    ];
+    const ON_SERVER: [Action; 4] = [Action::List, Action::Administer, Action::BackUp, Action::Monitor];
 
     /// These.
     #[must_use]
@@ -127,7 +122,9 @@ impl Actions {
 
     /// They, in order.
     pub fn iter(self) -> impl Iterator<Item = Action> {
-        Action::ALL.into_iter().filter(move |action| self.contain(*action))
+        Action::ALL
+            .into_iter()
+            .filter(move |action| self.contain(*action))
     }
 
     fn bit(action: Action) -> u16 {
@@ -317,18 +314,21 @@ impl FromStr for Permission {
             text: shorten(text).into_owned(),
             reason,
         };
-        let (actions, scope) = text.split_once(" on ").ok_or_else(|| {
-            invalid("write it as in \"read,write on collection shop/orders\"".to_owned())
-        })?;
+        let (actions, scope) = text
+            .split_once(" on ")
+            .ok_or_else(|| invalid("write it as in \"read,write on collection shop/orders\"".to_owned()))?;
         let scope = parse_scope(scope.trim()).map_err(invalid)?;
         let possible = scope.actions();
         let mut taken = Actions::default();
         for word in actions.split(',').map(str::trim) {
             let found = match word {
                 "all" => possible,
-                word => Actions(possible.iter().filter(|action| action.as_str() == word).fold(0, |bits, action| {
-                    bits | Actions::bit(action)
-                })),
+                word => Actions(
+                    possible
+                        .iter()
+                        .filter(|action| action.as_str() == word)
+                        .fold(0, |bits, action| bits | Actions::bit(action)),
+                ),
             };
             if found.is_empty() {
                 let right: Vec<_> = possible.iter().map(Action::as_str).collect();
@@ -340,7 +340,10 @@ impl FromStr for Permission {
             }
             taken = Actions(taken.0 | found.0);
         }
-        Ok(Self { actions: taken, scope })
+        Ok(Self {
+            actions: taken,
+            scope,
+        })
     }
 }
 
@@ -391,7 +394,9 @@ fn parse_scope(text: &str) -> Result<Scope, String> {
         }
         "topic" => {
             let (database, topics) = two("topic DATABASE/TOPIC")?;
-            let topics = topics.parse::<TopicPattern>().map_err(|error| error.to_string())?;
+            let topics = topics
+                .parse::<TopicPattern>()
+                .map_err(|error| error.to_string())?;
             Ok(Scope::Topic(database, topics))
         }
         "api" => {

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::protocol::{AccountsAsk, Ask, DatabaseHandle, SchemaOffer, Secret};
 use crate::{
-    Body, Change, ChangeAction, FeedStart, Freshness, KeyAction, KeyCondition, KeyListing, KeySelection, Listing,
-    Message, Number, Order, Precondition, Query, Rejection, Request, RoleName,
+    Body, Change, ChangeAction, FeedStart, Freshness, KeyAction, KeyCondition, KeyListing, KeySelection,
+    Listing, Message, Number, Order, Precondition, Query, Rejection, Request, RoleName,
 };
 
 fn request(request: Request) -> Ask {
@@ -55,18 +55,45 @@ fn table() -> Vec<(Ask, &'static [&'static str])> {
         name: "shop".parse().unwrap(),
         views: Vec::new(),
     };
-    let (name, database) = (|| "shop".parse().unwrap(), || DatabaseHandle {
-        name: "shop".parse().unwrap(),
-        number: Some(1),
-    });
+    let (name, database) = (
+        || "shop".parse().unwrap(),
+        || DatabaseHandle {
+            name: "shop".parse().unwrap(),
+            number: Some(1),
+        },
+    );
     const ADMINISTER: &[&str] = &["administer on server"];
     let accounts = |ask, needs: &'static [&'static str]| (Ask::Accounts(ask), needs);
     vec![
         (Ask::Databases, &["list on server"]),
-        (Ask::CreateDatabase { name: name(), schema: None }, &["create on database shop"]),
-        (Ask::CreateDatabase { name: name(), schema: Some(schema()) }, &["create on database shop"]),
-        (Ask::OpenDatabase { name: name(), schema: None }, &["call on api shop/search"]),
-        (Ask::OpenDatabase { name: name(), schema: Some(schema()) }, &["define on database shop"]),
+        (
+            Ask::CreateDatabase {
+                name: name(),
+                schema: None,
+            },
+            &["create on database shop"],
+        ),
+        (
+            Ask::CreateDatabase {
+                name: name(),
+                schema: Some(schema()),
+            },
+            &["create on database shop"],
+        ),
+        (
+            Ask::OpenDatabase {
+                name: name(),
+                schema: None,
+            },
+            &["call on api shop/search"],
+        ),
+        (
+            Ask::OpenDatabase {
+                name: name(),
+                schema: Some(schema()),
+            },
+            &["define on database shop"],
+        ),
         (Ask::DeleteDatabase { name: name() }, &["drop on database shop"]),
         (
             Ask::Subscribe {
@@ -75,24 +102,76 @@ fn table() -> Vec<(Ask, &'static [&'static str])> {
             },
             &["subscribe on topic shop/orders.*", "subscribe on topic shop/news"],
         ),
-        (Ask::Snapshot { database: database() }, &["read on keys shop/carts"]),
-        (Ask::RequestAt { snapshot: 1, request: Request::Reduce(query()) }, ADMINISTER),
-        (request(Request::Get { collection: collection(), ids: vec![id()] }), &["read on collection shop/orders"]),
         (
-            request(Request::List { collection: collection(), listing: Listing::default() }),
+            Ask::Snapshot { database: database() },
+            &["read on keys shop/carts"],
+        ),
+        (
+            Ask::RequestAt {
+                snapshot: 1,
+                request: Request::Reduce(query()),
+            },
+            ADMINISTER,
+        ),
+        (
+            request(Request::Get {
+                collection: collection(),
+                ids: vec![id()],
+            }),
             &["read on collection shop/orders"],
         ),
         (
-            request(Request::Count { collection: collection(), listing: Listing::default() }),
+            request(Request::List {
+                collection: collection(),
+                listing: Listing::default(),
+            }),
+            &["read on collection shop/orders"],
+        ),
+        (
+            request(Request::Count {
+                collection: collection(),
+                listing: Listing::default(),
+            }),
             &["read on collection shop/orders"],
         ),
         (
             request(Request::Transact(vec![
-                change("a", ChangeAction::Insert { id: None, body: body() }),
-                change("b", ChangeAction::Put { id: id(), body: body(), precondition }),
-                change("c", ChangeAction::Delete { id: id(), precondition }),
-                change("d", ChangeAction::Check { id: id(), precondition }),
-                change("a", ChangeAction::Delete { id: id(), precondition }),
+                change(
+                    "a",
+                    ChangeAction::Insert {
+                        id: None,
+                        body: body(),
+                    },
+                ),
+                change(
+                    "b",
+                    ChangeAction::Put {
+                        id: id(),
+                        body: body(),
+                        precondition,
+                    },
+                ),
+                change(
+                    "c",
+                    ChangeAction::Delete {
+                        id: id(),
+                        precondition,
+                    },
+                ),
+                change(
+                    "d",
+                    ChangeAction::Check {
+                        id: id(),
+                        precondition,
+                    },
+                ),
+                change(
+                    "a",
+                    ChangeAction::Delete {
+                        id: id(),
+                        precondition,
+                    },
+                ),
             ])),
             &[
                 "write on collection shop/a",
@@ -102,54 +181,113 @@ fn table() -> Vec<(Ask, &'static [&'static str])> {
                 "delete on collection shop/a",
             ],
         ),
-        (request(Request::Query { query: query(), with_documents: false }), &["read on view shop/orders/by-day"]),
-        (request(Request::Query { query: query(), with_documents: true }), &["read on collection shop/orders"]),
-        (request(Request::Reduce(query())), &["read on view shop/orders/by-day"]),
-        (request(Request::ReduceGrouped(query())), &["read on view shop/orders/by-day"]),
         (
-            request(Request::DeleteMatching(query())),
-            &["read on view shop/orders/by-day", "delete on collection shop/orders"],
-        ),
-        (
-            request(Request::ViewStatus { collection: collection(), view: "by-day".parse().unwrap() }),
+            request(Request::Query {
+                query: query(),
+                with_documents: false,
+            }),
             &["read on view shop/orders/by-day"],
         ),
         (
-            request(Request::GetKey { namespace: "carts".parse().unwrap(), key: "k".parse().unwrap() }),
+            request(Request::Query {
+                query: query(),
+                with_documents: true,
+            }),
+            &["read on collection shop/orders"],
+        ),
+        (
+            request(Request::Reduce(query())),
+            &["read on view shop/orders/by-day"],
+        ),
+        (
+            request(Request::ReduceGrouped(query())),
+            &["read on view shop/orders/by-day"],
+        ),
+        (
+            request(Request::DeleteMatching(query())),
+            &[
+                "read on view shop/orders/by-day",
+                "delete on collection shop/orders",
+            ],
+        ),
+        (
+            request(Request::ViewStatus {
+                collection: collection(),
+                view: "by-day".parse().unwrap(),
+            }),
+            &["read on view shop/orders/by-day"],
+        ),
+        (
+            request(Request::GetKey {
+                namespace: "carts".parse().unwrap(),
+                key: "k".parse().unwrap(),
+            }),
             &["read on keys shop/carts"],
         ),
         (
-            request(Request::ListKeys { namespace: "carts".parse().unwrap(), listing: KeyListing::default() }),
+            request(Request::ListKeys {
+                namespace: "carts".parse().unwrap(),
+                listing: KeyListing::default(),
+            }),
             &["read on keys shop/carts"],
         ),
         (
-            keys(KeyAction::Set { value: body(), expiry: crate::Expiry::Never, condition: KeyCondition::Always }),
+            keys(KeyAction::Set {
+                value: body(),
+                expiry: crate::Expiry::Never,
+                condition: KeyCondition::Always,
+            }),
             &["read on keys shop/carts", "write on keys shop/carts"],
         ),
         (
-            keys(KeyAction::Increment { by: Number::Integer(1) }),
+            keys(KeyAction::Increment {
+                by: Number::Integer(1),
+            }),
             &["read on keys shop/carts", "write on keys shop/carts"],
         ),
         (
-            keys(KeyAction::Expire { expiry: crate::Expiry::Never }),
+            keys(KeyAction::Expire {
+                expiry: crate::Expiry::Never,
+            }),
             &["read on keys shop/carts", "write on keys shop/carts"],
         ),
         (
-            keys(KeyAction::Delete { condition: KeyCondition::Always }),
+            keys(KeyAction::Delete {
+                condition: KeyCondition::Always,
+            }),
             &["read on keys shop/carts", "delete on keys shop/carts"],
         ),
         (
-            request(Request::Publish(Message { topic: "orders.new".parse().unwrap(), payload: body() })),
+            request(Request::Publish(Message {
+                topic: "orders.new".parse().unwrap(),
+                payload: body(),
+            })),
             &["publish on topic shop/orders.*"],
         ),
         (
-            request(Request::Changes { from: FeedStart::Oldest, limit: 1, wait: std::time::Duration::ZERO }),
+            request(Request::Changes {
+                from: FeedStart::Oldest,
+                limit: 1,
+                wait: std::time::Duration::ZERO,
+            }),
             &["read on database shop"],
         ),
-        (request(Request::Call { api: "search".parse().unwrap(), body: body() }), &["call on api shop/search"]),
+        (
+            request(Request::Call {
+                api: "search".parse().unwrap(),
+                body: body(),
+            }),
+            &["call on api shop/search"],
+        ),
         accounts(AccountsAsk::WhoAmI, &[]),
         accounts(AccountsAsk::LogOut, &[]),
-        accounts(AccountsAsk::ChangePassword { old: Secret::new(""), new: Secret::new("") }, &[]),
+        accounts(
+            AccountsAsk::ChangePassword {
+                old: Secret::new(""),
+                new: Secret::new(""),
+            },
+            &[],
+        ),
         accounts(AccountsAsk::Users, ADMINISTER),
         accounts(
             AccountsAsk::SetUser {
@@ -160,10 +298,26 @@ fn table() -> Vec<(Ask, &'static [&'static str])> {
             },
             ADMINISTER,
         ),
-        accounts(AccountsAsk::DeleteUser { name: "ada".parse().unwrap() }, ADMINISTER),
+        accounts(
+            AccountsAsk::DeleteUser {
+                name: "ada".parse().unwrap(),
+            },
+            ADMINISTER,
+        ),
         accounts(AccountsAsk::Roles, ADMINISTER),
-        accounts(AccountsAsk::SetRole { name: "clerk".parse().unwrap(), permissions: Vec::new() }, ADMINISTER),
-        accounts(AccountsAsk::DeleteRole { name: "clerk".parse().unwrap() }, ADMINISTER),
+        accounts(
+            AccountsAsk::SetRole {
+                name: "clerk".parse().unwrap(),
+                permissions: Vec::new(),
+            },
+            ADMINISTER,
+        ),
+        accounts(
+            AccountsAsk::DeleteRole {
+                name: "clerk".parse().unwrap(),
+            },
+            ADMINISTER,
+        ),
         accounts(AccountsAsk::ApiKeys, ADMINISTER),
         accounts(
             AccountsAsk::CreateApiKey {
@@ -173,7 +327,12 @@ fn table() -> Vec<(Ask, &'static [&'static str])> {
             },
             ADMINISTER,
         ),
-        accounts(AccountsAsk::DeleteApiKey { name: "ci".parse().unwrap() }, ADMINISTER),
+        accounts(
+            AccountsAsk::DeleteApiKey {
+                name: "ci".parse().unwrap(),
+            },
+            ADMINISTER,
+        ),
     ]
 }
 
@@ -194,8 +353,13 @@ fn kind(ask: &Ask) -> usize {
             Request::List { .. } => 9,
             Request::Count { .. } => 10,
             Request::Transact(_) => 11,
-            Request::Query { with_documents: false, .. } => 12,
-            Request::Query { with_documents: true, .. } => 13,
+            Request::Query {
+                with_documents: false,
+                ..
+            } => 12,
+            Request::Query {
+                with_documents: true, ..
+            } => 13,
             Request::Reduce(_) => 14,
             Request::ReduceGrouped(_) => 15,
             Request::DeleteMatching(_) => 16,
@@ -233,7 +397,10 @@ fn kind(ask: &Ask) -> usize {
 const KINDS: usize = 39;
 
 fn permissions(texts: &[&str]) -> Permissions {
-    texts.iter().map(|text| text.parse::<Permission>().unwrap()).collect()
+    texts
+        .iter()
+        .map(|text| text.parse::<Permission>().unwrap())
+        .collect()
 }
 
 fn allows(permissions: &Permissions, ask: &Ask) -> bool {
@@ -273,9 +440,12 @@ fn everything_needs_just_its_permissions() {
             let others = Action::ALL.into_iter().filter(|action| *action != needed);
             let others: Permissions = others
                 .map(|action| format!("{action} on everything").parse::<Permission>().unwrap())
-                .chain(neighbours.iter().map(|text| text.parse().unwrap()).filter(
-                    |permission: &Permission| !permission.gives(&need),
-                ))
+                .chain(
+                    neighbours
+                        .iter()
+                        .map(|text| text.parse().unwrap())
+                        .filter(|permission: &Permission| !permission.gives(&need)),
+                )
                 .collect();
             assert!(!allows(&others, ask), "{ask:?} without {need}");
         }
@@ -289,11 +459,20 @@ fn everything_needs_just_its_permissions() {
 
 #[test]
 fn what_is_in_something_is_included() {
-    let (all_of_shop, orders) = (permissions(&["all on database shop"]), permissions(&["read on collection shop/orders"]));
+    let (all_of_shop, orders) = (
+        permissions(&["all on database shop"]),
+        permissions(&["read on collection shop/orders"]),
+    );
     for (ask, _) in table() {
-        let is_in_database = needed(&ask).iter().all(|need| !matches!(need, Need::Action(_, Resource::Server)));
+        let is_in_database = needed(&ask)
+            .iter()
+            .all(|need| !matches!(need, Need::Action(_, Resource::Server)));
         assert_eq!(allows(&all_of_shop, &ask), is_in_database, "{ask:?}");
-        if let Ask::Request { request: Request::Query { .. } | Request::Reduce(_), .. } = ask {
+        if let Ask::Request {
+            request: Request::Query { .. } | Request::Reduce(_),
+            ..
+        } = ask
+        {
             assert!(allows(&orders, &ask), "{ask:?}");
         }
     }
@@ -306,7 +485,10 @@ fn texts_that_are_no_permissions_say_what_would_be_right() {
         ("read", &["read,write on"]),
         ("read on", &["read,write on"]),
         ("read on shop", &["\"shop\"", "database, collection"]),
-        ("read on server", &["\"read\"", "list, administer, backup, monitor, or all"]),
+        (
+            "read on server",
+            &["\"read\"", "list, administer, backup, monitor, or all"],
+        ),
         ("reed on database shop", &["\"reed\"", "read, write"]),
         ("read, on database shop", &["\"\" is not an action"]),
         ("read on collection orders", &["collection DATABASE/COLLECTION"]),
@@ -325,7 +507,10 @@ fn texts_that_are_no_permissions_say_what_would_be_right() {
     let long = format!("{} on everything", "x".repeat(10_000));
     assert!(long.parse::<Permission>().unwrap_err().to_string().len() < 1000);
     let written = |text: &str| text.parse::<Permission>().unwrap().to_string();
-    assert_eq!(written("delete, read ,write on collection  a/*"), "all on collection a/*");
+    assert_eq!(
+        written("delete, read ,write on collection  a/*"),
+        "all on collection a/*"
+    );
     assert_eq!(written("write,read on keys a/b"), "read,write on keys a/b");
 }
 
@@ -356,7 +541,10 @@ fn accounts_keep_to_their_rules() {
     let role = |name: &str| -> RoleName { name.parse().unwrap() };
     assert!(accounts.has_no_users());
     assert_eq!(
-        changed(&mut accounts, set_user("ada", &["administrator", "clerk"], Some("hash"))),
+        changed(
+            &mut accounts,
+            set_user("ada", &["administrator", "clerk"], Some("hash"))
+        ),
         Err(Rejection::UnknownRole { role: role("clerk") })
     );
     let set_role = |name: &str, permission: &str| AccountsChange::SetRole {
@@ -368,7 +556,11 @@ fn accounts_keep_to_their_rules() {
         let refused = changed(&mut accounts, set_role(built_in, "all on everything"));
         assert_eq!(refused, Err(Rejection::BuiltInRole { role: role(built_in) }));
     }
-    changed(&mut accounts, set_user("ada", &["administrator", "clerk"], Some("hash"))).unwrap();
+    changed(
+        &mut accounts,
+        set_user("ada", &["administrator", "clerk"], Some("hash")),
+    )
+    .unwrap();
     changed(&mut accounts, set_user("alan", &["clerk", "reader"], None)).unwrap();
     let Err(Rejection::RoleInUse { holder, .. }) =
         changed(&mut accounts, AccountsChange::DeleteRole { name: role("clerk") })
@@ -399,12 +591,18 @@ fn accounts_keep_to_their_rules() {
     changed(&mut accounts, set_user("alan", &["administrator"], Some("hash"))).unwrap();
     changed(&mut accounts, disable("ada", true)).unwrap();
     assert!(changed(&mut accounts, delete("alan")).is_err());
-    assert!(changed(&mut accounts, disable("grace", true)).is_err(), "there must be one");
+    assert!(
+        changed(&mut accounts, disable("grace", true)).is_err(),
+        "there must be one"
+    );
 
     // What is left out stays.
     changed(&mut accounts, disable("ada", false)).unwrap();
     let ada = accounts.user(&"ada".parse().unwrap()).unwrap();
-    assert_eq!((ada.password.as_ref().unwrap().expose(), ada.roles.len()), ("hash", 2));
+    assert_eq!(
+        (ada.password.as_ref().unwrap().expose(), ada.roles.len()),
+        ("hash", 2)
+    );
 
     // Keys go with their user.
     let key = |owner, byte| ApiKey {
@@ -416,14 +614,34 @@ fn accounts_keep_to_their_rules() {
         name: name.parse().unwrap(),
         key,
     };
-    changed(&mut accounts, add("own", key(KeyOwner::User("ada".parse().unwrap()), 1))).unwrap();
-    changed(&mut accounts, add("ci", key(KeyOwner::Roles([role("clerk")].into()), 2))).unwrap();
+    changed(
+        &mut accounts,
+        add("own", key(KeyOwner::User("ada".parse().unwrap()), 1)),
+    )
+    .unwrap();
+    changed(
+        &mut accounts,
+        add("ci", key(KeyOwner::Roles([role("clerk")].into()), 2)),
+    )
+    .unwrap();
     assert!(matches!(
         changed(&mut accounts, add("ci", key(KeyOwner::Roles(BTreeSet::new()), 3))),
         Err(Rejection::ApiKeyExists { .. })
     ));
-    assert!(changed(&mut accounts, add("x", key(KeyOwner::User("nobody".parse().unwrap()), 3))).is_err());
-    assert!(changed(&mut accounts, add("x", key(KeyOwner::Roles([role("nothing")].into()), 3))).is_err());
+    assert!(
+        changed(
+            &mut accounts,
+            add("x", key(KeyOwner::User("nobody".parse().unwrap()), 3))
+        )
+        .is_err()
+    );
+    assert!(
+        changed(
+            &mut accounts,
+            add("x", key(KeyOwner::Roles([role("nothing")].into()), 3))
+        )
+        .is_err()
+    );
     assert_eq!(accounts.key_by_hash(&KeyHash([2; 32])).unwrap().0.as_str(), "ci");
     assert_eq!(changed(&mut accounts, delete("ada")).unwrap().len(), 2);
     assert!(accounts.key_by_hash(&KeyHash([1; 32])).is_none());
@@ -433,7 +651,13 @@ fn accounts_keep_to_their_rules() {
         panic!("it is in use");
     };
     assert_eq!(holder, "the API key \"ci\"");
-    changed(&mut accounts, AccountsChange::DeleteApiKey { name: "ci".parse().unwrap() }).unwrap();
+    changed(
+        &mut accounts,
+        AccountsChange::DeleteApiKey {
+            name: "ci".parse().unwrap(),
+        },
+    )
+    .unwrap();
     changed(&mut accounts, AccountsChange::DeleteRole { name: role("clerk") }).unwrap();
     assert!(changed(&mut accounts, AccountsChange::DeleteRole { name: role("clerk") }).is_err());
 
@@ -442,7 +666,10 @@ fn accounts_keep_to_their_rules() {
     changed(&mut accounts, set_role("anonymous", "call on api shop/search")).unwrap();
     assert!(!accounts.role(&anonymous()).unwrap().is_empty());
     assert_eq!(accounts.roles().count(), 4);
-    assert!(!format!("{accounts:?}").contains("hash\""), "no secret is printed");
+    assert!(
+        !format!("{accounts:?}").contains("hash\""),
+        "no secret is printed"
+    );
 }
 
 #[test]
@@ -476,7 +703,10 @@ fn by_the_texts(permission: &str, action: &str, resource: &str) -> bool {
         "collection" => of_kind == "collection" || of_kind == "view",
         kind => kind == of_kind,
     };
-    let all_match = parts.iter().zip(&names).all(|(pattern, name)| pattern.is_empty() || matches(pattern, name));
+    let all_match = parts
+        .iter()
+        .zip(&names)
+        .all(|(pattern, name)| pattern.is_empty() || matches(pattern, name));
     includes && all_match && (actions == "all" || actions.split(',').any(|one| one == action))
 }
 

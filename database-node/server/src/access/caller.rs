@@ -185,7 +185,8 @@ impl Caller {
     pub(crate) fn log_out(&self) -> Result<(), Error> {
         match &self.0.proof {
             Proof::User {
-                session: Some(session), ..
+                session: Some(session),
+                ..
             } => {
                 self.0.access.end(session);
                 Ok(())
@@ -197,7 +198,13 @@ impl Caller {
     }
 
     /// Takes note of what they did.
-    pub(crate) fn record(&self, action: &str, database: Option<&str>, resource: Option<&str>, failed: Option<&Error>) {
+    pub(crate) fn record(
+        &self,
+        action: &str,
+        database: Option<&str>,
+        resource: Option<&str>,
+        failed: Option<&Error>,
+    ) {
         let reason = failed.map(ToString::to_string);
         self.0.access.audit().record(&Entry {
             caller: &self.0.name,

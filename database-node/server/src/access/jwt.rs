@@ -105,7 +105,9 @@ impl Jwt {
         let keys = Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner));
         let key = match &header.kid {
             Some(id) => keys.iter().find(|key| key.id.as_ref() == Some(id)),
-            None => Some(keys.as_slice()).filter(|keys| keys.len() == 1).and_then(|keys| keys.first()),
+            None => Some(keys.as_slice())
+                .filter(|keys| keys.len() == 1)
+                .and_then(|keys| keys.first()),
         };
         let key = key.ok_or("it is signed with none of the keys")?;
         // Of the key's algorithm, whatever the token says.
@@ -166,16 +168,22 @@ fn read(path: &Path) -> Result<Vec<Key>, JwksError> {
         let algorithm = jwk.common.key_algorithm;
         let known = algorithm.and_then(|algorithm| Algorithm::try_from(algorithm).ok());
         let Some(known) = known.filter(|known| ALGORITHMS.contains(known)) else {
-            let names: Vec<_> = ALGORITHMS.iter().map(|algorithm| format!("{algorithm:?}")).collect();
+            let names: Vec<_> = ALGORITHMS
+                .iter()
+                .map(|algorithm| format!("{algorithm:?}"))
+                .collect();
             return Err(failed(format!(
                 "key {at} (from 0) has {}, and must have an \"alg\" of {}",
                 algorithm.map_or("no \"alg\"".to_owned(), |name| format!("the \"alg\" {name:?}")),
                 names.join(", ")
             )));
         };
-        let key = DecodingKey::from_jwk(jwk).map_err(|error| failed(format!("key {at} (from 0): {error}")))?;
+        let key =
+            DecodingKey::from_jwk(jwk).map_err(|error| failed(format!("key {at} (from 0): {error}")))?;
         if key.family() != family(known) {
-            return Err(failed(format!("key {at} (from 0) is not one for its \"alg\", {known:?}")));
+            return Err(failed(format!(
+                "key {at} (from 0) is not one for its \"alg\", {known:?}"
+            )));
         }
         keys.push(Key {
             id: jwk.common.key_id.clone(),
@@ -196,5 +204,176 @@ fn family(algorithm: Algorithm) -> jsonwebtoken::AlgorithmFamily {
         Algorithm::ES256 | Algorithm::ES384 => Family::Ec,
         Algorithm::EdDSA => Family::Ed,
         _ => Family::Rsa,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::rand::SystemRandom;
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+    use jsonwebtoken::jwk::Jwk;
+    use jsonwebtoken::{EncodingKey, Header, encode};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// A key pair, and its public half as it is written.
+    fn key(id: &str) -> (EncodingKey, Value) {
+        let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+        let random = SystemRandom::new();
+        let pair = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
+        let key = EncodingKey::from_ec_der(pair.as_ref());
+        let mut public =
+            serde_json::to_value(Jwk::from_encoding_key(&key, Algorithm::ES256).unwrap()).unwrap();
+        public["kid"] = id.into();
+        public["use"] = "sig".into();
+        (key, public)
+    }
+
+    fn write(path: &Path, keys: &[&Value]) {
+        std::fs::write(path, json!({ "keys": keys }).to_string()).unwrap();
+    }
+
+    fn sign(key: &EncodingKey, algorithm: Algorithm, id: Option<&str>, claims: &Value) -> Secret {
+        let mut header = Header::new(algorithm);
+        header.kid = id.map(str::to_owned);
+        Secret::new(encode(&header, claims, key).unwrap())
+    }
+
+    fn now() -> u64 {
+        jsonwebtoken::get_current_timestamp()
+    }
+
+    #[test]
+    fn only_what_the_keys_have_signed_for_us_and_now_is_taken() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let (key_a, public_a) = key("a");
+        let (key_b, public_b) = key("b");
+        let (foreign, _) = key("a");
+        write(file.path(), &[&public_a, &public_b]);
+        let jwt = Jwt::open(file.path(), "pliantdb", Some("https://issuer")).unwrap();
+        let claims = |change: &dyn Fn(&mut Value)| {
+            let mut claims = json!({
+                "sub": "ada", "aud": "pliantdb", "iss": "https://issuer", "exp": now() + 300,
+                "roles": ["reader", "not a role!"],
+            });
+            change(&mut claims);
+            claims
+        };
+        let good = claims(&|_| {});
+        for (key, id) in [(&key_a, "a"), (&key_b, "b")] {
+            let taken = jwt.verify(&sign(key, Algorithm::ES256, Some(id), &good)).unwrap();
+            assert_eq!(
+                (taken.sub.as_str(), taken.roles()),
+                ("ada", vec!["reader".parse().unwrap()])
+            );
+            assert!(taken.counts_at(now()) && !taken.counts_at(now() + 1000));
+        }
+        let refused = |key: &EncodingKey, id: Option<&str>, claims: &Value| {
+            jwt.verify(&sign(key, Algorithm::ES256, id, claims)).unwrap_err()
+        };
+        refused(&foreign, Some("a"), &good);
+        refused(&key_a, Some("b"), &good);
+        refused(&key_a, Some("c"), &good);
+        refused(&key_a, None, &good);
+        for wrong in [
+            claims(&|claims| claims["exp"] = (now() - 61).into()),
+            claims(&|claims| claims["nbf"] = (now() + 120).into()),
+            claims(&|claims| claims["aud"] = "others".into()),
+            claims(&|claims| claims["iss"] = "https://others".into()),
+            claims(&|claims| drop(claims.as_object_mut().unwrap().remove("exp"))),
+            claims(&|claims| drop(claims.as_object_mut().unwrap().remove("aud"))),
+            claims(&|claims| drop(claims.as_object_mut().unwrap().remove("iss"))),
+        ] {
+            refused(&key_a, Some("a"), &wrong);
+        }
+        let late = claims(&|claims| claims["exp"] = (now() - 30).into());
+        assert!(
+            jwt.verify(&sign(&key_a, Algorithm::ES256, Some("a"), &late))
+                .is_ok(),
+            "clocks differ"
+        );
+    }
+
+    #[test]
+    fn the_token_does_not_say_how_it_is_checked() {
+        use base64::Engine;
+        use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let (signing, public) = key("a");
+        write(file.path(), &[&public]);
+        let jwt = Jwt::open(file.path(), "pliantdb", None).unwrap();
+        let claims =
+            json!({ "sub": "eve", "aud": "pliantdb", "exp": now() + 300, "roles": ["administrator"] });
+        // The public key as the secret of an HMAC, in every form that somebody may have it in.
+        let texts = [public.to_string(), public["x"].as_str().unwrap().to_owned()];
+        let point = [
+            &[4][..],
+            &BASE64.decode(public["x"].as_str().unwrap()).unwrap(),
+            &BASE64.decode(public["y"].as_str().unwrap()).unwrap(),
+        ]
+        .concat();
+        for secret in [texts[0].as_bytes(), texts[1].as_bytes(), &point] {
+            let forged = sign(
+                &EncodingKey::from_secret(secret),
+                Algorithm::HS256,
+                Some("a"),
+                &claims,
+            );
+            assert!(jwt.verify(&forged).is_err());
+        }
+        let part = |value: &Value| BASE64.encode(value.to_string());
+        for none in ["none", "None", "NONE"] {
+            for signature in ["", "AAAA"] {
+                let unsigned = format!(
+                    "{}.{}.{signature}",
+                    part(&json!({ "alg": none, "kid": "a" })),
+                    part(&claims)
+                );
+                assert!(jwt.verify(&Secret::new(unsigned)).is_err());
+            }
+        }
+        let whole = sign(&signing, Algorithm::ES256, Some("a"), &claims);
+        assert!(jwt.verify(&whole).is_ok());
+        let parts: Vec<_> = whole.expose().split('.').collect();
+        let mut other = claims.clone();
+        other["sub"] = "root".into();
+        for forged in [
+            format!("{}.{}.{}", parts[0], part(&other), parts[2]),
+            format!("{}.{}.", parts[0], parts[1]),
+            "a.b.c".to_owned(),
+        ] {
+            assert!(jwt.verify(&Secret::new(forged)).is_err());
+        }
+    }
+
+    #[test]
+    fn keys_must_say_what_they_are_for() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let (_, good) = key("a");
+        let refused = |text: String| {
+            std::fs::write(file.path(), text).unwrap();
+            Jwt::open(file.path(), "pliantdb", None)
+                .err()
+                .unwrap()
+                .to_string()
+        };
+        let mut unnamed = good.clone();
+        drop(unnamed.as_object_mut().unwrap().remove("alg"));
+        let mut other = good.clone();
+        other["alg"] = "RS256".into();
+        let symmetric = json!({ "kty": "oct", "k": "c2VjcmV0", "alg": "HS256", "kid": "s" });
+        for (keys, part) in [
+            (json!([unnamed]), "no \"alg\""),
+            (json!([other]), "not one for its \"alg\""),
+            (json!([good, symmetric]), "key 1"),
+            (json!([]), "no key"),
+        ] {
+            let error = refused(json!({ "keys": keys }).to_string());
+            assert!(error.contains(part) && !error.contains("c2VjcmV0"), "{error}");
+        }
+        assert!(refused("{".to_owned()).contains("not a set of keys"));
+        assert!(refused(" ".repeat(2 << 20)).contains("larger than"));
+        assert!(Jwt::open(Path::new("/not/there"), "pliantdb", None).is_err());
     }
 }

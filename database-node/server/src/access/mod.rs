@@ -287,7 +287,8 @@ impl Access {
             return Ok((name, hash.clone()));
         }
         let attempt = self.0.throttle.attempt(&name, canonical(peer)).await;
-        let attempt = attempt.inspect_err(|_| self.login(name.as_str(), peer, Some("too many failed before")))?;
+        let attempt =
+            attempt.inspect_err(|_| self.login(name.as_str(), peer, Some("too many failed before")))?;
         // It may have been changed while this waited.
         let hash = self.password_of(&name);
         match (self.0.passwords.verify(password, hash.as_ref()).await?, hash) {
@@ -298,7 +299,11 @@ impl Access {
             }
             _ => {
                 attempt.failed();
-                self.login(name.as_str(), peer, Some("the user does not exist, or the password is wrong"));
+                self.login(
+                    name.as_str(),
+                    peer,
+                    Some("the user does not exist, or the password is wrong"),
+                );
                 Err(wrong())
             }
         }
@@ -344,11 +349,15 @@ impl Access {
     fn still_counts(&self, proof: &Proof) -> Result<(), Error> {
         let (counts, why) = match proof {
             Proof::Token(generation) => (
-                self.0.token.as_ref().is_some_and(|token| token.generation() == *generation),
+                self.0
+                    .token
+                    .as_ref()
+                    .is_some_and(|token| token.generation() == *generation),
                 "the token was replaced by another",
             ),
             Proof::User {
-                session: Some(session), ..
+                session: Some(session),
+                ..
             } => (session.goes_on(), "the session has ended: log in again"),
             Proof::ApiKey { name, .. } => {
                 let (_, accounts) = self.accounts();
@@ -383,7 +392,9 @@ impl Access {
                 let permissions = accounts.permissions([&anonymous()]);
                 match permissions.is_empty() {
                     false => Ok(permissions),
-                    true => unknown("this server asks for credentials: a token, or a user's name and password"),
+                    true => {
+                        unknown("this server asks for credentials: a token, or a user's name and password")
+                    }
                 }
             }
             Proof::Token(_) => Ok(Permissions::everything()),

@@ -69,7 +69,8 @@ impl Passwords {
         self.run(move || {
             let hash: Result<PasswordHash, _> =
                 argon2()?.hash_password_with_salt(password.expose().as_bytes(), &salt);
-            let hash = hash.map_err(|error| Error::Storage(format!("the password cannot be hashed: {error}")))?;
+            let hash =
+                hash.map_err(|error| Error::Storage(format!("the password cannot be hashed: {error}")))?;
             Ok(Secret::new(hash.to_string()))
         })
         .await
@@ -127,8 +128,13 @@ impl Passwords {
         &self,
         run: impl FnOnce() -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let _waiting = Arc::clone(&self.waiting).try_acquire_owned().map_err(|_| Error::Busy)?;
-        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| Error::Closed)?;
+        let _waiting = Arc::clone(&self.waiting)
+            .try_acquire_owned()
+            .map_err(|_| Error::Busy)?;
+        let place = Arc::clone(&self.places)
+            .acquire_owned()
+            .await
+            .map_err(|_| Error::Closed)?;
         // The place is given back when it is done, also when nobody waits for it any more.
         let done = tokio::task::spawn_blocking(move || {
             let done = run();
@@ -154,7 +160,11 @@ mod tests {
         let passwords = Passwords::new().unwrap();
         let secret = Secret::new("correct horse");
         let hash = passwords.hash(&secret).await.unwrap();
-        assert!(hash.expose().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{}", hash.expose());
+        assert!(
+            hash.expose().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
+            "{}",
+            hash.expose()
+        );
         assert_ne!(passwords.hash(&secret).await.unwrap(), hash, "salted");
         assert!(passwords.verify(&secret, Some(&hash)).await.unwrap());
         for wrong in ["", "correct hors", "correct horse "] {
@@ -174,7 +184,10 @@ mod tests {
         let passwords = Passwords::new().unwrap();
         for unfit in ["", "seven c", &"x".repeat(1025)] {
             let refused = passwords.hash(&Secret::new(unfit)).await.unwrap_err().to_string();
-            assert!(refused.contains("at least 8") && !refused.contains("seven"), "{refused}");
+            assert!(
+                refused.contains("at least 8") && !refused.contains("seven"),
+                "{refused}"
+            );
         }
     }
 }

@@ -25,7 +25,10 @@ pub(super) fn random<const N: usize>() -> Result<[u8; N], Error> {
 /// # Errors
 /// As [`random`].
 pub(super) fn new_token(prefix: &str) -> Result<Secret, Error> {
-    Ok(Secret::new(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(random::<32>()?))))
+    Ok(Secret::new(format!(
+        "{prefix}{}",
+        URL_SAFE_NO_PAD.encode(random::<32>()?)
+    )))
 }
 
 pub(super) fn hash(bytes: &[u8]) -> TokenHash {

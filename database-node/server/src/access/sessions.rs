@@ -122,7 +122,9 @@ mod tests {
     use super::*;
 
     fn begin(sessions: &Sessions) -> (Arc<Session>, Secret) {
-        sessions.begin("ada".parse().unwrap(), Secret::new("hash")).unwrap()
+        sessions
+            .begin("ada".parse().unwrap(), Secret::new("hash"))
+            .unwrap()
     }
 
     #[tokio::test(start_paused = true)]

@@ -105,7 +105,9 @@ impl Attempt<'_> {
         let mut failures = self.throttle.failures();
         for subject in &self.subjects {
             // It can have been forgotten to make room.
-            let Some(of_subject) = failures.get_mut(subject) else { continue };
+            let Some(of_subject) = failures.get_mut(subject) else {
+                continue;
+            };
             if of_subject.last.elapsed() >= MEMORY {
                 of_subject.count = 0;
             }
@@ -172,7 +174,11 @@ mod tests {
 
     async fn fails(throttle: &Throttle, user: &str, peer: IpAddr) -> Duration {
         let start = Instant::now();
-        throttle.attempt(&user.parse().unwrap(), peer).await.unwrap().failed();
+        throttle
+            .attempt(&user.parse().unwrap(), peer)
+            .await
+            .unwrap()
+            .failed();
         start.elapsed()
     }
 
@@ -185,13 +191,19 @@ mod tests {
         let mut expected = FIRST_DELAY;
         for _ in 0..12 {
             let took = fails(&throttle, "ada", PEER).await;
-            assert!(took >= expected && took < expected + Duration::from_millis(5), "{took:?}");
+            assert!(
+                took >= expected && took < expected + Duration::from_millis(5),
+                "{took:?}"
+            );
             expected = (2 * expected).min(MAX_DELAY);
         }
         // Neither another name nor another address helps.
         assert!(fails(&throttle, "alan", PEER).await >= MAX_DELAY);
         assert!(fails(&throttle, "ada", [10, 0, 0, 1].into()).await >= MAX_DELAY);
-        assert_eq!(fails(&throttle, "grace", [10, 0, 0, 2].into()).await, Duration::ZERO);
+        assert_eq!(
+            fails(&throttle, "grace", [10, 0, 0, 2].into()).await,
+            Duration::ZERO
+        );
         tokio::time::advance(MEMORY).await;
         assert_eq!(fails(&throttle, "ada", PEER).await, Duration::ZERO);
     }
@@ -203,9 +215,16 @@ mod tests {
             fails(&throttle, "ada", [10, 0, 0, n as u8].into()).await;
         }
         let start = Instant::now();
-        throttle.attempt(&"ada".parse().unwrap(), [10, 0, 1, 1].into()).await.unwrap().succeeded();
+        throttle
+            .attempt(&"ada".parse().unwrap(), [10, 0, 1, 1].into())
+            .await
+            .unwrap()
+            .succeeded();
         assert!(start.elapsed() >= FIRST_DELAY);
-        assert_eq!(fails(&throttle, "ada", [10, 0, 1, 1].into()).await, Duration::ZERO);
+        assert_eq!(
+            fails(&throttle, "ada", [10, 0, 1, 1].into()).await,
+            Duration::ZERO
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -220,7 +239,8 @@ mod tests {
             waiting.push(tokio::spawn(async move { fails(&throttle, "ada", PEER).await }));
         }
         tokio::task::yield_now().await;
-        let Err(Error::Unauthenticated(refused)) = throttle.attempt(&"ada".parse().unwrap(), PEER).await else {
+        let Err(Error::Unauthenticated(refused)) = throttle.attempt(&"ada".parse().unwrap(), PEER).await
+        else {
             panic!("it is let through");
         };
         assert!(refused.contains("try again in 30 s"), "{refused}");
@@ -242,9 +262,16 @@ mod tests {
         let throttle = Throttle::default();
         for n in 0..2 * MAX_REMEMBERED {
             let peer = IpAddr::from(((n as u128) << 64).to_be_bytes());
-            throttle.attempt(&format!("user{n}").parse().unwrap(), peer).await.unwrap().failed();
+            throttle
+                .attempt(&format!("user{n}").parse().unwrap(), peer)
+                .await
+                .unwrap()
+                .failed();
         }
         assert!(throttle.failures().len() <= MAX_REMEMBERED);
-        assert_eq!(network("fe80::1:2".parse().unwrap()), network("fe80::9".parse().unwrap()));
+        assert_eq!(
+            network("fe80::1:2".parse().unwrap()),
+            network("fe80::9".parse().unwrap())
+        );
     }
 }

@@ -190,7 +190,10 @@ impl Settings {
             ("quicListen", self.quic_listen),
             ("adminListen", self.admin_listen),
         ];
-        match listeners.into_iter().find(|(_, address)| !address.ip().is_loopback()) {
+        match listeners
+            .into_iter()
+            .find(|(_, address)| !address.ip().is_loopback())
+        {
             Some((setting, address)) => Err(ConfigError::Unprotected { setting, address }),
             None => Ok(()),
         }

@@ -66,12 +66,18 @@ async fn log_in(
 }
 
 /// `POST /v1/_logout`
-async fn log_out(State(app): State<Arc<App>>, Extension(caller): Extension<Caller>) -> Result<Response, Problem> {
+async fn log_out(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Response, Problem> {
     done(&app, &caller, AccountsAsk::LogOut).await
 }
 
 /// `GET /v1/_whoami`
-async fn who_am_i(State(app): State<Arc<App>>, Extension(caller): Extension<Caller>) -> Result<Response, Problem> {
+async fn who_am_i(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Response, Problem> {
     match ask(&app, &caller, AccountsAsk::WhoAmI).await? {
         Reply::Accounts(AccountsReply::WhoAmI(me)) => Ok(Json(me).into_response()),
         _ => Err(Error::unexpected_answer().into()),
@@ -97,7 +103,10 @@ async fn change_password(
 }
 
 /// `GET /v1/_users`
-async fn users(State(app): State<Arc<App>>, Extension(caller): Extension<Caller>) -> Result<Response, Problem> {
+async fn users(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Response, Problem> {
     let Reply::Accounts(AccountsReply::Users(users)) = ask(&app, &caller, AccountsAsk::Users).await? else {
         return Err(Error::unexpected_answer().into());
     };
@@ -157,7 +166,10 @@ async fn delete_user(
 }
 
 /// `GET /v1/_roles`
-async fn roles(State(app): State<Arc<App>>, Extension(caller): Extension<Caller>) -> Result<Response, Problem> {
+async fn roles(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Response, Problem> {
     match ask(&app, &caller, AccountsAsk::Roles).await? {
         Reply::Accounts(AccountsReply::Roles(roles)) => Ok(Json(json!({ "roles": roles })).into_response()),
         _ => Err(Error::unexpected_answer().into()),
@@ -225,7 +237,10 @@ impl From<ApiKeyInfo> for ShownKey {
 }
 
 /// `GET /v1/_keys`
-async fn keys(State(app): State<Arc<App>>, Extension(caller): Extension<Caller>) -> Result<Response, Problem> {
+async fn keys(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Response, Problem> {
     match ask(&app, &caller, AccountsAsk::ApiKeys).await? {
         Reply::Accounts(AccountsReply::ApiKeys(keys)) => {
             let keys: Vec<_> = keys.into_iter().map(ShownKey::from).collect();
@@ -312,7 +327,10 @@ async fn done(app: &App, caller: &Caller, of: AccountsAsk) -> Result<Response, P
 async fn read<T: DeserializeOwned>(app: &App, request: Request) -> Result<T, Problem> {
     let (body, _memory) = body::document(app, request).await?;
     body.read().map_err(|error: serde_json::Error| {
-        let detail = format!("the body is not of the form that is asked for here: {}", shorten(&error.to_string()));
+        let detail = format!(
+            "the body is not of the form that is asked for here: {}",
+            shorten(&error.to_string())
+        );
         Problem::new(
             StatusCode::BAD_REQUEST,
             "invalid-value",

@@ -46,7 +46,14 @@ pub(crate) fn api(app: Arc<App>) -> Router {
     let websocket = Router::new()
         .route(WEBSOCKET_PATH, get(websocket::upgrade))
         .method_not_allowed_fallback(problem::method_not_allowed);
-    finish(protected.merge(health()).merge(websocket).merge(accounts::login()), app, unprotected)
+    finish(
+        protected
+            .merge(health())
+            .merge(websocket)
+            .merge(accounts::login()),
+        app,
+        unprotected,
+    )
 }
 
 /// What operators use.

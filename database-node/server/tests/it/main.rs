@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests")]
 
 mod access;
+mod accounts;
 mod bad_input;
 mod documents;
 mod durability;
