@@ -134,14 +134,10 @@ impl App {
 
     /// As [`App::reserve_memory`], for HTTP.
     pub(crate) async fn reserve(&self, bytes: usize, copies: usize) -> Result<Reserved, Problem> {
-        self.reserve_memory(bytes, copies)
-            .await
-            .map_err(|error| match error {
-                Error::Busy => {
-                    Problem::busy("requests in flight take all the memory they may; try again in a moment")
-                }
-                error => error.into(),
-            })
+        self.reserve_memory(bytes, copies).await.map_err(|error| match error {
+            Error::Busy => Problem::busy("requests in flight take all the memory they may; try again in a moment"),
+            error => error.into(),
+        })
     }
 
     /// Commits a transaction, and waits until it is on disk. Its memory is given back when it is done,

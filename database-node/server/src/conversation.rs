@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use pliantdb_core::Error;
 use pliantdb_core::protocol::{
-    Ask, DatabaseHandle, FromClient, FromServer, Greeting, Hello, MAX_HELLO, Malformed, PROTOCOL_VERSION,
-    Question, Reply, Welcome, decode, encode,
+    Ask, DatabaseHandle, FromClient, FromServer, Greeting, Hello, MAX_HELLO, Malformed, PROTOCOL_VERSION, Question,
+    Reply, Welcome, decode, encode,
 };
+use pliantdb_core::Error;
 use pliantdb_storage::AsyncDatabaseSnapshot;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::AbortHandle;
@@ -239,9 +239,7 @@ impl Conversation {
                     Ask::RequestAt { snapshot, request } => {
                         let found = lock(&begun).snapshots.get(&snapshot).cloned();
                         let (database, snapshot) = found.ok_or_else(|| {
-                            Error::Invalid(format!(
-                                "there is no snapshot {snapshot} on this connection; take a new one"
-                            ))
+                            Error::Invalid(format!("there is no snapshot {snapshot} on this connection; take a new one"))
                         })?;
                         let answer = dispatcher.ask_at(&caller, database, &snapshot, request).await;
                         answer.map(Reply::Response)
@@ -254,8 +252,7 @@ impl Conversation {
                 Some(deadline) => within(deadline, carry_out).await,
             };
             drop(memory);
-            app.metrics
-                .answered(door, operation, result.as_ref().err(), start.elapsed());
+            app.metrics.answered(door, operation, result.as_ref().err(), start.elapsed());
             result
         }
     }

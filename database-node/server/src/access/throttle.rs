@@ -152,17 +152,18 @@ fn network(peer: IpAddr) -> IpAddr {
     }
 }
 
-/// Forgets old failures, and if that is not enough the oldest.
+/// Forgets old failures, and if that is not enough the oldest of those that are remembered.
 fn make_room(failures: &mut HashMap<Subject, Failures>) {
     if failures.len() < MAX_REMEMBERED {
         return;
     }
     failures.retain(|_, failures| failures.waiting > 0 || failures.last.elapsed() < MEMORY);
     if failures.len() >= MAX_REMEMBERED {
-        let oldest = failures.iter().min_by_key(|(_, failures)| failures.last);
-        if let Some(oldest) = oldest.map(|(subject, _)| subject.clone()) {
-            failures.remove(&oldest);
-        }
+        // Many at once, so that not every attempt has to look for one.
+        let mut times: Vec<_> = failures.values().map(|failures| failures.last).collect();
+        let (_, limit, _) = times.select_nth_unstable(MAX_REMEMBERED / 8);
+        let limit = *limit;
+        failures.retain(|_, failures| failures.last > limit);
     }
 }
 
