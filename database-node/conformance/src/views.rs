@@ -481,16 +481,16 @@ pub fn a_failed_build_says_why<D: Door>() {
 }
 
 /// Notes with a view that cannot take all of them.
-mod panicking {
+pub(crate) mod panicking {
     use super::*;
 
     #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, pliantdb_core::Collection)]
     #[collection(name = "notes", views = [First])]
-    pub(super) struct Note(pub(super) String);
+    pub(crate) struct Note(pub(super) String);
 
     #[derive(View)]
     #[view(collection = Note, name = "first", key = String)]
-    pub(super) struct First;
+    pub(crate) struct First;
 
     impl Map for First {
         fn map(_: &DocumentId, note: &Note, emit: &mut Emit<Self>) {

@@ -125,9 +125,12 @@ impl Dispatcher {
         caller: &Caller,
         database: DatabaseHandle,
     ) -> Result<AsyncDatabaseSnapshot, Error> {
-        let found = self.database(&database)?;
-        caller.check(&Ask::Snapshot { database })?;
-        found.snapshot().await
+        // First, so that nobody learns which databases there are.
+        let ask = Ask::Snapshot {
+            database: database.clone(),
+        };
+        caller.check(&ask)?;
+        self.database(&database)?.snapshot().await
     }
 
     /// Reads from a snapshot of a database.
@@ -159,11 +162,6 @@ impl Dispatcher {
             Some(number) if number != database.number() => Err(Error::UnknownDatabase(handle.name.clone())),
             _ => Ok(database),
         }
-    }
-
-    /// The storage.
-    pub(crate) fn storage(&self) -> &AsyncStorage {
-        &self.storage
     }
 
     async fn carry_out(
@@ -200,6 +198,11 @@ impl Subscription {
         let message = self.messages.receive().await;
         self.caller.check(&self.ask)?;
         message
+    }
+
+    /// Ends it: whoever waits for a message hears that there are none.
+    pub(crate) fn end(&self) {
+        self.messages.end();
     }
 }
 

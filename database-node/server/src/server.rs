@@ -215,7 +215,12 @@ impl Opened {
             hello_timeout: self.settings.header_timeout,
             send_timeout: self.settings.request_timeout,
         };
-        let quic = tokio::spawn(quic::serve(self.endpoint, Arc::clone(&self.app), limits, stop.clone()));
+        let quic = tokio::spawn(quic::serve(
+            self.endpoint,
+            Arc::clone(&self.app),
+            limits,
+            stop.clone(),
+        ));
         let mut following = vec![tokio::spawn(self.certificate.clone().follow()).abort_handle()];
         following.push(tokio::spawn(self.app.access().clone().follow()).abort_handle());
         Running {
@@ -253,7 +258,10 @@ impl Running {
                 let _ = (&mut self.quic).await;
             });
         };
-        if tokio::time::timeout(self.settings.shutdown_timeout, finished).await.is_err() {
+        if tokio::time::timeout(self.settings.shutdown_timeout, finished)
+            .await
+            .is_err()
+        {
             tracing::warn!("requests were still in flight after the shutdown timeout; they are cut off");
             self.quic.abort();
         }
@@ -351,7 +359,13 @@ impl Server {
         };
         let routes = http::api(Arc::clone(&app));
         let admin_routes = http::admin(Arc::clone(&app));
-        let mut api = tokio::spawn(connections::serve(listener, routes, limits, tls, running.stop.clone()));
+        let mut api = tokio::spawn(connections::serve(
+            listener,
+            routes,
+            limits,
+            tls,
+            running.stop.clone(),
+        ));
         let mut admin = tokio::spawn(connections::serve(
             admin_listener,
             admin_routes,
