@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::VERSION;
-use crate::access::{Access, AccessError};
+use crate::access::{Access, AccessError, AccessFiles};
 use crate::app::App;
 use crate::certificate::{self, Certificate, CertificateError};
 use crate::config::{ConfigError, Settings};
@@ -161,11 +161,12 @@ impl Builder {
             options,
         } = self;
         let schemas = schemas?;
+        let access = AccessFiles::open(&settings)?;
         let own = settings.certificate.clone().map(Certificate::open).transpose()?;
         let metrics = Arc::new(Metrics::default());
         let (failure, failed) = oneshot::channel();
         let storage = open_storage(&settings, options, &metrics, failure).await?;
-        let access = Access::open(&storage, &settings)?;
+        let access = Access::new(&storage, access);
         if access.is_open() {
             settings.check_loopback()?;
         }

@@ -7,6 +7,8 @@
 //! - [`Accounts`]: the users, roles and API keys that there are, and how they change
 
 mod accounts;
+#[cfg(any(test, feature = "examples"))]
+pub mod examples;
 mod needs;
 mod pattern;
 mod permission;

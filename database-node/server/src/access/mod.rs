@@ -65,25 +65,56 @@ struct Inner {
     first_user: tokio::sync::Mutex<()>,
 }
 
-impl Access {
+/// The files that tell who somebody is, and where it is written down.
+pub(crate) struct AccessFiles {
+    token: Option<TokenFile>,
+    jwt: Option<Jwt>,
+    audit: Audit,
+    passwords: Passwords,
+}
+
+impl AccessFiles {
+    /// Reads them: before anything else is touched, so that a wrong one is found first.
+    ///
     /// # Errors
     /// [`AccessError`], which names the setting or the file.
-    pub(crate) fn open(storage: &Storage, settings: &Settings) -> Result<Self, AccessError> {
+    pub(crate) fn open(settings: &Settings) -> Result<Self, AccessError> {
         let jwt = match (&settings.jwks_file, &settings.jwt_audience) {
             (Some(path), Some(audience)) => Some(Jwt::open(path, audience, settings.jwt_issuer.as_deref())?),
             _ => None,
         };
-        Ok(Self(Arc::new(Inner {
+        Ok(Self {
+            token: settings
+                .token_file
+                .as_deref()
+                .map(TokenFile::open)
+                .transpose()?,
+            jwt,
+            audit: Audit::open(settings.audit_log.as_deref())?,
+            passwords: Passwords::new()?,
+        })
+    }
+}
+
+impl Access {
+    pub(crate) fn new(storage: &Storage, files: AccessFiles) -> Self {
+        let AccessFiles {
+            token,
+            jwt,
+            audit,
+            passwords,
+        } = files;
+        Self(Arc::new(Inner {
             storage: storage.clone(),
             accounts: storage.accounts(),
-            token: settings.token_file.as_deref().map(TokenFile::open).transpose()?,
+            token,
             jwt,
             sessions: Sessions::default(),
-            passwords: Passwords::new()?,
+            passwords,
             throttle: Throttle::default(),
-            audit: Audit::open(settings.audit_log.as_deref())?,
+            audit,
             first_user: tokio::sync::Mutex::default(),
-        })))
+        }))
     }
 
     /// Whether anybody may do anything: there is no token, no key of somebody who signs tokens, and no user.

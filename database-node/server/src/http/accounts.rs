@@ -12,7 +12,7 @@ use axum::{Extension, Json, Router};
 use jiff::SignedDuration;
 use pliantdb_core::access::{KeyOwner, Permission};
 use pliantdb_core::protocol::{AccountsAsk, AccountsReply, ApiKeyInfo, Ask, Credentials, Reply, Secret};
-use pliantdb_core::{ApiKeyName, Error, RoleName, UserName, shorten};
+use pliantdb_core::{ApiKeyName, Error, RoleName, UserName};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -323,14 +323,15 @@ async fn done(app: &App, caller: &Caller, of: AccountsAsk) -> Result<Response, P
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// The request's body as a `T`. What is wrong with it is said without its text, which can be a password.
+/// The longest that is said of what is wrong with a body, in characters.
+const MAX_REASON: usize = 1000;
+
+/// The request's body as a `T`.
 async fn read<T: DeserializeOwned>(app: &App, request: Request) -> Result<T, Problem> {
     let (body, _memory) = body::document(app, request).await?;
     body.read().map_err(|error: serde_json::Error| {
-        let detail = format!(
-            "the body is not of the form that is asked for here: {}",
-            shorten(&error.to_string())
-        );
+        let reason: String = error.to_string().chars().take(MAX_REASON).collect();
+        let detail = format!("the body is not of the form that is asked for here: {reason}");
         Problem::new(
             StatusCode::BAD_REQUEST,
             "invalid-value",

@@ -11,5 +11,6 @@ mod listing;
 mod maintenance;
 mod node;
 mod operations;
+mod permissions;
 mod shutdown;
 mod startup;

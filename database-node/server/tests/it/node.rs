@@ -31,6 +31,8 @@ pub(crate) struct Node {
     log: Arc<Mutex<String>>,
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
+    /// The address for clients by QUIC, with the fingerprint of the certificate.
+    pub(crate) quic: String,
     agent: ureq::Agent,
 }
 
@@ -53,7 +55,7 @@ impl Node {
         command
             .args(["serve", "--log-format", "json", "--data"])
             .arg(data);
-        for flag in ["--listen", "--admin-listen"] {
+        for flag in ["--listen", "--quic-listen", "--admin-listen"] {
             if !arguments.contains(&flag) {
                 command.args([flag, "127.0.0.1:0"]);
             }
@@ -84,6 +86,7 @@ impl Node {
             log,
             address: unknown,
             admin: unknown,
+            quic: String::new(),
             agent,
         };
         let listening = loop {
@@ -95,6 +98,9 @@ impl Node {
             }
         };
         node.address = listening["address"].as_str().unwrap().parse().unwrap();
+        let (address, fingerprint) = (&listening["quic_address"], &listening["fingerprint"]);
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        node.quic = format!("pliant://{}?fingerprint={}", text(address), text(fingerprint));
         node.admin = listening["admin_address"].as_str().unwrap().parse().unwrap();
         node
     }
