@@ -438,6 +438,10 @@ mod tests {
                 write: WriteAction::Transact(vec![change(DocumentAction::Delete)]),
             },
             Operation::ForgetRequests { database, before: 7 },
+            Operation::ChangeAccounts(AccountsChange::SetRole {
+                name: "clerk".parse().unwrap(),
+                permissions: vec!["read on collection shop/orders".parse().unwrap()],
+            }),
         ] {
             let command = Command::new(time, operation);
             let bytes = postcard::to_stdvec(&command).unwrap();

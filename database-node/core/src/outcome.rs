@@ -144,7 +144,9 @@ pub enum Rejection {
         user: UserName,
     },
     /// No role of that name.
-    #[error("there is no role {role:?}; make it first, or use one of those that are built in: administrator, writer, reader")]
+    #[error(
+        "there is no role {role:?}; make it first, or use one of those that are built in: administrator, writer, reader"
+    )]
     UnknownRole {
         /// The name.
         role: RoleName,
@@ -224,8 +226,14 @@ mod tests {
         };
         let old = message(699_999);
         assert!(old.contains("-7000-8000-000000000001 is 301 s old"), "{old}");
-        assert!(old.contains("for 300 s") && old.contains("read what is there, decide anew"), "{old}");
+        assert!(
+            old.contains("for 300 s") && old.contains("read what is there, decide anew"),
+            "{old}"
+        );
         let ahead = message(2_000_000);
-        assert!(ahead.contains("in 1000 s only") && ahead.contains("set the client's clock"), "{ahead}");
+        assert!(
+            ahead.contains("in 1000 s only") && ahead.contains("set the client's clock"),
+            "{ahead}"
+        );
     }
 }

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use pliantdb_core::Error;
 use pliantdb_core::protocol::{
     Ask, DatabaseHandle, FromClient, FromServer, Greeting, Hello, MAX_HELLO, Malformed, PROTOCOL_VERSION,
     Question, Reply, Welcome, decode, encode,
 };
-use pliantdb_core::Error;
 use pliantdb_storage::AsyncDatabaseSnapshot;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::AbortHandle;

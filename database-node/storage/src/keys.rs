@@ -397,6 +397,14 @@ mod tests {
             owner(entry, ViewId::FIRST, &key)[6..],
             *b"\x06\0\0\0\x01\x30a\0\x01"
         );
+        let accounts = [
+            (Account::User("ada".parse().unwrap()), b"\0\0\0\0\x08\x01ada"),
+            (Account::Role("ada".parse().unwrap()), b"\0\0\0\0\x08\x02ada"),
+            (Account::ApiKey("ada".parse().unwrap()), b"\0\0\0\0\x08\x03ada"),
+        ];
+        for (of, key) in accounts {
+            assert_eq!(account(&of), key);
+        }
         assert_eq!(makeup(entry.id), b"\0\0\0\0\x05\0\0\0\x01");
         assert_eq!(
             view_of(&lazy_view(entry.id, ViewId::FIRST)),

@@ -377,6 +377,32 @@ mod tests {
     }
 
     #[test]
+    fn accounts_are_what_they_always_were() {
+        use pliantdb_core::access::{KeyHash, KeyOwner, reader};
+        use pliantdb_core::protocol::Secret;
+
+        let user = User {
+            password: Some(Secret::new("p")),
+            roles: [reader()].into(),
+            is_disabled: false,
+        };
+        assert_eq!(encode_user(&user).unwrap(), b"\x01\x01\x01p\x01\x06reader\0");
+        assert_eq!(decode_user(b"\x01\x01\x01p\x01\x06reader\0"), Ok(user));
+        let role: Vec<Permission> = vec!["call on api a/b".parse().unwrap()];
+        assert_eq!(encode_role(&role).unwrap(), b"\x01\x01\x0fcall on api a/b");
+        assert_eq!(decode_role(b"\x01\x01\x0fcall on api a/b"), Ok(role));
+        let key = ApiKey {
+            hash: KeyHash([7; 32]),
+            owner: KeyOwner::User("ada".parse().unwrap()),
+            expires_ms: Some(5),
+        };
+        let bytes = [&b"\x01"[..], &[7; 32], b"\0\x03ada\x01\x05"].concat();
+        assert_eq!(encode_api_key(&key).unwrap(), bytes);
+        assert_eq!(decode_api_key(&bytes), Ok(key));
+        assert!(decode_role(b"\x01\x01\x01x").is_err(), "no permission");
+    }
+
+    #[test]
     fn a_later_version_is_not_corruption() {
         let newer = |kind| StoreError::NewerRecord {
             kind,

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use super::KeyOwner;
 use crate::protocol::{AccountsAsk, Ask, DatabaseHandle, SchemaOffer, Secret};
 use crate::{
-    Body, Change, ChangeAction, FeedStart, Freshness, KeyAction, KeyCondition, KeyListing, KeySelection, Listing,
-    Message, Number, Order, Precondition, Query, Request,
+    Body, Change, ChangeAction, FeedStart, Freshness, KeyAction, KeyCondition, KeyListing, KeySelection,
+    Listing, Message, Number, Order, Precondition, Query, Request,
 };
 
 fn request(request: Request) -> Ask {

@@ -84,11 +84,7 @@ impl AccessFiles {
             _ => None,
         };
         Ok(Self {
-            token: settings
-                .token_file
-                .as_deref()
-                .map(TokenFile::open)
-                .transpose()?,
+            token: settings.token_file.as_deref().map(TokenFile::open).transpose()?,
             jwt,
             audit: Audit::open(settings.audit_log.as_deref())?,
             passwords: Passwords::new()?,

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use pliantdb_client::{Body, Client, Connection, Error, Options, Secret, StorageConnection, Subscriber, TakeSnapshot};
+use pliantdb_client::{
+    Body, Client, Connection, Error, Options, Secret, StorageConnection, Subscriber, TakeSnapshot,
+};
 use pliantdb_core::access::{Action, Need, Permission, administrator, examples, needed};
 use pliantdb_core::protocol::{AccountsAsk, Ask, Credentials, Reply};
 use pliantdb_core::{DatabaseName, Request, UserName};
@@ -99,7 +101,10 @@ fn everything_asks_for_its_permission_at_every_door() {
         set_user(&root, name, Some(name));
     }
     for door in doors(&node) {
-        let (with, without) = (connect(&door, "with").unwrap(), connect(&door, "without").unwrap());
+        let (with, without) = (
+            connect(&door, "with").unwrap(),
+            connect(&door, "without").unwrap(),
+        );
         let mut kinds = BTreeSet::new();
         for (asked, enough) in examples::table() {
             kinds.insert(examples::kind(&asked));
@@ -161,10 +166,17 @@ fn who_is_disabled_loses_what_they_have_at_once() {
         let news = database.subscribe(&["news"]).unwrap();
         let publish = |text: &str| {
             let payload = Body::of(&text).unwrap();
-            let message = pliantdb_core::Message { topic: "news".parse().unwrap(), payload };
+            let message = pliantdb_core::Message {
+                topic: "news".parse().unwrap(),
+                payload,
+            };
             let database: DatabaseName = "default".parse().unwrap();
             let request = Request::Publish(message);
-            root.ask(Ask::Request { database: database.into(), request }).unwrap();
+            root.ask(Ask::Request {
+                database: database.into(),
+                request,
+            })
+            .unwrap();
         };
         publish("one");
         assert_eq!(news.receive().unwrap().topic, topic);
