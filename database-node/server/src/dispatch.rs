@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pliantdb_core::access::Need;
+use pliantdb_core::access::{Action, Need, Resource};
 use pliantdb_core::protocol::{Ask, DatabaseHandle, Reply, SchemaOffer};
 use pliantdb_core::{
     Connection, DatabaseName, Error, Message, Request, RequestId, Response, StorageConnection, Subscriber,
@@ -76,9 +76,19 @@ impl Dispatcher {
                 self.storage.delete_database(name.as_str()).await?;
                 Ok(Reply::Done)
             }
-            Ask::Request { database, request } => {
-                let database = self.database(&database)?;
-                self.carry_out(&database, request, id).await.map(Reply::Response)
+            Ask::Request {
+                database: handle,
+                request,
+            } => {
+                let database = self.database(&handle)?;
+                let waits = matches!(request, Request::Changes { .. });
+                let response = self.carry_out(&database, request, id).await?;
+                if waits {
+                    // They may be allowed to hear of changes no longer.
+                    let changes = Resource::Database(&handle.name);
+                    caller.check_need(&Need::Action(Action::Read, changes))?;
+                }
+                Ok(Reply::Response(response))
             }
             Ask::Subscribe { .. } | Ask::Snapshot { .. } | Ask::RequestAt { .. } => Err(Error::invalid(
                 "subscriptions and snapshots belong to a connection by QUIC or WebSocket",

@@ -1,5 +1,6 @@
 //! What each request needs.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::Action;
@@ -135,7 +136,8 @@ fn in_database<'a>(database: &'a DatabaseName, request: &'a Request) -> Vec<Need
         | Request::List { collection: name, .. }
         | Request::Count { collection: name, .. } => vec![collection(Action::Read, name)],
         Request::Transact(changes) => {
-            let mut needs = Vec::new();
+            // Many changes are mostly of few collections, and must not be compared with each other if they are not.
+            let (mut needs, mut seen) = (Vec::new(), BTreeSet::new());
             for change in changes {
                 let action = match &change.action {
                     ChangeAction::Insert { .. } | ChangeAction::Put { .. } => Action::Write,
@@ -143,8 +145,7 @@ fn in_database<'a>(database: &'a DatabaseName, request: &'a Request) -> Vec<Need
                     ChangeAction::Check { .. } => Action::Read,
                 };
                 let need = collection(action, &change.collection);
-                // Many changes are mostly of few collections.
-                if needs.last() != Some(&need) && !needs.contains(&need) {
+                if needs.last() != Some(&need) && seen.insert((action, &change.collection)) {
                     needs.push(need);
                 }
             }
