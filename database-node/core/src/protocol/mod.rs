@@ -23,7 +23,7 @@ use crate::{
 };
 
 pub use accounts::{AccountsAsk, AccountsReply, ApiKeyInfo, RoleInfo, UserInfo, WhoAmI};
-pub use encoding::{Malformed, decode, encode};
+pub use encoding::{Malformed, Sent, decode, encode};
 pub use lane::{LANE_MESSAGE, Lane, TooLong, framed};
 pub use secret::Secret;
 

@@ -6,6 +6,7 @@ mod access;
 mod accounts;
 mod bad_input;
 mod documents;
+mod doors;
 mod durability;
 mod listing;
 mod maintenance;

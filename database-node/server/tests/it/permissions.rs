@@ -27,7 +27,7 @@ fn connect(address: &str, user: &str) -> Result<Client, Error> {
 
 /// How clients reach a node.
 fn doors(node: &Node) -> [String; 2] {
-    [node.quic.clone(), format!("ws://{}", node.address)]
+    [node.quic_url(), node.websocket_url()]
 }
 
 fn set_user(client: &Client, name: &str, role: Option<&str>) {
@@ -49,15 +49,15 @@ fn set_role(client: &Client, name: &str, permissions: Vec<Permission>) {
 
 /// A connection of the first user, an administrator.
 fn root(node: &Node) -> Client {
-    let open = Client::connect(&node.quic, Options::default()).unwrap();
+    let open = Client::connect(&node.quic_url(), Options::default()).unwrap();
     set_user(&open, "root", Some(administrator().as_str()));
     // Nobody in particular may do nothing any more.
     assert!(matches!(open.databases(), Err(Error::Unauthenticated(_))));
     assert!(matches!(
-        Client::connect(&node.quic, Options::default()),
+        Client::connect(&node.quic_url(), Options::default()),
         Err(Error::Unauthenticated(_))
     ));
-    connect(&node.quic, "root").unwrap()
+    connect(&node.quic_url(), "root").unwrap()
 }
 
 fn permissions(texts: &[&str]) -> Vec<Permission> {
