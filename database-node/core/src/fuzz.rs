@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use pliantdb_fuzzing::{Input, RUNS, bytes};
 
+use crate::access::Permission;
 use crate::{
     Body, CollectionName, Command, DatabaseName, DocumentAction, DocumentChange, DocumentId, Emitted,
     FeedCursor, Key, KeyAction, KeyName, NamespaceName, Number, Operation, Precondition, Request, RequestId,
@@ -30,6 +31,8 @@ fn texts() {
         "018f2a4c-1d30-7000-8000-0000000000ff",
         "a.*.b",
         "a/#",
+        "read,write on collection shop/orders",
+        "all on topic shop/a.**",
         &cursor,
     ];
     let seeds = seeds.map(|seed| seed.as_bytes().to_vec());
@@ -45,6 +48,10 @@ fn texts() {
             reads::<NamespaceName>(text);
             reads::<DocumentId>(text);
             reads::<FeedCursor>(text);
+            match text.parse::<Permission>() {
+                Ok(permission) => assert_eq!(permission.to_string().parse(), Ok(permission)),
+                Err(error) => assert!(error.to_string().len() < 4000, "{text:?}"),
+            }
             let _ = (text.parse::<SchemaName>(), text.parse::<ViewName>());
             if let Ok(key) = text.parse::<KeyName>() {
                 assert_eq!(key.as_str(), text);

@@ -30,6 +30,7 @@
 //! - module [`request`] holds [`Request`] and [`Response`]: the same without types
 //! - module [`error`] holds [`Error`]
 //! - module [`protocol`] holds what clients and servers say to each other
+//! - module [`access`] holds [`access::Permission`], users, roles and API keys, and what each request needs
 //!
 //! How the database changes:
 //! - module [`command`] holds [`Command`], the only thing that changes state
@@ -42,6 +43,7 @@
 // The derives name this crate, also when it is tested itself.
 extern crate self as pliantdb_core;
 
+pub mod access;
 pub mod api;
 pub mod body;
 pub mod collection;
@@ -94,7 +96,10 @@ pub use key_value::{
     Expiry, InvalidKeyName, KeyAction, KeyCondition, KeyName, KeyOutcome, KeyStatus, Number,
 };
 pub use keys::{KeyList, KeyValue};
-pub use name::{ApiName, CollectionName, DatabaseName, InvalidName, NamespaceName, SchemaName, ViewName};
+pub use name::{
+    ApiKeyName, ApiName, CollectionName, DatabaseName, InvalidName, NamespaceName, RoleName, SchemaName,
+    UserName, ViewName,
+};
 pub use outcome::{ChangeOutcome, Outcome, Rejection};
 pub use pliantdb_macros::{Api, Collection, Schema, View};
 pub use request::{

@@ -212,6 +212,17 @@ impl From<Rejection> for Problem {
                 "The request is too old or ahead of its time",
                 detail,
             ),
+            Rejection::UnknownUser { .. } => Self::not_found("unknown-user", "There is no such user", detail),
+            Rejection::UnknownRole { .. } => Self::not_found("unknown-role", "There is no such role", detail),
+            Rejection::UnknownApiKey { .. } => {
+                Self::not_found("unknown-key", "There is no such API key", detail)
+            }
+            Rejection::ApiKeyExists { .. } => Self::conflict("key-exists", "The API key exists", detail),
+            Rejection::BuiltInRole { .. } => Self::conflict("built-in-role", "The role is built in", detail),
+            Rejection::RoleInUse { .. } => Self::conflict("role-in-use", "Somebody has the role", detail),
+            Rejection::LastAdministrator { .. } => {
+                Self::conflict("last-administrator", "Nobody else administers the server", detail)
+            }
             Rejection::NotCountable { .. } => {
                 Self::conflict("not-countable", "The value cannot be counted with", detail)
             }
@@ -312,6 +323,15 @@ impl From<Error> for Problem {
                 detail,
             ),
             Error::Busy => Self::busy(&detail),
+            Error::Unauthenticated(_) => {
+                Self::unauthorized(&detail, "Bearer realm=\"pliantdb\", error=\"invalid_token\"")
+            }
+            Error::Denied(_) => Self::new(
+                StatusCode::FORBIDDEN,
+                "denied",
+                "The request is not allowed",
+                detail,
+            ),
             Error::Closed => StorageError::Closed.into(),
             _ => {
                 tracing::error!(error = detail, "a write could not be prepared");

@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests")]
 
 mod access;
+mod accounts;
 mod bad_input;
 mod documents;
 mod doors;
@@ -11,5 +12,6 @@ mod listing;
 mod maintenance;
 mod node;
 mod operations;
+mod permissions;
 mod shutdown;
 mod startup;
