@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Body, CollectionName, DatabaseName, DocumentId, KeyAction, KeyName, NamespaceName, Revision, SchemaName,
-    SlotCount, Timestamp, ViewDefinition, ViewId,
+    Body, CollectionName, DatabaseName, DocumentId, KeyAction, KeyName, NamespaceName, RequestId, Revision,
+    SchemaName, SlotCount, Timestamp, ViewDefinition, ViewId,
 };
 
 /// The version of the rules by which this build applies commands.
@@ -118,9 +118,48 @@ pub enum Operation {
         /// The time of the first change to keep.
         before: Timestamp,
     },
+    /// Writes, and remembers what came of it, so that the same request does not write again: it comes to the same. One
+    /// that was rejected is not remembered.
+    Once {
+        /// The database.
+        database: DatabaseName,
+        /// The request, made at most [`crate::REQUEST_MEMORY`] before or after the command's time.
+        id: RequestId,
+        /// What it writes.
+        write: WriteAction,
+    },
+    /// Forgets the requests that were made before a time, as far as they would be refused by now.
+    ForgetRequests {
+        /// The database.
+        database: DatabaseName,
+        /// The time of the first request to remember, in milliseconds since the Unix epoch.
+        before: u64,
+    },
 }
 
 impl Operation {
+    /// A write, which is made once if it is of a request that may be sent again.
+    #[must_use]
+    pub fn write(database: DatabaseName, write: WriteAction, request: Option<RequestId>) -> Self {
+        match (request, write) {
+            (Some(id), write) => Self::Once { database, id, write },
+            (None, WriteAction::Transact(changes)) => Self::Transact { database, changes },
+            (
+                None,
+                WriteAction::ChangeKey {
+                    namespace,
+                    key,
+                    action,
+                },
+            ) => Self::ChangeKey {
+                database,
+                namespace,
+                key,
+                action,
+            },
+        }
+    }
+
     /// The database that it changes.
     #[must_use]
     pub fn database(&self) -> &DatabaseName {
@@ -132,7 +171,9 @@ impl Operation {
             | Self::FailView { database, .. }
             | Self::ChangeKey { database, .. }
             | Self::ExpireKeys { database, .. }
-            | Self::TrimChanges { database, .. } => database,
+            | Self::TrimChanges { database, .. }
+            | Self::Once { database, .. }
+            | Self::ForgetRequests { database, .. } => database,
         }
     }
 
@@ -142,15 +183,16 @@ impl Operation {
         match self {
             Self::CreateDatabase { name, .. } | Self::DeleteDatabase { name } => name.as_str().len(),
             Self::DefineSchema { views, .. } => views.len() * 64,
-            Self::Transact { changes, .. } => changes.iter().map(DocumentChange::size).sum(),
+            Self::Transact { changes, .. } => size_of_changes(changes),
             Self::BuildView { documents, .. } => documents
                 .iter()
                 .map(|document| document.id.as_str().len() + size_of_entries(&document.entries))
                 .sum(),
-            Self::ChangeKey { key, action, .. } => key.as_str().len() + action.size(),
+            Self::ChangeKey { key, action, .. } => size_of_key_change(key, action),
             Self::ExpireKeys { keys, .. } => keys.len() * 32,
             Self::FailView { reason, .. } => reason.len(),
-            Self::TrimChanges { .. } => 8,
+            Self::TrimChanges { .. } | Self::ForgetRequests { .. } => 8,
+            Self::Once { write, .. } => write.size() + write.remembered(),
         }
     }
 
@@ -158,14 +200,69 @@ impl Operation {
     #[must_use]
     pub fn frees(&self) -> bool {
         match self {
-            Self::DeleteDatabase { .. } | Self::ExpireKeys { .. } | Self::TrimChanges { .. } => true,
-            Self::Transact { changes, .. } => changes
+            Self::DeleteDatabase { .. }
+            | Self::ExpireKeys { .. }
+            | Self::TrimChanges { .. }
+            | Self::ForgetRequests { .. } => true,
+            Self::Transact { changes, .. }
+            | Self::Once {
+                write: WriteAction::Transact(changes),
+                ..
+            } => changes
                 .iter()
                 .all(|change| matches!(change.action, DocumentAction::Delete | DocumentAction::Check)),
-            Self::ChangeKey { action, .. } => matches!(action, KeyAction::Delete { .. }),
+            Self::ChangeKey { action, .. }
+            | Self::Once {
+                write: WriteAction::ChangeKey { action, .. },
+                ..
+            } => matches!(action, KeyAction::Delete { .. }),
             _ => false,
         }
     }
+}
+
+/// What can be written once, however often it is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WriteAction {
+    /// As [`Operation::Transact`].
+    Transact(Vec<DocumentChange>),
+    /// As [`Operation::ChangeKey`].
+    ChangeKey {
+        /// The key's namespace.
+        namespace: NamespaceName,
+        /// The key.
+        key: KeyName,
+        /// What to do with it.
+        action: KeyAction,
+    },
+}
+
+impl WriteAction {
+    /// About how many bytes it adds to a batch.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Transact(changes) => size_of_changes(changes),
+            Self::ChangeKey { key, action, .. } => size_of_key_change(key, action),
+        }
+    }
+
+    /// About how many more bytes it takes to remember what came of it.
+    fn remembered(&self) -> usize {
+        64 + match self {
+            Self::Transact(changes) => changes.iter().map(|change| change.id.as_str().len() + 16).sum(),
+            // The key's value is part of the outcome.
+            Self::ChangeKey { action, .. } => action.size(),
+        }
+    }
+}
+
+fn size_of_changes(changes: &[DocumentChange]) -> usize {
+    changes.iter().map(DocumentChange::size).sum()
+}
+
+fn size_of_key_change(key: &KeyName, action: &KeyAction) -> usize {
+    key.as_str().len() + action.size()
 }
 
 /// One change of a transaction.
@@ -275,6 +372,7 @@ pub enum Precondition {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{KeyCondition, Number};
 
     #[test]
     fn survives_encoding() {
@@ -324,13 +422,74 @@ mod tests {
                 is_last: true,
             },
             Operation::TrimChanges {
-                database,
+                database: database.clone(),
                 before: time,
             },
+            Operation::Once {
+                database: database.clone(),
+                id: RequestId::new(7, 1),
+                write: WriteAction::Transact(vec![change(DocumentAction::Delete)]),
+            },
+            Operation::ForgetRequests { database, before: 7 },
         ] {
             let command = Command::new(time, operation);
             let bytes = postcard::to_stdvec(&command).unwrap();
             assert_eq!(postcard::from_bytes::<Command>(&bytes).unwrap(), command);
+        }
+    }
+
+    /// They lie in logs.
+    #[test]
+    fn operations_are_encoded_as_they_always_were() {
+        let database = DatabaseName::default_database();
+        let write = || WriteAction::ChangeKey {
+            namespace: "n".parse().unwrap(),
+            key: "k".parse().unwrap(),
+            action: KeyAction::Increment {
+                by: Number::Integer(1),
+            },
+        };
+        let id = RequestId::new(1, 2);
+        let encoded = |operation: Operation| postcard::to_stdvec(&operation).unwrap();
+        let write_alone = encoded(Operation::write(database.clone(), write(), None));
+        assert_eq!(write_alone, b"\x06\x07default\x01n\x01k\x01\x00\x02");
+        let once = encoded(Operation::write(database.clone(), write(), Some(id)));
+        let parts = [&b"\x09\x07default\x10"[..], &id.to_bytes(), b"\x01\x01n\x01k\x01\x00\x02"];
+        assert_eq!(once, parts.concat());
+        let forget = Operation::ForgetRequests { database, before: 5 };
+        assert_eq!(encoded(forget), b"\x0a\x07default\x05");
+    }
+
+    #[test]
+    fn what_is_written_once_is_as_large_and_frees_as_much_as_without() {
+        let database = DatabaseName::default_database();
+        let delete = || WriteAction::ChangeKey {
+            namespace: "n".parse().unwrap(),
+            key: "k".parse().unwrap(),
+            action: KeyAction::Delete {
+                condition: KeyCondition::Always,
+            },
+        };
+        let change = |action| DocumentChange {
+            collection: "c".parse().unwrap(),
+            id: "1".parse().unwrap(),
+            precondition: Precondition::None,
+            action,
+        };
+        let put = || DocumentAction::Put {
+            body: Body::parse(vec![b'1'; 1000]).unwrap(),
+            emitted: Vec::new(),
+        };
+        for (write, frees) in [
+            (delete(), true),
+            (WriteAction::Transact(vec![change(DocumentAction::Delete)]), true),
+            (WriteAction::Transact(vec![change(put())]), false),
+        ] {
+            let alone = Operation::write(database.clone(), write.clone(), None);
+            let once = Operation::write(database.clone(), write.clone(), Some(RequestId::new(1, 2)));
+            assert_eq!((alone.frees(), once.frees()), (frees, frees));
+            assert_eq!(alone.size(), write.size());
+            assert!((alone.size() + 16..alone.size() + 200).contains(&once.size()));
         }
     }
 

@@ -7,8 +7,9 @@ use pliantdb_fuzzing::{Input, RUNS, bytes};
 
 use crate::{
     Body, CollectionName, Command, DatabaseName, DocumentAction, DocumentChange, DocumentId, Emitted,
-    FeedCursor, Key, KeyAction, KeyName, NamespaceName, Number, Operation, Precondition, Request, Response,
-    Revision, SchemaName, SlotCount, Timestamp, Topic, TopicPattern, ViewEntry, ViewId, ViewName, key, key_json, key_json,
+    FeedCursor, Key, KeyAction, KeyName, NamespaceName, Number, Operation, Precondition, Request, RequestId,
+    Response, Revision, SchemaName, SlotCount, Timestamp, Topic, TopicPattern, ViewEntry, ViewId, ViewName,
+    WriteAction, key, key_json,
 };
 
 /// A text that is taken is written as it was read, and one that is not gets a message of bearable length.
@@ -210,8 +211,13 @@ fn commands() -> Vec<Vec<u8>> {
             },
         },
         Operation::TrimChanges {
-            database,
+            database: database.clone(),
             before: Timestamp::from_bits(1 << 50),
+        },
+        Operation::Once {
+            database,
+            id: RequestId::new(1 << 40, 1 << 70),
+            write: WriteAction::Transact(vec![change(DocumentAction::Check)]),
         },
     ];
     let command = |operation| Command::new(Timestamp::from_bits(1 << 60), operation);

@@ -25,6 +25,7 @@
 //! - module [`view_query`] holds [`ViewQuery`]
 //! - module [`keys`] holds [`KeyValue`], and [`key_value`] what it is made of
 //! - module [`topic`] holds [`Topic`] and [`TopicPattern`]
+//! - module [`inbox`] holds [`Inbox`], the messages that wait for a subscriber
 //! - module [`feed`] holds [`FeedCursor`]
 //! - module [`request`] holds [`Request`] and [`Response`]: the same without types
 //! - module [`error`] holds [`Error`]
@@ -32,6 +33,7 @@
 //!
 //! How the database changes:
 //! - module [`command`] holds [`Command`], the only thing that changes state
+//! - module [`request_id`] holds [`RequestId`], by which a write that is sent again is made once
 //! - module [`outcome`] holds [`Outcome`] and [`Rejection`], what a command came to
 
 // Slicing and indexing that can panic, outside tests.
@@ -53,6 +55,7 @@ pub mod feed;
 #[cfg(test)]
 mod fuzz;
 pub mod id;
+pub mod inbox;
 pub mod key;
 pub mod key_json;
 pub mod key_value;
@@ -61,6 +64,7 @@ pub mod name;
 pub mod outcome;
 pub mod protocol;
 pub mod request;
+pub mod request_id;
 pub mod revision;
 pub mod schema;
 mod shorten;
@@ -76,7 +80,7 @@ pub use body::{Body, InvalidBody, MAX_NESTING};
 pub use collection::{Collection, Named, Stored};
 pub use command::{
     APPLY_VERSION, Command, DocumentAction, DocumentChange, Emitted, IndexedDocument, Operation,
-    Precondition, ViewEntry,
+    Precondition, ViewEntry, WriteAction,
 };
 pub use connection::{Answer, Connection, Step, StorageConnection, Subscriber, TakeSnapshot};
 pub use document::Document;
@@ -85,6 +89,7 @@ pub use documents::{Documents, List};
 pub use error::Error;
 pub use feed::{FeedCursor, InvalidFeedCursor};
 pub use id::Id;
+pub use inbox::Inbox;
 pub use key::{InvalidKey, Key};
 pub use key_json::InvalidKeyJson;
 pub use key_value::{
@@ -99,6 +104,7 @@ pub use request::{
     Freshness, Group, KeyListing, KeyPage, KeySelection, Listing, Message, Order, Page, Query, RawRow,
     Request, Response, RowCursor, Rows, ViewStatus,
 };
+pub use request_id::{InvalidRequestId, REQUEST_MEMORY, RequestId};
 pub use revision::{InvalidRevision, Revision};
 pub use schema::{
     CollectionSchema, Collections, InvalidSchema, Schema, Schematic, TypedDocument, ViewSchema, Views,

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CollectionName, DatabaseName, DocumentId, KeyName, KeyOutcome, NamespaceName, Precondition, Revision,
-    SchemaName, ViewName,
+    CollectionName, DatabaseName, DocumentId, KeyName, KeyOutcome, NamespaceName, Precondition, REQUEST_MEMORY,
+    RequestId, Revision, SchemaName, ViewName,
 };
 
 /// What a command did.
@@ -127,6 +127,31 @@ pub enum Rejection {
         /// Why.
         reason: String,
     },
+    /// The request was made so long before, or so much ahead of, the database's time that what came of it would not be
+    /// remembered. If it is sent for the first time, the client's clock is wrong; else it may have been carried out
+    /// before.
+    #[error("{}", expired(*.id, *.now))]
+    RequestExpired {
+        /// The request's id, which has its time.
+        id: RequestId,
+        /// The database's time, in milliseconds since the Unix epoch.
+        now: u64,
+    },
+}
+
+fn expired(id: RequestId, now: u64) -> String {
+    let (made, most) = (id.millis(), REQUEST_MEMORY.as_secs());
+    let seconds = made.abs_diff(now).div_ceil(1000);
+    match made < now {
+        true => format!(
+            "the request {id} is {seconds} s old, and what came of requests is remembered for {most} s: it changed nothing \
+             now, but may have before; read what is there, decide anew, and send that under a new id"
+        ),
+        false => format!(
+            "the request {id} is of a time that comes in {seconds} s only, and {most} s is the most; it changed nothing: set \
+             the client's clock, and send it under a new id"
+        ),
+    }
 }
 
 fn conflict(wanted: &Precondition, current: &Option<Revision>) -> String {
@@ -137,5 +162,23 @@ fn conflict(wanted: &Precondition, current: &Option<Revision>) -> String {
         (Precondition::Revision(wanted), None) => format!("is not at revision {wanted}: it does not exist"),
         (_, Some(current)) => format!("exists already, at revision {current}"),
         (_, None) => "does not exist".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expired_request_says_what_to_do() {
+        let message = |millis| {
+            let (id, now) = (RequestId::new(millis, 1), 1_000_000);
+            Rejection::RequestExpired { id, now }.to_string()
+        };
+        let old = message(699_999);
+        assert!(old.contains("-7000-8000-000000000001 is 301 s old"), "{old}");
+        assert!(old.contains("for 300 s") && old.contains("read what is there, decide anew"), "{old}");
+        let ahead = message(2_000_000);
+        assert!(ahead.contains("in 1000 s only") && ahead.contains("set the client's clock"), "{ahead}");
     }
 }

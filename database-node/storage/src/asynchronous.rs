@@ -11,12 +11,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pliantdb_core::{
-    Connection, DatabaseName, Error, FeedStart, Message, Request, Response, Schema, Step, StorageConnection,
-    Subscriber, TopicPattern,
+    Connection, DatabaseName, Error, FeedStart, Inbox, Message, Request, RequestId, Response, Schema, Step,
+    StorageConnection, Subscriber, TopicPattern,
 };
 use tokio::sync::oneshot;
 
-use crate::broker::Inbox;
 use crate::database::Database;
 use crate::engine::answer;
 use crate::error::StorageError;
@@ -54,12 +53,27 @@ impl AsyncStorage {
         &self.0
     }
 
-    fn run<T: Send + 'static>(
+    /// The database of that name, as [`Storage::get`].
+    ///
+    /// # Errors
+    /// [`Error::UnknownDatabase`].
+    pub fn get(&self, name: &DatabaseName) -> Result<AsyncDatabase, Error> {
+        Ok(AsyncDatabase(self.0.get(name)?))
+    }
+
+    /// Does something with the blocking storage, on a thread that may wait for the disk.
+    pub fn run<T: Send + 'static>(
         &self,
         run: impl FnOnce(&Storage) -> Result<T, Error> + Send + 'static,
     ) -> Future<T> {
         let storage = self.0.clone();
         Box::pin(blocking(move || run(&storage)))
+    }
+}
+
+impl From<Storage> for AsyncStorage {
+    fn from(storage: Storage) -> Self {
+        Self(storage)
     }
 }
 
@@ -114,11 +128,29 @@ impl AsyncDatabase {
         &self.0
     }
 
+    /// As [`Database::number`].
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.0.number()
+    }
+
     /// Answers a request.
     ///
     /// # Errors
     /// Any [`Error`].
     pub async fn execute(&self, request: Request) -> Result<Response, Error> {
+        self.answer(request, None).await
+    }
+
+    /// Answers a request, which writes once however often it is given with this id: as [`Database::execute_once`].
+    ///
+    /// # Errors
+    /// As [`Database::execute_once`].
+    pub async fn execute_once(&self, id: RequestId, request: Request) -> Result<Response, Error> {
+        self.answer(request, Some(id)).await
+    }
+
+    async fn answer(&self, request: Request, id: Option<RequestId>) -> Result<Response, Error> {
         let engine = &self.0.inner().engine;
         let entry = self.0.entry()?;
         match request {
@@ -130,7 +162,7 @@ impl AsyncDatabase {
                 }
                 self.wait_for(Request::Get { collection, ids }).await
             }
-            Request::Transact(_) | Request::ChangeKey { .. } => self.write(request).await,
+            Request::Transact(_) | Request::ChangeKey { .. } => self.write(request, id).await,
             Request::Publish(message) => Ok(Response::Count(engine.publish(self.0.name(), &message)?)),
             Request::Changes { from, limit, wait } => {
                 let read = |from: FeedStart| {
@@ -197,22 +229,22 @@ impl AsyncDatabase {
         blocking(move || database.execute(request)).await
     }
 
-    async fn write(&self, request: Request) -> Result<Response, Error> {
+    async fn write(&self, request: Request, id: Option<RequestId>) -> Result<Response, Error> {
         // Kept only where entries of views can turn out to be outdated, for bodies can be large.
         if !self.0.inner().engine.has_eager_views(self.0.name())? {
-            return self.write_once(request).await;
+            return self.try_to_write(request, id).await;
         }
         self.when_built(|| async {
             // It may have been deleted meanwhile, and another have its name.
             self.0.entry()?;
-            self.write_once(request.clone()).await
+            self.try_to_write(request.clone(), id).await
         })
         .await
     }
 
-    async fn write_once(&self, request: Request) -> Result<Response, Error> {
+    async fn try_to_write(&self, request: Request, id: Option<RequestId>) -> Result<Response, Error> {
         let engine = &self.0.inner().engine;
-        let operation = engine.operation(self.0.name(), request)?;
+        let operation = engine.operation(self.0.name(), request, id)?;
         let (done, outcome) = oneshot::channel();
         let done = Box::new(move |result| {
             // Fails only if the caller is gone.

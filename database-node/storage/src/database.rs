@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use pliantdb_core::{
     Body, Change, ChangeAction, ChangeOutcome, CollectionName, Connection, DatabaseName, Document,
-    DocumentId, Error, Listing, Message, Operation, Page, Precondition, Request, Response, Revision, Schema,
-    Step, StorageConnection, Subscriber, TopicPattern,
+    DocumentId, Error, Inbox, Listing, Message, Operation, Page, Precondition, Request, RequestId, Response,
+    Revision, Schema, Step, StorageConnection, Subscriber, TopicPattern,
 };
 
-use crate::broker::Inbox;
 use crate::catalog::{DatabaseEntry, DatabaseId};
 use crate::error::StorageError;
 use crate::reading::{self, Found};
@@ -55,6 +54,12 @@ impl Database {
         &self.name
     }
 
+    /// Its number, which tells it from others that had its name before, or will.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.id.get()
+    }
+
     /// The storage that it is in.
     #[must_use]
     pub fn storage(&self) -> Storage {
@@ -70,10 +75,27 @@ impl Database {
     /// # Errors
     /// Any [`Error`].
     pub fn execute(&self, request: Request) -> Result<Response, Error> {
+        self.answer(request, None)
+    }
+
+    /// Answers a request, which writes once however often it is given with this id: a transaction or a change of a key
+    /// comes to what it came to the first time. One that failed is tried anew. For who may have missed the answer.
+    ///
+    /// The id is remembered for [`pliantdb_core::REQUEST_MEMORY`], beside the first document or key that the request
+    /// names. It must come with the same request each time. For requests of other kinds it means nothing.
+    ///
+    /// # Errors
+    /// Any [`Error`]; [`pliantdb_core::Rejection::RequestExpired`] when the id is too old, or too far ahead of
+    /// [`Storage::now_ms`], to tell whether the write was made.
+    pub fn execute_once(&self, id: RequestId, request: Request) -> Result<Response, Error> {
+        self.answer(request, Some(id))
+    }
+
+    pub(crate) fn answer(&self, request: Request, id: Option<RequestId>) -> Result<Response, Error> {
         self.entry()?;
         match request {
             Request::Call { api, body } => self.inner.apis.call(self, &api, &body).map(Response::Called),
-            request => self.inner.engine.execute(&self.name, request),
+            request => self.inner.engine.execute(&self.name, request, id),
         }
     }
 
@@ -83,7 +105,7 @@ impl Database {
     /// [`Error::OtherType`], [`Error::View`] and [`Error::Invalid`] when it cannot be one.
     pub fn operation(&self, request: Request) -> Result<Operation, Error> {
         self.entry()?;
-        self.inner.engine.operation(&self.name, request)
+        self.inner.engine.operation(&self.name, request, None)
     }
 
     /// Reads a document; `None` when there is none.

@@ -7,7 +7,8 @@ use std::time::Instant;
 use pliantdb_core::{
     Change, ChangeAction, ChangesPage, CollectionName, DatabaseName, Document, DocumentAction,
     DocumentChange, DocumentId, Emitted, Error, FeedStart, Operation, Outcome, Precondition, Request,
-    Response, Revision, Schema, Schematic, SlotCount, Timestamp, ViewDefinition, ViewPolicy,
+    RequestId, Response, Revision, Schema, Schematic, SlotCount, Timestamp, ViewDefinition, ViewPolicy,
+    WriteAction,
 };
 
 use crate::broker::Broker;
@@ -203,16 +204,21 @@ impl<S: OrderedStore> Engine<S> {
         Ok(!is_current || tries_again)
     }
 
-    /// Answers a request, waiting as long as it takes.
-    pub(crate) fn execute(&self, name: &DatabaseName, request: Request) -> Result<Response, Error> {
+    /// Answers a request, waiting as long as it takes. One to write is carried out once if it has an id.
+    pub(crate) fn execute(
+        &self,
+        name: &DatabaseName,
+        request: Request,
+        id: Option<RequestId>,
+    ) -> Result<Response, Error> {
         match request {
             Request::Transact(_) | Request::ChangeKey { .. } => {
                 // Kept only where entries of views can turn out to be outdated, for bodies can be large.
                 if !self.has_eager_views(name)? {
-                    return answer(self.writer.execute(self.operation(name, request)?));
+                    return answer(self.writer.execute(self.operation(name, request, id)?));
                 }
                 self.when_built(name, || {
-                    answer(self.writer.execute(self.operation(name, request.clone())?))
+                    answer(self.writer.execute(self.operation(name, request.clone(), id)?))
                 })
             }
             Request::Query { .. }
@@ -352,9 +358,14 @@ impl<S: OrderedStore> Engine<S> {
         feed::read(&snapshot, name, entry, &makeup, from, now, limit)
     }
 
-    /// The operation that a request to write asks for.
-    pub(crate) fn operation(&self, name: &DatabaseName, request: Request) -> Result<Operation, Error> {
-        let operation = match request {
+    /// The operation that a request to write asks for, to be carried out once if it has an id.
+    pub(crate) fn operation(
+        &self,
+        name: &DatabaseName,
+        request: Request,
+        id: Option<RequestId>,
+    ) -> Result<Operation, Error> {
+        let write = match request {
             Request::Transact(changes) => {
                 let (state, schematic) = self.state_and_schematic(name)?;
                 if changes.len() > MAX_CHANGES {
@@ -363,11 +374,12 @@ impl<S: OrderedStore> Engine<S> {
                         format!("the transaction has {count} changes, and {MAX_CHANGES} is the most");
                     return Err(Error::Invalid(reason));
                 }
-                let change = |change| document_change(&state, &schematic, change);
-                Operation::Transact {
-                    database: name.clone(),
-                    changes: changes.into_iter().map(change).collect::<Result<_, _>>()?,
-                }
+                let change = |(number, change)| {
+                    let generated = id.map(|id| id.document_id(number));
+                    document_change(&state, &schematic, change, generated)
+                };
+                let changes = (0..).zip(changes).map(change);
+                WriteAction::Transact(changes.collect::<Result<_, _>>()?)
             }
             Request::ChangeKey {
                 namespace,
@@ -375,8 +387,7 @@ impl<S: OrderedStore> Engine<S> {
                 action,
             } => {
                 self.entry(name)?;
-                Operation::ChangeKey {
-                    database: name.clone(),
+                WriteAction::ChangeKey {
                     namespace,
                     key,
                     action,
@@ -384,11 +395,11 @@ impl<S: OrderedStore> Engine<S> {
             }
             _ => return Err(Error::invalid("the request is not one to write")),
         };
-        match operation.size() {
+        match write.size() {
             size if size > MAX_WRITE_BYTES => Err(Error::Invalid(format!(
                 "the write has about {size} bytes, and {MAX_WRITE_BYTES} is the most; split it"
             ))),
-            _ => Ok(operation),
+            _ => Ok(Operation::write(name.clone(), write, id)),
         }
     }
 }
@@ -410,17 +421,21 @@ pub(crate) fn applied(snapshot: &impl Snapshot) -> Result<Timestamp, StoreError>
     Ok(applied.unwrap_or_default().timestamp)
 }
 
-/// A change with all that applying it needs: its id, and what the document emits.
+/// A change with all that applying it needs: its id, and what the document emits. An insert without an id gets the one
+/// given, which is then looked up, for it is only as good as whoever made it; else one that nobody has.
 fn document_change(
     state: &DatabaseState,
     schematic: &Schematic,
     change: Change,
+    generated: Option<DocumentId>,
 ) -> Result<DocumentChange, Error> {
     let Change { collection, action } = change;
-    let is_generated = matches!(action, ChangeAction::Insert { id: None, .. });
+    let is_unheard_of = generated.is_none() && matches!(action, ChangeAction::Insert { id: None, .. });
     let (id, precondition, body) = match action {
         ChangeAction::Insert { id, body } => {
-            let id = id.unwrap_or_else(crate::storage::generate_document_id);
+            let id = id
+                .or(generated)
+                .unwrap_or_else(crate::storage::generate_document_id);
             (id, Precondition::Absent, Some(body))
         }
         ChangeAction::Put {
@@ -478,7 +493,7 @@ fn document_change(
         collection,
         id: document.id,
         precondition,
-        action: match is_generated {
+        action: match is_unheard_of {
             true => DocumentAction::Create { body, emitted },
             false => DocumentAction::Put { body, emitted },
         },

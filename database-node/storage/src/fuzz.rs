@@ -55,6 +55,7 @@ fn stored_records() {
             decodes(records::decode_value(&bytes));
             decodes(records::decode_owner(&bytes));
             decodes(records::decode_emitted(&bytes));
+            decodes(records::decode_outcome(&bytes));
             decodes(records::decode_partial(&bytes));
             decodes(records::decode_makeup(&bytes));
             decodes(records::decode_last_database(&bytes));

@@ -1,4 +1,5 @@
-//! What a storage does by itself: builds views, removes values that have expired and changes that are old enough.
+//! What a storage does by itself: builds views, removes values that have expired and changes that are old enough, and
+//! forgets requests.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -12,11 +13,15 @@ use crate::catalog::DatabaseState;
 use crate::engine::Engine;
 use crate::error::StorageError;
 use crate::feed::Changes;
-use crate::store::OrderedStore;
+use crate::keys;
+use crate::machine::MEMORY_MS;
+use crate::store::{Cursor, OrderedStore, Snapshot};
 use crate::values;
 
 /// How often it looks for what has expired.
 const INTERVAL: Duration = Duration::from_secs(10);
+/// How often it forgets requests.
+const FORGETTING: Duration = Duration::from_secs(60);
 /// How many parts of their retention changes are removed in: it is exact to one such part.
 const PARTS: u32 = 24;
 /// At most so many values of a slot are removed by one command.
@@ -82,7 +87,7 @@ fn run<S: OrderedStore>(
     let is_wanted = || !is_stopped.load(Ordering::Acquire);
     let trimming = (retention / PARTS).max(Duration::from_millis(10));
     let interval = INTERVAL.min(trimming);
-    let (mut expired, mut trimmed) = (Instant::now(), Instant::now());
+    let (mut expired, mut trimmed, mut forgotten) = (Instant::now(), Instant::now(), Instant::now());
     while is_wanted() {
         engine.build_views(&is_wanted);
         match woken.recv_timeout(interval) {
@@ -115,6 +120,11 @@ fn run<S: OrderedStore>(
             trim(engine, name, state, retention)
         }) {
             trimmed = Instant::now();
+        }
+        if tidy(forgotten.elapsed() >= FORGETTING, &|name, state| {
+            forget(engine, name, state)
+        }) {
+            forgotten = Instant::now();
         }
     }
 }
@@ -168,6 +178,27 @@ fn trim<S: OrderedStore>(
     Ok(())
 }
 
+/// Forgets the requests that are refused by now, if there are any.
+fn forget<S: OrderedStore>(
+    engine: &Engine<S>,
+    name: &DatabaseName,
+    state: &DatabaseState,
+) -> Result<(), StorageError> {
+    let before = engine.log_clock.now_ms().saturating_sub(MEMORY_MS);
+    let snapshot = engine.store.snapshot();
+    for slot in state.entry.slots.slots() {
+        let range = keys::requests_before(state.entry.id, slot, before);
+        if snapshot.scan(range, pliantdb_core::Order::Ascending)?.entry().is_some() {
+            let database = name.clone();
+            engine
+                .writer
+                .execute(Operation::ForgetRequests { database, before })?;
+            break;
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use std::thread::sleep;
@@ -208,7 +239,7 @@ mod tests {
             Box::new(|_| {}),
         );
         let engine = engine.unwrap();
-        let ask = |request: Request| engine.execute(&name, request);
+        let ask = |request: Request| engine.execute(&name, request, None);
         let (namespace, key) = ("n".parse().unwrap(), "k".parse().unwrap());
         let set = Request::ChangeKey {
             namespace,

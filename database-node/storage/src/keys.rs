@@ -15,6 +15,7 @@
 //!   8 stale       view u32 | timestamp u64 | entry       entries that partials do not count yet; local
 //!   9 values      namespace 00 key                       the key-value store
 //!  10 expiries    milliseconds u64 | namespace 00 key    when its values expire
+//!  11 requests    request id (16 bytes)                 what came of a write, so that it is made once
 //!
 //! 0 | 1                             the applied record of the embedded database
 //! 0 | 2 | name                      a database
@@ -30,13 +31,16 @@
 //!   slots together (`docs/decisions/0007`); until format 2 of the record of how far the view is, it lay in slots too.
 //! - A unique key lies in the slot of its bytes, after its view's number; a key-value pair in that of its namespace and
 //!   key. Numbers are big-endian.
+//! - What came of a write lies in the slot of the first document or key that it names, and goes with it to another shard.
+//!   A request id begins with its time.
 //! - An id in text never holds a byte below 0x20. So these are free, for ever: a first byte below 0x20 of an id is a tag
 //!   that says of which other kind it is, each of which must end by itself; and a 0x00 after an id begins a suffix.
 //!
 //! So a database, a range of its slots (a shard), and a collection in a slot are each one range of keys.
 
 use pliantdb_core::{
-    CollectionName, DatabaseName, DocumentId, KeyName, NamespaceName, Slot, Timestamp, ViewId,
+    CollectionName, DatabaseName, DocumentId, KeyName, NamespaceName, RequestId, Slot, Timestamp, ViewId,
+    WriteAction,
 };
 
 use crate::catalog::{DatabaseEntry, DatabaseId};
@@ -55,6 +59,7 @@ pub(crate) enum Space {
     Stale = 8,
     Values = 9,
     Expiries = 10,
+    Requests = 11,
 }
 
 /// The spaces whose keys begin with a view.
@@ -276,6 +281,29 @@ pub(crate) fn expiry(
     expiry.extend_from_slice(&millis.to_be_bytes());
     expiry.extend_from_slice(&name);
     expiry
+}
+
+/// The key of what came of a write; `None` for a transaction without a change.
+pub(crate) fn request(database: DatabaseEntry, id: RequestId, write: &WriteAction) -> Option<Vec<u8>> {
+    let slot = match write {
+        WriteAction::Transact(changes) => slot_of(database, &changes.first()?.id),
+        WriteAction::ChangeKey { namespace, key, .. } => {
+            database.slots.slot_of(&name_in(namespace, key.as_str()))
+        }
+    };
+    let mut request = space(database.id, slot, Space::Requests, 16);
+    request.extend_from_slice(&id.to_bytes());
+    Some(request)
+}
+
+/// The keys, in a slot, of what came of the writes that were asked for before a time in milliseconds since the Unix
+/// epoch.
+pub(crate) fn requests_before(database: DatabaseId, slot: Slot, millis: u64) -> KeyRange {
+    let start = space(database, slot, Space::Requests, 0);
+    // The first six bytes of an id are its time.
+    let [time @ .., _, _] = Timestamp::at_millis(millis).bits().to_be_bytes();
+    let end = Some([&start[..], &time].concat());
+    KeyRange { start, end }
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! How values are laid out: a version byte, then what that version says.
 
-use pliantdb_core::{Body, ChangeKind, ChangedDocument, CollectionName, DocumentId, Revision, Timestamp};
+use pliantdb_core::{
+    Body, ChangeKind, ChangedDocument, CollectionName, DocumentId, Outcome, Revision, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::{DatabaseEntry, DatabaseId, Makeup};
@@ -143,6 +145,15 @@ pub(crate) fn decode_owner(value: &[u8]) -> Result<DocumentId, StoreError> {
     id.parse().map_err(|error| corrupt(KIND, error))
 }
 
+/// What came of a write.
+pub(crate) fn encode_outcome(outcome: &Outcome) -> Result<Vec<u8>, StoreError> {
+    encode("outcome", outcome)
+}
+
+pub(crate) fn decode_outcome(value: &[u8]) -> Result<Outcome, StoreError> {
+    decode("outcome", value)
+}
+
 /// The keys that a document has in a view, in the order in which it emitted them.
 pub(crate) fn encode_emitted(keys: &[&[u8]]) -> Result<Vec<u8>, StoreError> {
     encode("emitted", &keys)
@@ -265,7 +276,7 @@ pub(crate) fn corrupt(kind: &str, reason: impl std::fmt::Display) -> StoreError 
 
 #[cfg(test)]
 mod tests {
-    use pliantdb_core::SlotCount;
+    use pliantdb_core::{ChangeOutcome, KeyOutcome, KeyStatus, SlotCount};
 
     use super::*;
     use crate::catalog::DatabaseId;
@@ -294,6 +305,28 @@ mod tests {
         };
         assert_eq!(encode_database(&entry).unwrap(), b"\x01\x01\x10");
         assert_eq!(decode_database(b"\x01\x01\x10"), Ok(entry));
+    }
+
+    #[test]
+    fn outcomes_are_what_they_always_were() {
+        let written = ChangeOutcome::Written {
+            id: "a".parse().unwrap(),
+            revision: Revision::at(Timestamp::from_bits(300)),
+            created: true,
+        };
+        let changes = vec![written, ChangeOutcome::Deleted, ChangeOutcome::Checked];
+        let key = KeyOutcome {
+            status: KeyStatus::Updated,
+            previous: None,
+            current: Some(Body::parse(b"7".to_vec()).unwrap()),
+        };
+        for (outcome, bytes) in [
+            (Outcome::Transacted(changes), &b"\x01\x01\x03\x00\x01a\xac\x02\x01\x01\x02"[..]),
+            (Outcome::Key(key), b"\x01\x02\x01\x00\x01\x017"),
+        ] {
+            assert_eq!(encode_outcome(&outcome).unwrap(), bytes);
+            assert_eq!(decode_outcome(bytes), Ok(outcome));
+        }
     }
 
     #[test]

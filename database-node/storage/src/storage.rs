@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use pliantdb_core::protocol::SchemaOffer;
 use pliantdb_core::{
     DatabaseName, DocumentId, Error, Operation, Outcome, Schema, SlotCount, StorageConnection,
 };
@@ -185,6 +186,25 @@ impl Storage {
         }
     }
 
+    /// The schema that a database has, if any: its name and views.
+    ///
+    /// # Errors
+    /// [`StorageError::UnknownDatabase`].
+    pub fn schema(&self, name: &DatabaseName) -> Result<Option<SchemaOffer>, StorageError> {
+        let catalog = self
+            .inner
+            .engine
+            .catalog
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let state = catalog.get(name);
+        let makeup = &state.ok_or_else(|| StorageError::UnknownDatabase(name.clone()))?.makeup;
+        Ok(makeup.schema.clone().map(|name| SchemaOffer {
+            name,
+            views: makeup.views.iter().map(|view| view.definition.clone()).collect(),
+        }))
+    }
+
     /// The names of all databases, in order.
     #[must_use]
     pub fn names(&self) -> Vec<DatabaseName> {
@@ -236,6 +256,13 @@ impl Storage {
             disk.check(store.unflushed())?;
         }
         failure.map_or(Ok(()), Err)
+    }
+
+    /// What time it is for the databases, in milliseconds since the Unix epoch: what expires, and the ids of requests, are
+    /// compared with it. It is the wall clock's time, or later if that was once ahead.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.inner.engine.log_clock.now_ms()
     }
 
     /// Sizes and counters as they are now.

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Ask, FromClient, FromServer, Greeting, Hello, Question};
-use crate::{Body, Change, ChangeAction, Error, InvalidBody, KeyAction, KeyCondition, Request};
+use crate::{Change, ChangeAction, Error, InvalidBody, KeyAction, KeyCondition, Request};
 
 /// How deep what is sent can be nested; nothing that is sent comes near. Bodies are texts.
 const MAX_DEPTH: usize = 64;
@@ -108,10 +108,11 @@ pub fn encode<T: Sent>(message: &T) -> Result<Vec<u8>, Error> {
 /// [`Malformed`]: what is wrong, and of a question whose body is not JSON, its number.
 pub fn decode<T: Sent>(bytes: &[u8]) -> Result<T, Malformed> {
     let malformed = |reason: String| Malformed::Form { reason };
-    let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
+    let mut rest = bytes;
+    let mut deserializer = rmp_serde::Deserializer::new(&mut rest);
     deserializer.set_max_depth(MAX_DEPTH);
     let message = T::deserialize(&mut deserializer).map_err(|error| malformed(error.to_string()))?;
-    if !deserializer.into_inner().is_empty() {
+    if !rest.is_empty() {
         return Err(malformed("something follows it".to_owned()));
     }
     message.check()?;

@@ -146,8 +146,8 @@ pub enum Ask {
         /// What.
         request: Request,
     },
-    /// Subscribes to messages. [`Reply::Done`], then [`FromServer::Message`]s under the question's number until
-    /// [`FromClient::Stop`].
+    /// Subscribes to messages. [`Reply::Done`], and [`FromServer::Message`]s under the question's number, of which the
+    /// first may come before it, until [`FromClient::Stop`].
     Subscribe {
         /// Of which database.
         database: DatabaseHandle,

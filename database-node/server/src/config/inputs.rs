@@ -21,6 +21,19 @@ pub struct Inputs {
     #[arg(long, env = "PLIANT_LISTEN", value_name = "IP:PORT")]
     pub listen: Option<String>,
 
+    /// Where to serve QUIC (UDP). Off loopback only with a token file [default: 127.0.0.1:6481]
+    #[arg(long, env = "PLIANT_QUIC_LISTEN", value_name = "IP:PORT")]
+    pub quic_listen: Option<String>,
+
+    /// A PEM file with the certificate, and those that lead to its authority: QUIC is served with it, and HTTP by TLS.
+    /// It is read again when it changes [default: QUIC with a certificate that the node makes itself, HTTP without TLS]
+    #[arg(long, env = "PLIANT_CERTIFICATE_FILE", value_name = "FILE")]
+    pub certificate_file: Option<PathBuf>,
+
+    /// A PEM file with the certificate's private key
+    #[arg(long, env = "PLIANT_KEY_FILE", value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+
     /// Where to serve /metrics, /healthz and /readyz. Off loopback only with a token file
     /// [default: 127.0.0.1:6483]
     #[arg(long, env = "PLIANT_ADMIN_LISTEN", value_name = "IP:PORT")]
@@ -36,7 +49,7 @@ pub struct Inputs {
     #[arg(long, env = "PLIANT_MASTER_KEY_FILE", value_name = "FILE")]
     pub master_key_file: Option<PathBuf>,
 
-    /// The largest request body [default: 16Mi, or 1/32 of the memory if that is less]
+    /// The largest HTTP body, and message by QUIC or WebSocket [default: 16Mi, or 1/32 of the memory if that is less]
     #[arg(long, env = "PLIANT_MAX_BODY_SIZE", value_name = "BYTES")]
     pub max_body_size: Option<Quantity>,
 
@@ -60,6 +73,10 @@ pub struct Inputs {
     #[arg(long, env = "PLIANT_MAX_CONNECTIONS", value_name = "NUMBER")]
     pub max_connections: Option<usize>,
 
+    /// How many questions a QUIC or WebSocket connection may have waiting for answers [default: 256]
+    #[arg(long, env = "PLIANT_MAX_IN_FLIGHT", value_name = "NUMBER")]
+    pub max_in_flight: Option<usize>,
+
     /// How long a client may take to send its headers, or stay idle [default: 30s]
     #[arg(long, env = "PLIANT_HEADER_TIMEOUT", value_name = "DURATION")]
     pub header_timeout: Option<String>,
@@ -77,6 +94,9 @@ impl Inputs {
         Self {
             data: self.data.or(other.data),
             listen: self.listen.or(other.listen),
+            quic_listen: self.quic_listen.or(other.quic_listen),
+            certificate_file: self.certificate_file.or(other.certificate_file),
+            key_file: self.key_file.or(other.key_file),
             admin_listen: self.admin_listen.or(other.admin_listen),
             token_file: self.token_file.or(other.token_file),
             master_key_file: self.master_key_file.or(other.master_key_file),
@@ -86,6 +106,7 @@ impl Inputs {
             log_level: self.log_level.or(other.log_level),
             shutdown_timeout: self.shutdown_timeout.or(other.shutdown_timeout),
             max_connections: self.max_connections.or(other.max_connections),
+            max_in_flight: self.max_in_flight.or(other.max_in_flight),
             header_timeout: self.header_timeout.or(other.header_timeout),
             request_timeout: self.request_timeout.or(other.request_timeout),
         }

@@ -25,13 +25,17 @@ pub struct Settings {
     pub data: PathBuf,
     /// Where HTTP is served.
     pub listen: SocketAddr,
+    /// Where QUIC is served.
+    pub quic_listen: SocketAddr,
+    /// The certificate to serve with; `None` for one of the node's own, and HTTP without TLS.
+    pub certificate: Option<CertificateFiles>,
     /// Where metrics and health are served.
     pub admin_listen: SocketAddr,
     /// The file with the bearer token; `None` for no authentication.
     pub token_file: Option<PathBuf>,
     /// The file with the master key; `None` for [`crate::encryption::VARIABLE`], or no encryption.
     pub master_key_file: Option<PathBuf>,
-    /// The largest request body, in bytes.
+    /// The largest HTTP body, and message by QUIC or WebSocket, in bytes.
     pub max_body_size: usize,
     /// Bytes that must stay free on the disk; `None` for the storage's own rule.
     pub min_free_space: Option<u64>,
@@ -43,10 +47,21 @@ pub struct Settings {
     pub shutdown_timeout: Duration,
     /// How many connections a listener serves at once; more wait to be accepted.
     pub max_connections: usize,
+    /// How many questions a QUIC or WebSocket connection may have waiting for answers.
+    pub max_in_flight: usize,
     /// How long a client may take to send a request's headers, or stay idle between requests.
     pub header_timeout: Duration,
     /// How long a client may take to send a body, and a commit to be made.
     pub request_timeout: Duration,
+}
+
+/// Where a certificate is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The certificate, and those that lead to its authority, as PEM.
+    pub certificate: PathBuf,
+    /// Its private key, as PEM.
+    pub key: PathBuf,
 }
 
 /// Why the settings cannot be used.
@@ -77,6 +92,14 @@ pub enum ConfigError {
         value: String,
         /// What would be right.
         right: &'static str,
+    },
+    /// A certificate without a key, or a key without a certificate.
+    #[error("{given} is set and {missing} is not: set both, or neither")]
+    HalfCertificate {
+        /// The setting that is there.
+        given: &'static str,
+        /// The one that is not.
+        missing: &'static str,
     },
     /// Anyone who reaches the machine could read and write everything.
     #[error(
@@ -110,6 +133,8 @@ impl Settings {
         let settings = Self {
             data: inputs.data.unwrap_or_else(|| PathBuf::from("pliantdb-data")),
             listen: address("listen", inputs.listen, 6480)?,
+            quic_listen: address("quicListen", inputs.quic_listen, 6481)?,
+            certificate: certificate(inputs.certificate_file, inputs.key_file)?,
             admin_listen: address("adminListen", inputs.admin_listen, 6483)?,
             token_file: inputs.token_file,
             master_key_file: inputs.master_key_file,
@@ -118,13 +143,15 @@ impl Settings {
             log_format: inputs.log_format.unwrap_or(LogFormat::Text),
             log_level: inputs.log_level.unwrap_or(LogLevel::Info),
             shutdown_timeout: duration("shutdownTimeout", inputs.shutdown_timeout, 20)?,
-            max_connections: connections(inputs.max_connections.unwrap_or(1024))?,
+            max_connections: within("maxConnections", inputs.max_connections.unwrap_or(1024), 100_000)?,
+            max_in_flight: within("maxInFlight", inputs.max_in_flight.unwrap_or(256), 65_536)?,
             header_timeout: duration("headerTimeout", inputs.header_timeout, 30)?,
             request_timeout: duration("requestTimeout", inputs.request_timeout, 30)?,
         };
         if settings.token_file.is_none() {
             for (setting, address) in [
                 ("listen", settings.listen),
+                ("quicListen", settings.quic_listen),
                 ("adminListen", settings.admin_listen),
             ] {
                 if !address.ip().is_loopback() {
@@ -184,16 +211,31 @@ fn body_size(value: Quantity) -> Result<usize, ConfigError> {
         })
 }
 
-fn connections(value: usize) -> Result<usize, ConfigError> {
-    if (1..=100_000).contains(&value) {
-        return Ok(value);
+fn within(setting: &'static str, value: usize, most: usize) -> Result<usize, ConfigError> {
+    match (1..=most).contains(&value) {
+        true => Ok(value),
+        false => Err(ConfigError::Impossible {
+            setting,
+            value: value.to_string(),
+            right: match most {
+                65_536 => "choose 1 to 65536",
+                _ => "choose 1 to 100000",
+            },
+        }),
     }
-    let right = "choose 1 to 100000";
-    Err(ConfigError::Impossible {
-        setting: "maxConnections",
-        value: value.to_string(),
-        right,
-    })
+}
+
+fn certificate(
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+) -> Result<Option<CertificateFiles>, ConfigError> {
+    let half = |given, missing| Err(ConfigError::HalfCertificate { given, missing });
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => Ok(Some(CertificateFiles { certificate, key })),
+        (None, None) => Ok(None),
+        (Some(_), None) => half("certificateFile", "keyFile"),
+        (None, Some(_)) => half("keyFile", "certificateFile"),
+    }
 }
 
 fn address(setting: &'static str, value: Option<String>, default: u16) -> Result<SocketAddr, ConfigError> {
@@ -253,6 +295,9 @@ mod tests {
         let file = "
             data: /d
             listen: 0.0.0.0:1
+            quicListen: 0.0.0.0:3
+            certificateFile: /c
+            keyFile: /p
             adminListen: '[::1]:2'
             tokenFile: /t
             masterKeyFile: /k
@@ -262,6 +307,7 @@ mod tests {
             logLevel: debug
             shutdownTimeout: 1m 30s
             maxConnections: 7
+            maxInFlight: 9
             headerTimeout: 500ms
             requestTimeout: 1h
         ";
@@ -270,6 +316,11 @@ mod tests {
             Settings {
                 data: "/d".into(),
                 listen: "0.0.0.0:1".parse().unwrap(),
+                quic_listen: "0.0.0.0:3".parse().unwrap(),
+                certificate: Some(CertificateFiles {
+                    certificate: "/c".into(),
+                    key: "/p".into(),
+                }),
                 admin_listen: "[::1]:2".parse().unwrap(),
                 token_file: Some("/t".into()),
                 master_key_file: Some("/k".into()),
@@ -279,6 +330,7 @@ mod tests {
                 log_level: LogLevel::Debug,
                 shutdown_timeout: Duration::from_secs(90),
                 max_connections: 7,
+                max_in_flight: 9,
                 header_timeout: Duration::from_millis(500),
                 request_timeout: Duration::from_secs(3600),
             }

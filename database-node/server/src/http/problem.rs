@@ -207,6 +207,9 @@ impl From<Rejection> for Problem {
                 "The collection has views that this server does not know",
                 detail,
             ),
+            Rejection::RequestExpired { .. } => {
+                Self::conflict("request-expired", "The request is too old or ahead of its time", detail)
+            }
             Rejection::NotCountable { .. } => {
                 Self::conflict("not-countable", "The value cannot be counted with", detail)
             }

@@ -211,6 +211,7 @@ fn check(place: Place<'_>, slots: SlotCount, value: &[u8], applied: Option<Times
                 space if space == Space::Emitted as u8 => records::decode_emitted(value).map(drop),
                 space if space == Space::Owners as u8 => records::decode_owner(value).map(drop),
                 space if space == Space::Partials as u8 => records::decode_partial(value).map(drop),
+                space if space == Space::Requests as u8 => records::decode_outcome(value).map(drop),
                 space
                     if [Space::Entries, Space::Stale, Space::Expiries]
                         .iter()

@@ -48,7 +48,7 @@ pub(crate) struct DataDirectory {
     path: PathBuf,
     is_new: bool,
     is_encrypted: bool,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl DataDirectory {
@@ -306,7 +306,22 @@ fn check_state(path: &Path) -> Result<(), StorageError> {
     }
 }
 
-fn lock(path: &Path) -> Result<File, StorageError> {
+/// The lock of a directory.
+///
+/// It is given back when it is dropped, and not only when the last descriptor of its file is closed: a process that is
+/// started by another thread at that moment holds one too, until it becomes the program that it is to be.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.unlock() {
+            tracing::warn!(%error, "the lock of a data directory could not be given back");
+        }
+    }
+}
+
+fn lock(path: &Path) -> Result<Lock, StorageError> {
     let file = path.join(LOCK_FILE);
     let failed = |error| StorageError::io("lock", &file, error);
     let lock = OpenOptions::new()
@@ -316,7 +331,7 @@ fn lock(path: &Path) -> Result<File, StorageError> {
         .open(&file)
         .map_err(failed)?;
     match lock.try_lock() {
-        Ok(()) => Ok(lock),
+        Ok(()) => Ok(Lock(lock)),
         Err(TryLockError::WouldBlock) => Err(StorageError::DirectoryInUse {
             path: path.to_owned(),
         }),
@@ -382,6 +397,17 @@ mod tests {
         );
         drop(directory);
         assert!(!open(&path).unwrap().is_new());
+    }
+
+    #[test]
+    fn a_descriptor_that_lives_on_does_not_keep_it_locked() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = open(root.path()).unwrap();
+        let lives_on = directory._lock.0.try_clone().unwrap();
+        drop(directory);
+        let again = open(root.path()).unwrap();
+        assert!(lives_on.try_lock().is_ok(), "it is the same lock only if it was given back");
+        drop((again, lives_on));
     }
 
     /// What RocksDB would have left, as far as it is looked at.

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{FORMAT_FILE, LOCK_FILE, check, create_synced, lock, read_format, sync_directory};
+use super::{FORMAT_FILE, LOCK_FILE, Lock, check, create_synced, lock, read_format, sync_directory};
 use crate::backup::BackupError;
 use crate::error::StorageError;
 
@@ -18,7 +18,7 @@ pub(crate) struct RestoredDirectory {
     /// Whether the directory itself was there before.
     existed: bool,
     finished: bool,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl RestoredDirectory {

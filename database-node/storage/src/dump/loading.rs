@@ -243,7 +243,7 @@ impl<'a> Loader<'a> {
     }
 
     fn submit(&mut self, line: u64, database: &DatabaseName, request: Request) -> Result<(), LoadError> {
-        let operation = self.storage.engine().operation(database, request);
+        let operation = self.storage.engine().operation(database, request, None);
         let operation = operation.map_err(|error| not_stored(line, error))?;
         let bytes = operation.size();
         while self.on_their_way > 0

@@ -1,6 +1,7 @@
 //! The state machine: the only code that changes state.
 
 mod documents;
+mod once;
 mod pending;
 mod schema;
 mod values;
@@ -17,6 +18,7 @@ use crate::keys;
 pub use crate::records::Applied;
 use crate::records::{self, corrupt};
 use crate::store::{Batch, Cursor, Durability, KeyRange, OrderedStore, Snapshot};
+pub(crate) use once::MEMORY_MS;
 pub(crate) use pending::Pending;
 
 /// Applies commands to a store.
@@ -266,6 +268,10 @@ impl<'a, S: OrderedStore> Applying<'a, S> {
                 self.expire_keys(entry, keys, time)?;
             }
             Operation::TrimChanges { database, before } => self.trim_changes(database, *before)?,
+            Operation::Once { database, id, write } => return self.once(database, *id, write, time),
+            Operation::ForgetRequests { database, before } => {
+                self.forget_requests(database, *before, time)?;
+            }
         }
         Ok(Outcome::Done)
     }

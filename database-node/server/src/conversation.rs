@@ -1,0 +1,314 @@
+//! What one connection by QUIC or WebSocket says, whatever it travels on.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use pliantdb_core::protocol::{
+    Ask, DatabaseHandle, FromClient, FromServer, Greeting, Hello, MAX_HELLO, Malformed, PROTOCOL_VERSION, Question,
+    Reply, Welcome, decode, encode,
+};
+use pliantdb_core::{Error, Subscriber};
+use pliantdb_storage::{AsyncDatabaseSnapshot, AsyncSubscription};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::AbortHandle;
+
+use crate::VERSION;
+use crate::access::Caller;
+use crate::app::App;
+use crate::metrics::Door;
+use crate::request_memory::Reserved;
+
+/// How many subscriptions and snapshots a connection may have.
+const MAX_HELD: usize = 1000;
+
+/// How many times a message is in memory while it is dealt with.
+const COPIES: usize = 3;
+
+/// Something to send.
+pub(crate) struct Outgoing {
+    pub(crate) bytes: Vec<u8>,
+    /// Whether it must not overtake what was sent before.
+    pub(crate) is_ordered: bool,
+    /// Given back when it is sent, so that a client that does not read gets no more answers.
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+/// The end of a connection on which things are sent.
+pub(crate) type Sender = mpsc::Sender<Outgoing>;
+
+/// One connection whose client is known.
+pub(crate) struct Conversation {
+    app: Arc<App>,
+    caller: Caller,
+    door: Door,
+    out: Sender,
+    places: Arc<Semaphore>,
+    begun: Arc<Mutex<Begun>>,
+}
+
+/// What the client can stop, by the numbers of the questions that began it.
+#[derive(Default)]
+struct Begun {
+    /// What waits for its answer.
+    answers: HashMap<u64, AbortHandle>,
+    /// What hands messages on.
+    subscriptions: HashMap<u64, AbortHandle>,
+    snapshots: HashMap<u64, (DatabaseHandle, AsyncDatabaseSnapshot)>,
+}
+
+impl Begun {
+    fn has(&self, number: u64) -> bool {
+        self.answers.contains_key(&number)
+            || self.subscriptions.contains_key(&number)
+            || self.snapshots.contains_key(&number)
+    }
+
+    /// Whether there can be one more subscription or snapshot.
+    fn has_room(&self) -> Result<(), Error> {
+        match self.subscriptions.len() + self.snapshots.len() < MAX_HELD {
+            true => Ok(()),
+            false => Err(Error::Invalid(format!(
+                "the connection has {MAX_HELD} subscriptions and snapshots, which is the most: end some, or use another"
+            ))),
+        }
+    }
+}
+
+impl Drop for Conversation {
+    fn drop(&mut self) {
+        let begun = self.begun();
+        begun.answers.values().for_each(AbortHandle::abort);
+        begun.subscriptions.values().for_each(AbortHandle::abort);
+    }
+}
+
+/// The answer to a client's first message, and who the client is when it may stay.
+pub(crate) async fn greet(app: &App, peer: SocketAddr, hello: &[u8]) -> (Greeting, Option<Caller>) {
+    match welcome(app, peer, hello).await {
+        Ok((welcome, caller)) => (Greeting::Welcome(welcome), Some(caller)),
+        Err(error) => {
+            tracing::debug!(%peer, %error, "a client was refused");
+            (Greeting::Refused(error), None)
+        }
+    }
+}
+
+async fn welcome(app: &App, peer: SocketAddr, hello: &[u8]) -> Result<(Welcome, Caller), Error> {
+    if hello.len() > MAX_HELLO {
+        return Err(Error::Invalid(format!(
+            "the first message has {} bytes, and {MAX_HELLO} is the most",
+            hello.len()
+        )));
+    }
+    let hello: Hello = decode(hello)?;
+    if hello.oldest > PROTOCOL_VERSION || hello.newest < PROTOCOL_VERSION {
+        return Err(Error::Invalid(format!(
+            "this server speaks version {PROTOCOL_VERSION} of the protocol, and the client versions {} to {}: use a client of \
+             the server's version, {VERSION}",
+            hello.oldest, hello.newest
+        )));
+    }
+    if app.is_stopping() {
+        return Err(Error::Closed);
+    }
+    let (caller, session) = app.access().enter(hello.credentials.as_ref(), peer).await?;
+    tracing::debug!(%peer, caller = caller.name(), agent = %pliantdb_core::shorten(&hello.agent), "a client came");
+    let welcome = Welcome {
+        version: PROTOCOL_VERSION,
+        now_ms: app.now_ms(),
+        max_message: app.max_body_size as u64,
+        max_in_flight: u32::try_from(app.max_in_flight).unwrap_or(u32::MAX),
+        session,
+        agent: format!("pliantdb/{VERSION}"),
+    };
+    Ok((welcome, caller))
+}
+
+impl Conversation {
+    pub(crate) fn new(app: Arc<App>, caller: Caller, door: Door, out: Sender) -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(app.max_in_flight)),
+            app,
+            caller,
+            door,
+            out,
+            begun: Arc::default(),
+        }
+    }
+
+    /// Takes a message. Returns when the next may come: not before there are fewer questions in flight than may be.
+    ///
+    /// # Errors
+    /// Why the connection is to end.
+    pub(crate) async fn take(&self, message: &[u8]) -> Result<(), Error> {
+        match decode(message) {
+            Ok(FromClient::Ask(question)) => {
+                let memory = self.app.reserve_memory(message.len(), COPIES).await?;
+                self.ask(question, memory).await
+            }
+            Ok(FromClient::Stop(number)) => {
+                self.stop(number);
+                Ok(())
+            }
+            Err(error @ Malformed::Body { number, .. }) => {
+                self.answer(number, Err(error.into()), None).await;
+                Ok(())
+            }
+            Err(error @ Malformed::Form { .. }) => Err(error.into()),
+        }
+    }
+
+    /// Waits until everything that was asked is answered. Subscriptions end.
+    pub(crate) async fn finish(&self) {
+        // All places are free when nothing is in flight.
+        let all = u32::try_from(self.app.max_in_flight).unwrap_or(u32::MAX);
+        let _ = self.places.acquire_many(all).await;
+    }
+
+    fn begun(&self) -> MutexGuard<'_, Begun> {
+        lock(&self.begun)
+    }
+
+    async fn ask(&self, question: Question, memory: Reserved) -> Result<(), Error> {
+        let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
+            return Err(Error::Closed);
+        };
+        let number = question.number;
+        if self.begun().has(number) {
+            return Err(Error::Invalid(format!(
+                "the question's number {number} is that of another which has not ended"
+            )));
+        }
+        let (out, begun) = (self.out.clone(), Arc::clone(&self.begun));
+        let mut answering = Box::pin(self.answering(question, memory));
+        // Most are answered from memory at once: no task is made for those.
+        if let Poll::Ready(result) = answering.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            self.answer(number, result, Some(place)).await;
+            return Ok(());
+        }
+        // Held while the task is made, so that it cannot end before it is known.
+        let mut held = self.begun();
+        let task = tokio::spawn(async move {
+            let result = answering.await;
+            lock(&begun).answers.remove(&number);
+            send(&out, FromServer::Answer { number, result }, Some(place), false).await;
+        });
+        held.answers.insert(number, task.abort_handle());
+        Ok(())
+    }
+
+    /// What comes of a question, in the end.
+    fn answering(
+        &self,
+        question: Question,
+        memory: Reserved,
+    ) -> impl Future<Output = Result<Reply, Error>> + Send + 'static {
+        let (app, caller, door) = (Arc::clone(&self.app), self.caller.clone(), self.door);
+        let (begun, out) = (Arc::clone(&self.begun), self.out.clone());
+        async move {
+            let Question {
+                number,
+                deadline,
+                request_id,
+                ask,
+            } = question;
+            let (start, operation) = (Instant::now(), crate::metrics::operation(&ask));
+            let dispatcher = app.dispatcher();
+            let carry_out = async {
+                match ask {
+                    Ask::Subscribe { database, patterns } => {
+                        lock(&begun).has_room()?;
+                        let subscription = dispatcher.subscribe(&caller, database, patterns).await?;
+                        // Held while the task is made, so that it cannot end before it is known.
+                        let mut held = lock(&begun);
+                        let task = tokio::spawn(forward(number, subscription, out, Arc::clone(&begun)));
+                        held.subscriptions.insert(number, task.abort_handle());
+                        Ok(Reply::Done)
+                    }
+                    Ask::Snapshot { database } => {
+                        lock(&begun).has_room()?;
+                        let snapshot = dispatcher.snapshot(&caller, database.clone()).await?;
+                        lock(&begun).snapshots.insert(number, (database, snapshot));
+                        Ok(Reply::Done)
+                    }
+                    Ask::RequestAt { snapshot, request } => {
+                        let found = lock(&begun).snapshots.get(&snapshot).cloned();
+                        let (database, snapshot) = found.ok_or_else(|| {
+                            Error::Invalid(format!("there is no snapshot {snapshot} on this connection; take a new one"))
+                        })?;
+                        let answer = dispatcher.ask_at(&caller, database, &snapshot, request).await;
+                        answer.map(Reply::Response)
+                    }
+                    ask => dispatcher.ask(&caller, ask, request_id).await,
+                }
+            };
+            let result = match deadline {
+                None => carry_out.await,
+                Some(deadline) => within(deadline, carry_out).await,
+            };
+            drop(memory);
+            app.metrics.answered(door, operation, result.as_ref().err(), start.elapsed());
+            result
+        }
+    }
+
+    async fn answer(&self, number: u64, result: Result<Reply, Error>, place: Option<OwnedSemaphorePermit>) {
+        send(&self.out, FromServer::Answer { number, result }, place, false).await;
+    }
+
+    fn stop(&self, number: u64) {
+        let mut begun = self.begun();
+        let ended = [begun.answers.remove(&number), begun.subscriptions.remove(&number)];
+        ended.iter().flatten().for_each(AbortHandle::abort);
+        begun.snapshots.remove(&number);
+    }
+}
+
+/// Hands messages on to the client, until there are no more.
+async fn forward(number: u64, subscription: AsyncSubscription, out: Sender, begun: Arc<Mutex<Begun>>) {
+    loop {
+        let message = subscription.receive().await;
+        let is_last = matches!(&message, Err(error) if !matches!(error, Error::Lagged(_)));
+        send(&out, FromServer::Message { number, message }, None, true).await;
+        if is_last {
+            break;
+        }
+    }
+    lock(&begun).subscriptions.remove(&number);
+}
+
+/// Queues what is to be sent; waits while the client does not read.
+async fn send(out: &Sender, message: FromServer, place: Option<OwnedSemaphorePermit>, is_ordered: bool) {
+    let bytes = match encode(&message) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            tracing::error!(%error, "an answer cannot be written");
+            return;
+        }
+    };
+    let outgoing = Outgoing {
+        bytes,
+        is_ordered,
+        _place: place,
+    };
+    // Fails only if the connection is gone.
+    let _ = out.send(outgoing).await;
+}
+
+/// Says goodbye.
+pub(crate) async fn leave(out: &Sender) {
+    send(out, FromServer::Leaving, None, true).await;
+}
+
+async fn within<T>(deadline: Duration, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    tokio::time::timeout(deadline, work)
+        .await
+        .unwrap_or(Err(Error::TimedOut))
+}
+
+fn lock(begun: &Mutex<Begun>) -> MutexGuard<'_, Begun> {
+    begun.lock().unwrap_or_else(PoisonError::into_inner)
+}

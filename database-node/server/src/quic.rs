@@ -1,0 +1,294 @@
+//! The QUIC door.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pliantdb_core::protocol::{ALPN, LANE_MESSAGE, Lane, MAX_HELLO, encode, framed};
+use quinn::crypto::rustls::QuicServerConfig;
+use quinn::{
+    Connection, Endpoint, EndpointConfig, IdleTimeout, Incoming, RecvStream, SendStream, ServerConfig, TransportConfig,
+    VarInt,
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::app::App;
+use crate::certificate::{self, Certificate, CertificateError};
+use crate::conversation::{self, Conversation, Outgoing};
+use crate::metrics::Door;
+
+/// Messages of a client that are too large for its lane and arrive at once.
+const LARGE_AT_ONCE: u32 = 16;
+
+/// What a client may send on its lane before it is read.
+const LANE_WINDOW: u32 = 1 << 20;
+
+/// How long a connection lives without a sign of its client, who is to give one every few seconds.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// How long a client has to take the last of what it is sent.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Why a connection is closed; clients show the text beside it.
+mod code {
+    /// It has ended as it should.
+    pub(super) const DONE: u32 = 0;
+    /// The client has said what it must not.
+    pub(super) const REFUSED: u32 = 1;
+    /// The client is too slow.
+    pub(super) const SLOW: u32 = 2;
+}
+
+/// What the door allows its clients.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) connections: usize,
+    /// How long a client may take to say who it is.
+    pub(crate) hello_timeout: Duration,
+    /// How long an answer may wait for a client that does not read it, and a message for the rest of it.
+    pub(crate) send_timeout: Duration,
+}
+
+/// Opens the socket.
+///
+/// # Errors
+/// Why it cannot be opened.
+pub(crate) fn bind(
+    address: SocketAddr,
+    certificate: &Certificate,
+    max_message: usize,
+) -> Result<Endpoint, std::io::Error> {
+    let socket = std::net::UdpSocket::bind(address)?;
+    let tls = certificate::tls(certificate, &[ALPN], false).map_err(other)?;
+    let tls = QuicServerConfig::try_from(tls).map_err(other)?;
+    let mut config = ServerConfig::with_crypto(Arc::new(tls));
+    config.transport_config(Arc::new(transport(max_message)));
+    // The same after a restart, so that clients of the server before learn at once that their connections are gone.
+    let reset = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &certificate.secret("stateless reset"));
+    let runtime = Arc::new(quinn::TokioRuntime);
+    Endpoint::new(EndpointConfig::new(Arc::new(reset)), Some(config), socket, runtime)
+}
+
+fn transport(max_message: usize) -> TransportConfig {
+    let mut transport = TransportConfig::default();
+    let large = u32::try_from(max_message).unwrap_or(u32::MAX);
+    transport
+        .max_concurrent_bidi_streams(VarInt::from_u32(1))
+        .max_concurrent_uni_streams(VarInt::from_u32(LARGE_AT_ONCE))
+        .stream_receive_window(VarInt::from_u32(LANE_WINDOW))
+        .receive_window(VarInt::from_u32(large.max(4 * LANE_WINDOW)))
+        .datagram_receive_buffer_size(None)
+        .max_idle_timeout(IdleTimeout::try_from(IDLE).ok());
+    transport
+}
+
+fn other(error: impl std::fmt::Display) -> std::io::Error {
+    std::io::Error::other(error.to_string())
+}
+
+/// Serves connections until `stop` turns true; then accepts no more, answers what was asked, and returns when all are
+/// closed.
+pub(crate) async fn serve(endpoint: Endpoint, app: Arc<App>, limits: Limits, stop: watch::Receiver<bool>) {
+    let places = Arc::new(Semaphore::new(limits.connections));
+    let mut connections = JoinSet::new();
+    let mut stopped = stop.clone();
+    loop {
+        let incoming = tokio::select! {
+            Some(incoming) = endpoint.accept() => incoming,
+            _ = stopped.wait_for(|stop| *stop) => break,
+            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            app.metrics.refused(Door::Quic);
+            incoming.refuse();
+            continue;
+        };
+        // When many come, each must show first that its address is its own.
+        if places.available_permits() < limits.connections / 2 && !incoming.remote_address_validated() {
+            if let Err(error) = incoming.retry() {
+                tracing::debug!(%error, "a client could not be asked to come again");
+            }
+            continue;
+        }
+        connections.spawn(connection(incoming, place, Arc::clone(&app), limits, stop.clone()));
+    }
+    while connections.join_next().await.is_some() {}
+    endpoint.close(VarInt::from_u32(code::DONE), b"the server has stopped");
+    let _ = tokio::time::timeout(FAREWELL, endpoint.wait_idle()).await;
+}
+
+async fn connection(
+    incoming: Incoming,
+    place: OwnedSemaphorePermit,
+    app: Arc<App>,
+    limits: Limits,
+    stop: watch::Receiver<bool>,
+) {
+    let peer = incoming.remote_address();
+    let greeted = tokio::time::timeout(limits.hello_timeout, async {
+        let connection = incoming.await.map_err(|error| error.to_string())?;
+        let (mut send, mut receive) = connection.accept_bi().await.map_err(|error| error.to_string())?;
+        let mut lane = Lane::new(MAX_HELLO);
+        let hello = match next(&mut lane, &mut receive).await {
+            Ok(Some(hello)) => hello,
+            Ok(None) => return Err("the client left".to_owned()),
+            Err(error) => {
+                connection.close(VarInt::from_u32(code::REFUSED), error.as_bytes());
+                return Err(error);
+            }
+        };
+        let (greeting, caller) = conversation::greet(&app, peer, &hello).await;
+        let mut bytes = Vec::new();
+        let framed = encode(&greeting).map(|greeting| framed(&greeting, &mut bytes));
+        if let (Ok(Ok(())), Err(error)) = (framed, send.write_all(&bytes).await) {
+            return Err(error.to_string());
+        }
+        match caller {
+            Some(caller) => Ok((connection, send, receive, lane, caller)),
+            None => {
+                let _ = send.finish();
+                let _ = tokio::time::timeout(FAREWELL, connection.closed()).await;
+                Err("the client was refused".to_owned())
+            }
+        }
+    });
+    let (connection, send, receive, mut lane, caller) = match greeted.await {
+        Ok(Ok(greeted)) => greeted,
+        Ok(Err(error)) => return tracing::debug!(%peer, error, "a connection ended early"),
+        Err(_) => return tracing::debug!(%peer, "a client did not say who it is in time"),
+    };
+    lane.allow(app.max_body_size.min(LANE_MESSAGE));
+    let _open = app.metrics.connection_opens(Door::Quic);
+    let (out, outgoing) = mpsc::channel(32);
+    let conversation = Conversation::new(Arc::clone(&app), caller, Door::Quic, out.clone());
+    let writer = tokio::spawn(write(connection.clone(), send, outgoing, limits.send_timeout));
+    let (code, reason) = match hear(&connection, receive, lane, &conversation, &app, limits, stop).await {
+        Ok(true) => {
+            conversation::leave(&out).await;
+            conversation.finish().await;
+            (code::DONE, "the server stops".to_owned())
+        }
+        Ok(false) => (code::DONE, String::new()),
+        Err(reason) => {
+            tracing::debug!(%peer, reason, "a connection is closed");
+            (code::REFUSED, reason)
+        }
+    };
+    drop((conversation, out));
+    // All that was to be sent is, or the client does not take it.
+    let _ = writer.await;
+    if code == code::DONE && connection.close_reason().is_none() {
+        let _ = tokio::time::timeout(FAREWELL, connection.closed()).await;
+    }
+    connection.close(VarInt::from_u32(code), reason.as_bytes());
+    drop(place);
+}
+
+/// Hands what arrives to the conversation: whether it ended because the server stops.
+async fn hear(
+    connection: &Connection,
+    mut receive: RecvStream,
+    mut lane: Lane,
+    conversation: &Conversation,
+    app: &App,
+    limits: Limits,
+    mut stop: watch::Receiver<bool>,
+) -> Result<bool, String> {
+    let mut large = JoinSet::new();
+    loop {
+        tokio::select! {
+            chunk = receive.read_chunk(LANE_WINDOW as usize, true) => match chunk {
+                Ok(Some(chunk)) => {
+                    lane.arrived(&chunk.bytes);
+                    while let Some(message) = lane.next().map_err(|error| error.to_string())? {
+                        conversation.take(message).await.map_err(|error| error.to_string())?;
+                    }
+                }
+                // What is in flight is nobody's any more.
+                Ok(None) => return Ok(false),
+                Err(error) => {
+                    tracing::debug!(%error, "a client is gone");
+                    return Ok(false);
+                }
+            },
+            stream = connection.accept_uni() => match stream {
+                Ok(mut stream) => {
+                    let most = app.max_body_size;
+                    large.spawn(async move {
+                        tokio::time::timeout(limits.send_timeout, stream.read_to_end(most)).await
+                    });
+                }
+                Err(_) => return Ok(false),
+            },
+            Some(message) = large.join_next(), if !large.is_empty() => match message {
+                Ok(Ok(Ok(message))) => conversation.take(&message).await.map_err(|error| error.to_string())?,
+                Ok(Ok(Err(quinn::ReadToEndError::TooLong))) => {
+                    return Err(format!("a message has more than {} bytes, which is the most", app.max_body_size));
+                }
+                Ok(Err(_)) => return Err("a message did not arrive in time".to_owned()),
+                _ => {}
+            },
+            _ = stop.wait_for(|stop| *stop) => return Ok(true),
+        }
+    }
+}
+
+/// The next message of a lane.
+async fn next(lane: &mut Lane, receive: &mut RecvStream) -> Result<Option<Vec<u8>>, String> {
+    loop {
+        if let Some(message) = lane.next().map_err(|error| error.to_string())? {
+            return Ok(Some(message.to_vec()));
+        }
+        let chunk = receive.read_chunk(MAX_HELLO, true).await.map_err(|error| error.to_string())?;
+        match chunk {
+            Some(chunk) => lane.arrived(&chunk.bytes),
+            None => return Ok(None),
+        }
+    }
+}
+
+/// Sends what is queued, as much at once as there is, until nothing can be queued any more.
+async fn write(
+    connection: Connection,
+    mut lane: SendStream,
+    mut outgoing: mpsc::Receiver<Outgoing>,
+    send_timeout: Duration,
+) {
+    let (mut waiting, mut bytes) = (Vec::new(), Vec::new());
+    let mut large = JoinSet::new();
+    while outgoing.recv_many(&mut waiting, 32).await > 0 {
+        let mut held = Vec::new();
+        for message in waiting.drain(..) {
+            if message.bytes.len() > LANE_MESSAGE && !message.is_ordered {
+                large.spawn(write_alone(connection.clone(), message, send_timeout));
+            } else if framed(&message.bytes, &mut bytes).is_ok() {
+                held.push(message);
+            }
+        }
+        match tokio::time::timeout(send_timeout, lane.write_all(&bytes)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return,
+            Err(_) => return connection.close(VarInt::from_u32(code::SLOW), b"the client does not read"),
+        }
+        bytes.clear();
+        bytes.shrink_to(2 * LANE_MESSAGE);
+        drop(held);
+        while large.try_join_next().is_some() {}
+    }
+    while large.join_next().await.is_some() {}
+    let _ = lane.finish();
+}
+
+async fn write_alone(connection: Connection, message: Outgoing, send_timeout: Duration) {
+    let sent = tokio::time::timeout(send_timeout, async {
+        let mut stream = connection.open_uni().await.ok()?;
+        stream.write_all(&message.bytes).await.ok()?;
+        stream.finish().ok()?;
+        // Until then the bytes are in memory.
+        stream.stopped().await.ok()
+    });
+    if sent.await.is_err() {
+        connection.close(VarInt::from_u32(code::SLOW), b"the client does not read");
+    }
+}
