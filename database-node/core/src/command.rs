@@ -454,7 +454,11 @@ mod tests {
         let write_alone = encoded(Operation::write(database.clone(), write(), None));
         assert_eq!(write_alone, b"\x06\x07default\x01n\x01k\x01\x00\x02");
         let once = encoded(Operation::write(database.clone(), write(), Some(id)));
-        let parts = [&b"\x09\x07default\x10"[..], &id.to_bytes(), b"\x01\x01n\x01k\x01\x00\x02"];
+        let parts = [
+            &b"\x09\x07default\x10"[..],
+            &id.to_bytes(),
+            b"\x01\x01n\x01k\x01\x00\x02",
+        ];
         assert_eq!(once, parts.concat());
         let forget = Operation::ForgetRequests { database, before: 5 };
         assert_eq!(encoded(forget), b"\x0a\x07default\x05");
@@ -477,7 +481,7 @@ mod tests {
             action,
         };
         let put = || DocumentAction::Put {
-            body: Body::parse(vec![b'1'; 1000]).unwrap(),
+            body: Body::parse(format!("\"{}\"", "a".repeat(1000)).into_bytes()).unwrap(),
             emitted: Vec::new(),
         };
         for (write, frees) in [

@@ -247,7 +247,10 @@ mod tests {
             assert_eq!(thread.join().unwrap(), Err(Error::Closed));
         }
         for task in tasks {
-            assert_eq!((task.woken(), task.poll(&inbox)), (1, Poll::Ready(Err(Error::Closed))));
+            assert_eq!(
+                (task.woken(), task.poll(&inbox)),
+                (1, Poll::Ready(Err(Error::Closed)))
+            );
         }
         inbox.put(message(1));
         assert_eq!(inbox.try_receive(), Err(Error::Closed), "it takes no more");

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CollectionName, DatabaseName, DocumentId, KeyName, KeyOutcome, NamespaceName, Precondition, REQUEST_MEMORY,
-    RequestId, Revision, SchemaName, ViewName,
+    CollectionName, DatabaseName, DocumentId, KeyName, KeyOutcome, NamespaceName, Precondition,
+    REQUEST_MEMORY, RequestId, Revision, SchemaName, ViewName,
 };
 
 /// What a command did.
@@ -177,8 +177,14 @@ mod tests {
         };
         let old = message(699_999);
         assert!(old.contains("-7000-8000-000000000001 is 301 s old"), "{old}");
-        assert!(old.contains("for 300 s") && old.contains("read what is there, decide anew"), "{old}");
+        assert!(
+            old.contains("for 300 s") && old.contains("read what is there, decide anew"),
+            "{old}"
+        );
         let ahead = message(2_000_000);
-        assert!(ahead.contains("in 1000 s only") && ahead.contains("set the client's clock"), "{ahead}");
+        assert!(
+            ahead.contains("in 1000 s only") && ahead.contains("set the client's clock"),
+            "{ahead}"
+        );
     }
 }

@@ -180,7 +180,10 @@ mod tests {
             "018bcfe5-6800-7000-9234-56789abcdef01",
         ] {
             let error = text.parse::<RequestId>().unwrap_err().to_string();
-            assert!(error.starts_with(&format!("{text:?} is not a request id")), "{error}");
+            assert!(
+                error.starts_with(&format!("{text:?} is not a request id")),
+                "{error}"
+            );
         }
         let error = RequestId::from_bytes([0xab; 16]).unwrap_err().to_string();
         assert!(error.contains(&"ab".repeat(16)), "{error}");
@@ -197,7 +200,9 @@ mod tests {
     #[test]
     fn names_documents_in_their_order_and_apart_from_those_of_the_next_request() {
         let (first, next) = (RequestId::new(5, 1), RequestId::new(5, 2));
-        let ids = (0..1000).map(|number| first.document_id(number)).collect::<Vec<_>>();
+        let ids = (0..1000)
+            .map(|number| first.document_id(number))
+            .collect::<Vec<_>>();
         assert!(ids.is_sorted() && ids.iter().all(|id| id.as_str().parse::<RequestId>().is_ok()));
         assert!((0..1000).all(|number| !ids.contains(&next.document_id(number))));
         assert_eq!(first.document_id(0), first.document_id(0));

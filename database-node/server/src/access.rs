@@ -1,9 +1,10 @@
 //! Who asks, and what they may do: the one place that decides it, for every door.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use pliantdb_core::Error;
-use pliantdb_core::protocol::{Ask, Credentials};
+use pliantdb_core::protocol::{Ask, Credentials, Secret};
 
 use crate::token::TokenFile;
 
@@ -36,12 +37,16 @@ impl Access {
         self.token.as_ref()
     }
 
-    /// Who has these credentials.
+    /// Who has these credentials, and comes from there; with a password, also the token of a session to come back with.
     ///
     /// # Errors
     /// [`Error::Unauthenticated`] when they are missing or not valid.
-    pub(crate) async fn identify(&self, credentials: Option<&Credentials>) -> Result<Caller, Error> {
-        let caller = |name: &str| Caller(Arc::new(Identity { name: name.to_owned() }));
+    pub(crate) async fn enter(
+        &self,
+        credentials: Option<&Credentials>,
+        _peer: SocketAddr,
+    ) -> Result<(Caller, Option<Secret>), Error> {
+        let caller = |name: &str| (Caller(Arc::new(Identity { name: name.to_owned() })), None);
         let Some(token) = &self.token else {
             return Ok(caller("anonymous"));
         };

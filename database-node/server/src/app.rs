@@ -1,100 +1,144 @@
 //! What all requests share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use pliantdb_core::{ChangeOutcome, DatabaseName, Outcome, Request};
-use pliantdb_storage::{QUEUE_CAPACITY, Storage, StorageError};
-use tokio::sync::{AcquireError, Semaphore, oneshot};
+use pliantdb_core::Error;
+use pliantdb_storage::{AsyncStorage, Storage, StorageError};
+use tokio::sync::AcquireError;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use crate::access::Access;
 use crate::config::Settings;
+use crate::dispatch::Dispatcher;
 use crate::http::Problem;
 use crate::metrics::Metrics;
 use crate::request_memory::{RequestMemory, Reserved};
-use crate::token::TokenFile;
+use crate::schemas::Schemas;
 
-/// The state behind every route.
+/// The state behind every door.
 pub(crate) struct App {
     pub(crate) storage: Storage,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) token: Option<TokenFile>,
     pub(crate) max_body_size: usize,
+    pub(crate) max_in_flight: usize,
     pub(crate) request_timeout: Duration,
+    /// How long a client may take to say who it is.
+    pub(crate) header_timeout: Duration,
     /// Whether the admin listener, too, asks for the token.
     pub(crate) protect_admin: bool,
-    stopping: AtomicBool,
-    /// Keeps the storage's queue from overflowing: who cannot enter waits here, in order.
-    writes: Arc<Semaphore>,
+    pub(crate) websockets: WebSockets,
+    access: Access,
+    dispatcher: Dispatcher,
+    stopping: CancellationToken,
     memory: RequestMemory,
+}
+
+/// The WebSocket connections, which HTTP no longer knows of.
+pub(crate) struct WebSockets {
+    open: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl WebSockets {
+    fn new() -> Self {
+        Self {
+            open: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// Counts one as open until it is dropped.
+    pub(crate) fn token(&self) -> TaskTrackerToken {
+        self.open.token()
+    }
+
+    /// Cancelled when they are to end.
+    pub(crate) fn stopped(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Ends them, and waits until they have.
+    pub(crate) async fn end(&self) {
+        self.stop.cancel();
+        self.open.close();
+        self.open.wait().await;
+    }
 }
 
 impl App {
     pub(crate) fn new(
         storage: Storage,
+        schemas: Schemas,
         metrics: Arc<Metrics>,
-        token: Option<TokenFile>,
+        access: Access,
         settings: &Settings,
     ) -> Self {
         Self {
+            dispatcher: Dispatcher::new(AsyncStorage::from(storage.clone()), schemas),
             storage,
             metrics,
-            token,
+            access,
             max_body_size: settings.max_body_size,
+            max_in_flight: settings.max_in_flight,
             request_timeout: settings.request_timeout,
+            header_timeout: settings.header_timeout,
             protect_admin: !settings.admin_listen.ip().is_loopback(),
-            stopping: AtomicBool::new(false),
-            writes: Arc::new(Semaphore::new(QUEUE_CAPACITY)),
+            websockets: WebSockets::new(),
+            stopping: CancellationToken::new(),
             memory: RequestMemory::new(pliantdb_storage::memory::limit()),
         }
     }
 
+    /// Who may do what.
+    pub(crate) fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// Who carries out what is asked.
+    pub(crate) fn dispatcher(&self) -> &Dispatcher {
+        &self.dispatcher
+    }
+
     /// From now on the server is not ready.
     pub(crate) fn stop(&self) {
-        self.stopping.store(true, Ordering::Release);
+        self.stopping.cancel();
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Acquire)
+        self.stopping.is_cancelled()
+    }
+
+    /// Resolves when the server stops.
+    pub(crate) async fn stopped(&self) {
+        self.stopping.cancelled().await;
+    }
+
+    /// The time by the server's clock, in milliseconds since the Unix epoch.
+    pub(crate) fn now_ms(&self) -> u64 {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Reserves memory for `copies` of a body or an answer. Waits in line when requests take all they may.
-    pub(crate) async fn reserve(&self, bytes: usize, copies: usize) -> Result<Reserved, Problem> {
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when it waited too long.
+    pub(crate) async fn reserve_memory(&self, bytes: usize, copies: usize) -> Result<Reserved, Error> {
         match tokio::time::timeout(self.request_timeout, self.memory.reserve(bytes, copies)).await {
-            Ok(reserved) => reserved.map_err(|AcquireError { .. }| StorageError::Closed.into()),
-            Err(_) => Err(Problem::busy(
-                "requests in flight take all the memory they may; try again in a moment",
-            )),
+            Ok(reserved) => reserved.map_err(|AcquireError { .. }| Error::Closed),
+            Err(_) => Err(Error::Busy),
         }
     }
 
-    /// Commits a transaction, and waits until it is on disk. Its memory is given back when it is done,
-    /// even if the client is gone before.
-    pub(crate) async fn commit(
-        &self,
-        database: &DatabaseName,
-        transaction: Request,
-        memory: Option<Reserved>,
-    ) -> Result<Vec<ChangeOutcome>, Problem> {
-        let operation = self.storage.get(database)?.operation(transaction)?;
-        let commit = async {
-            let place = Arc::clone(&self.writes).acquire_owned().await;
-            let place = place.map_err(|AcquireError { .. }| StorageError::Closed)?;
-            let (done, outcome) = oneshot::channel();
-            self.storage.submit(operation, move |result| {
-                drop((place, memory));
-                // Fails only if the client is gone.
-                let _ = done.send(result);
-            })?;
-            outcome.await.map_err(|_| StorageError::Closed)?
-        };
-        match tokio::time::timeout(self.request_timeout, commit).await {
-            Ok(result) => match result? {
-                Outcome::Transacted(outcomes) => Ok(outcomes),
-                _ => Ok(Vec::new()),
-            },
-            Err(_) => Err(Problem::unknown_outcome()),
-        }
+    /// As [`App::reserve_memory`], for HTTP.
+    pub(crate) async fn reserve(&self, bytes: usize, copies: usize) -> Result<Reserved, Problem> {
+        self.reserve_memory(bytes, copies).await.map_err(|error| match error {
+            Error::Busy => Problem::busy("requests in flight take all the memory they may; try again in a moment"),
+            error => error.into(),
+        })
     }
 
     /// Reads, on a thread that may wait for the disk.

@@ -1,22 +1,36 @@
-//! Accepting connections and serving HTTP/1.1 on them, within limits.
+//! Accepting connections and serving HTTP/1.1 on them, within limits, with TLS or without.
 
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
+use hyper::rt::{Read, Write};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// How long to wait when no connection can be accepted, for example for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long admin connections may take to finish once everything else has.
 pub(crate) const ADMIN_GRACE: Duration = Duration::from_secs(1);
+
+/// Whose connection it is; an extension of each of its requests.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
+impl Peer {
+    /// For requests that did not come by a listener of ours.
+    pub(crate) const UNKNOWN: Self = Self(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0));
+}
 
 /// What a listener allows its clients.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +41,7 @@ pub(crate) struct Limits {
     pub(crate) send_timeout: Duration,
 }
 
-/// Serves connections until `stop` turns true; then accepts no more, lets each connection finish the
+/// Serves connections until `stop` is cancelled; then accepts no more, lets each connection finish the
 /// request it is at, and returns when all are closed.
 ///
 /// `axum::serve` would do but for the limits: it has no time-out for headers.
@@ -35,9 +49,10 @@ pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
     limits: Limits,
-    mut stop: watch::Receiver<bool>,
+    tls: Option<TlsAcceptor>,
+    stop: CancellationToken,
 ) {
-    let graceful = GracefulShutdown::new();
+    let connections = TaskTracker::new();
     let places = Arc::new(Semaphore::new(limits.connections));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
@@ -51,10 +66,10 @@ pub(crate) async fn serve(
         };
         let (place, accepted) = tokio::select! {
             accepted = accept => accepted,
-            _ = stop.wait_for(|stop| *stop) => break,
+            () = stop.cancelled() => break,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -67,17 +82,43 @@ pub(crate) async fn serve(
         if let Err(error) = set_tcp_user_timeout(&stream, milliseconds(limits.send_timeout)) {
             tracing::debug!(%error, "cannot limit the time that answers wait for a client");
         }
-        let service = TowerToHyperService::new(router.clone());
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended early");
+        let service = TowerToHyperService::new(router.clone().layer(Extension(Peer(peer))));
+        let (http, tls, stop) = (http.clone(), tls.clone(), stop.clone());
+        connections.spawn(async move {
+            match tls {
+                None => converse(&http, TokioIo::new(stream), service, stop).await,
+                Some(tls) => match tokio::time::timeout(limits.header_timeout, tls.accept(stream)).await {
+                    Ok(Ok(stream)) => converse(&http, TokioIo::new(stream), service, stop).await,
+                    Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake failed"),
+                    Err(_) => tracing::debug!(%peer, "a TLS handshake took too long"),
+                },
             }
             drop(place);
         });
     }
     drop(listener);
-    graceful.shutdown().await;
+    connections.close();
+    connections.wait().await;
+}
+
+/// Serves one connection to its end, or to the end of the request that it is at when `stop` is cancelled.
+async fn converse<I: Read + Write + Unpin + Send + 'static>(
+    http: &http1::Builder,
+    io: I,
+    service: TowerToHyperService<Router>,
+    stop: CancellationToken,
+) {
+    let mut connection = pin!(http.serve_connection(io, service).with_upgrades());
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
 }
 
 fn milliseconds(duration: Duration) -> u32 {

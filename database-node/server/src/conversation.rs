@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use pliantdb_core::protocol::{
 };
 use pliantdb_core::{Error, Subscriber};
 use pliantdb_storage::{AsyncDatabaseSnapshot, AsyncSubscription};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::AbortHandle;
 
 use crate::VERSION;
@@ -185,7 +186,7 @@ impl Conversation {
         let (out, begun) = (self.out.clone(), Arc::clone(&self.begun));
         let mut answering = Box::pin(self.answering(question, memory));
         // Most are answered from memory at once: no task is made for those.
-        if let Poll::Ready(result) = answering.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        if let Some(result) = at_once(answering.as_mut()) {
             self.answer(number, result, Some(place)).await;
             return Ok(());
         }
@@ -264,6 +265,14 @@ impl Conversation {
         let ended = [begun.answers.remove(&number), begun.subscriptions.remove(&number)];
         ended.iter().flatten().for_each(AbortHandle::abort);
         begun.snapshots.remove(&number);
+    }
+}
+
+/// What comes of something if it needs not wait. What has to is to be polled again by whoever is to be woken.
+fn at_once<T>(work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    match work.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(result) => Some(result),
+        Poll::Pending => None,
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use pliantdb_core::protocol::{Ask, DatabaseHandle, Reply};
-use pliantdb_core::{DatabaseName, Error, Request, RequestId, Response, StorageConnection, TopicPattern};
-use pliantdb_storage::{AsyncDatabase, AsyncDatabaseSnapshot, AsyncStorage, AsyncSubscription, TakeSnapshot};
-use pliantdb_core::Connection;
+use pliantdb_core::protocol::{Ask, DatabaseHandle, Reply, SchemaOffer};
+use pliantdb_core::{
+    CollectionName, Connection, DocumentId, Error, Request, RequestId, Response, SchemaName, StorageConnection,
+    TakeSnapshot, TopicPattern,
+};
+use pliantdb_storage::{AsyncDatabase, AsyncDatabaseSnapshot, AsyncStorage, AsyncSubscription, Found};
 use tokio::sync::Semaphore;
 
 use crate::access::Caller;
@@ -59,6 +61,39 @@ impl Dispatcher {
                 "subscriptions and snapshots belong to a connection by QUIC or WebSocket",
             )),
         }
+    }
+
+    /// Reads one document, unless its body is larger than `within` bytes: for who must have room before reading.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub(crate) async fn look_up(
+        &self,
+        caller: &Caller,
+        database: DatabaseHandle,
+        collection: CollectionName,
+        id: DocumentId,
+        within: usize,
+    ) -> Result<Found, Error> {
+        let ids = vec![id];
+        let request = Request::Get { collection, ids };
+        let ask = Ask::Request { database, request };
+        caller.check(&ask)?;
+        match ask {
+            Ask::Request {
+                database,
+                request: Request::Get { collection, mut ids },
+            } => match ids.pop() {
+                Some(id) => self.database(&database)?.get_within(&collection, &id, within).await,
+                None => Ok(Found::Nothing),
+            },
+            _ => Err(Error::unexpected_answer()),
+        }
+    }
+
+    /// The schema of that name that the server has the code of: the version that was added last.
+    pub(crate) fn schema(&self, name: &SchemaName) -> Option<SchemaOffer> {
+        self.schemas.of_name(name)
     }
 
     /// Subscribes to messages.

@@ -1,29 +1,40 @@
 //! The PliantDB server.
 //!
 //! The binary `pliant-node` is a thin wrapper; whoever embeds the server does the same:
-//! [`config::Settings`] → [`Server::start`] → [`Server::run`].
+//! [`config::Settings`] → [`Server::builder`] → [`Server::run`].
 //!
 //! - module [`config`]: every setting, from flags, variables and a file
 //! - module [`cli`]: the commands of `pliant-node`
 //! - module [`encryption`]: where the master key comes from
 //! - module [`logging`]: where the log goes
-//! - [`Server`]: listeners, start and shutdown; below it the connections, the state that requests share,
-//!   the token, the metrics, the memory that requests may take
-//! - `http`: the routes, one file for each concern
+//! - [`Server`]: listeners, start and shutdown; below it the state that requests share, the metrics, the memory that
+//!   requests may take
+//! - `dispatch`: the one place that carries out what is asked; `access`: who may ask it; `schemas`: the views' code
+//! - `quic`, `websocket`: two doors, and `conversation`, what goes on behind both; `certificate`: what they are known by
+//! - `connections`, `http`: the third, with its routes, one file for each concern
 
+mod access;
 mod app;
+mod certificate;
 pub mod cli;
 pub mod config;
 mod connections;
+mod conversation;
+mod dispatch;
 pub mod encryption;
 mod http;
 pub mod logging;
 mod metrics;
+mod quic;
 mod request_memory;
+mod schemas;
 mod server;
 mod token;
+mod websocket;
 
-pub use server::{Server, StartError};
+pub use certificate::CertificateError;
+pub use pliantdb_storage::*;
+pub use server::{Addresses, Builder, Embedded, Server, StartError};
 pub use token::TokenError;
 
 /// The version of this build.

@@ -72,7 +72,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         }
     };
     // A signal while the server starts waits here and stops it as soon as it runs.
-    let server = Server::start(settings).await?;
+    let server = Server::builder(settings).start().await?;
     let stop = async move {
         let name = any_signal().await;
         tracing::info!(signal = name, "stopping; another signal exits at once");

@@ -5,9 +5,11 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use pliantdb_core::protocol::Ask;
+use pliantdb_core::{Error, Request};
 use pliantdb_storage::{Commit, Storage};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric, text};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
@@ -33,6 +35,35 @@ struct RouteLabels {
     method: &'static str,
 }
 
+/// The ways in that are not HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum Door {
+    /// QUIC.
+    Quic,
+    /// WebSocket.
+    WebSocket,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DoorLabels {
+    door: Door,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OperationLabels {
+    door: Door,
+    operation: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ErrorLabels {
+    door: Door,
+    operation: &'static str,
+    error: &'static str,
+}
+
+type OperationHistograms = Family<OperationLabels, Histogram, fn() -> Histogram>;
+
 type Histograms = Family<RouteLabels, Histogram, fn() -> Histogram>;
 
 /// Counts what happens.
@@ -42,6 +73,10 @@ pub(crate) struct Metrics {
     requests: Family<RequestLabels, Counter>,
     request_seconds: Histograms,
     in_flight: Gauge,
+    operation_seconds: OperationHistograms,
+    operation_errors: Family<ErrorLabels, Counter>,
+    connections: Family<DoorLabels, Gauge>,
+    connections_refused: Family<DoorLabels, Counter>,
     documents_written: Counter,
     batch_size: Histogram,
     commit_seconds: Histogram,
@@ -68,6 +103,22 @@ impl Default for Metrics {
             "Requests being handled",
             in_flight.clone(),
         );
+        let operation_seconds =
+            OperationHistograms::new_with_constructor(|| Histogram::new(exponential_buckets(1e-5, 4.0, 12)));
+        registry.register_with_unit(
+            "operation_duration",
+            "Time from a question by QUIC or WebSocket to its answer, by door and operation",
+            Unit::Seconds,
+            operation_seconds.clone(),
+        );
+        let operation_errors = Family::<ErrorLabels, Counter>::default();
+        let help = "Questions by QUIC or WebSocket that were answered with an error, by door, operation and kind";
+        registry.register("operation_errors", help, operation_errors.clone());
+        let connections = Family::<DoorLabels, Gauge>::default();
+        registry.register("connections", "Open connections, by door", connections.clone());
+        let connections_refused = Family::<DoorLabels, Counter>::default();
+        let help = "Connections refused because there were as many as there may be, by door";
+        registry.register("connections_refused", help, connections_refused.clone());
         let documents_written: Counter<u64, AtomicU64> = Counter::default();
         registry.register(
             "documents_written",
@@ -89,6 +140,10 @@ impl Default for Metrics {
             requests,
             request_seconds,
             in_flight,
+            operation_seconds,
+            operation_errors,
+            connections,
+            connections_refused,
             documents_written,
             batch_size,
             commit_seconds,
@@ -117,11 +172,8 @@ impl Metrics {
     }
 
     /// Counts a request that begins; it ends when the guard is dropped.
-    pub(crate) fn request_begins(&self) -> InFlight<'_> {
-        self.in_flight.inc();
-        InFlight {
-            gauge: &self.in_flight,
-        }
+    pub(crate) fn request_begins(&self) -> InFlight {
+        InFlight::count(&self.in_flight)
     }
 
     /// Counts a request that was answered.
@@ -142,6 +194,30 @@ impl Metrics {
             .inc();
     }
 
+    /// Counts a question that was answered by a door.
+    pub(crate) fn answered(&self, door: Door, operation: &'static str, error: Option<&Error>, duration: Duration) {
+        let histogram = self.operation_seconds.get_or_create(&OperationLabels { door, operation });
+        histogram.observe(duration.as_secs_f64());
+        if let Some(error) = error {
+            let labels = ErrorLabels {
+                door,
+                operation,
+                error: kind(error),
+            };
+            self.operation_errors.get_or_create(&labels).inc();
+        }
+    }
+
+    /// Counts a connection of a door; it ends when the guard is dropped.
+    pub(crate) fn connection_opens(&self, door: Door) -> InFlight {
+        InFlight::count(&self.connections.get_or_create(&DoorLabels { door }))
+    }
+
+    /// Counts a connection that a door has no place for.
+    pub(crate) fn refused(&self, door: Door) {
+        self.connections_refused.get_or_create(&DoorLabels { door }).inc();
+    }
+
     /// All of it. Asks the storage for its sizes, so it may wait for the disk.
     pub(crate) fn text(&self) -> Result<String, fmt::Error> {
         let mut output = String::new();
@@ -153,14 +229,73 @@ impl Metrics {
     }
 }
 
-/// A request that is being handled.
-pub(crate) struct InFlight<'a> {
-    gauge: &'a Gauge,
+/// Something that goes on.
+pub(crate) struct InFlight(Gauge);
+
+impl InFlight {
+    fn count(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
 }
 
-impl Drop for InFlight<'_> {
+impl Drop for InFlight {
     fn drop(&mut self) {
-        self.gauge.dec();
+        self.0.dec();
+    }
+}
+
+/// What is asked, as a label, of which there must not be many.
+pub(crate) fn operation(ask: &Ask) -> &'static str {
+    match ask {
+        Ask::Databases => "databases",
+        Ask::CreateDatabase { .. } => "create_database",
+        Ask::OpenDatabase { .. } => "open_database",
+        Ask::DeleteDatabase { .. } => "delete_database",
+        Ask::Subscribe { .. } => "subscribe",
+        Ask::Snapshot { .. } => "snapshot",
+        Ask::Request { request, .. } | Ask::RequestAt { request, .. } => match request {
+            Request::Get { .. } => "get",
+            Request::List { .. } => "list",
+            Request::Count { .. } => "count",
+            Request::Transact(_) => "transact",
+            Request::Query { .. } => "query",
+            Request::Reduce(_) => "reduce",
+            Request::ReduceGrouped(_) => "reduce_grouped",
+            Request::DeleteMatching(_) => "delete_matching",
+            Request::ViewStatus { .. } => "view_status",
+            Request::GetKey { .. } => "get_key",
+            Request::ListKeys { .. } => "list_keys",
+            Request::ChangeKey { .. } => "change_key",
+            Request::Publish(_) => "publish",
+            Request::Changes { .. } => "changes",
+            Request::Call { .. } => "call",
+        },
+    }
+}
+
+/// What went wrong, as a label.
+fn kind(error: &Error) -> &'static str {
+    match error {
+        Error::Rejected(_) => "rejected",
+        Error::UnknownDatabase(_) => "unknown_database",
+        Error::UnknownView { .. } => "unknown_view",
+        Error::UnknownApi(_) => "unknown_api",
+        Error::Invalid(_) => "invalid",
+        Error::OtherType { .. } | Error::OtherNaturalId { .. } => "other_type",
+        Error::View { .. } => "view",
+        Error::CursorExpired => "cursor_expired",
+        Error::Lagged(_) => "lagged",
+        Error::Api { .. } => "api",
+        Error::ReadOnlySnapshot(_) => "read_only_snapshot",
+        Error::Busy => "busy",
+        Error::Unauthenticated(_) => "unauthenticated",
+        Error::Denied(_) => "denied",
+        Error::TimedOut => "timed_out",
+        Error::Unreachable(_) | Error::Disconnected(_) => "disconnected",
+        Error::Closed => "closed",
+        Error::DiskFull(_) => "disk_full",
+        Error::Storage(_) => "storage",
     }
 }
 

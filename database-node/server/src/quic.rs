@@ -10,11 +10,12 @@ use quinn::{
     Connection, Endpoint, EndpointConfig, IdleTimeout, Incoming, RecvStream, SendStream, ServerConfig, TransportConfig,
     VarInt,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::certificate::{self, Certificate, CertificateError};
+use crate::certificate::{self, Certificate};
 use crate::conversation::{self, Conversation, Outgoing};
 use crate::metrics::Door;
 
@@ -87,16 +88,15 @@ fn other(error: impl std::fmt::Display) -> std::io::Error {
     std::io::Error::other(error.to_string())
 }
 
-/// Serves connections until `stop` turns true; then accepts no more, answers what was asked, and returns when all are
+/// Serves connections until `stop` is cancelled; then accepts no more, answers what was asked, and returns when all are
 /// closed.
-pub(crate) async fn serve(endpoint: Endpoint, app: Arc<App>, limits: Limits, stop: watch::Receiver<bool>) {
+pub(crate) async fn serve(endpoint: Endpoint, app: Arc<App>, limits: Limits, stop: CancellationToken) {
     let places = Arc::new(Semaphore::new(limits.connections));
     let mut connections = JoinSet::new();
-    let mut stopped = stop.clone();
     loop {
         let incoming = tokio::select! {
             Some(incoming) = endpoint.accept() => incoming,
-            _ = stopped.wait_for(|stop| *stop) => break,
+            () = stop.cancelled() => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
@@ -123,7 +123,7 @@ async fn connection(
     place: OwnedSemaphorePermit,
     app: Arc<App>,
     limits: Limits,
-    stop: watch::Receiver<bool>,
+    stop: CancellationToken,
 ) {
     let peer = incoming.remote_address();
     let greeted = tokio::time::timeout(limits.hello_timeout, async {
@@ -193,7 +193,7 @@ async fn hear(
     conversation: &Conversation,
     app: &App,
     limits: Limits,
-    mut stop: watch::Receiver<bool>,
+    stop: CancellationToken,
 ) -> Result<bool, String> {
     let mut large = JoinSet::new();
     loop {
@@ -229,7 +229,7 @@ async fn hear(
                 Ok(Err(_)) => return Err("a message did not arrive in time".to_owned()),
                 _ => {}
             },
-            _ = stop.wait_for(|stop| *stop) => return Ok(true),
+            () = stop.cancelled() => return Ok(true),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use pliantdb_core::protocol::{DatabaseHandle, SchemaOffer};
 use pliantdb_core::{DatabaseName, Error, InvalidSchema, Rejection, Schema, SchemaName, Schematic, StorageConnection};
-use pliantdb_storage::{AsyncDatabase, AsyncStorage, Database, Operation, SlotCount, Storage};
+use pliantdb_storage::{AsyncStorage, Database, Operation, SlotCount, Storage};
 
 /// Gives a database a schema.
 type Define = fn(&Storage, &DatabaseName) -> Result<Database, Error>;
@@ -28,6 +28,12 @@ impl Schemas {
             self.0.push(Known { offer, define });
         }
         Ok(())
+    }
+
+    /// The schema of that name, of the version that was added last.
+    pub(crate) fn of_name(&self, name: &SchemaName) -> Option<SchemaOffer> {
+        let known = self.0.iter().rfind(|known| known.offer.name == *name);
+        known.map(|known| known.offer.clone())
     }
 
     /// Gives the databases that have one of these schemas the code of it: of the version that they have, else of the one

@@ -5,17 +5,27 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use pliantdb_storage::{Options, Storage, StorageError};
+use axum::Router;
+use pliantdb_core::{Api, InvalidSchema, Schema};
+use pliantdb_storage::{Apis, AsyncStorage, Database, Options, Storage, StorageError};
+use quinn::Endpoint;
 use tokio::net::TcpListener;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
+use tokio::task::{AbortHandle, JoinHandle};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 
 use crate::VERSION;
+use crate::access::Access;
 use crate::app::App;
+use crate::certificate::{self, Certificate, CertificateError};
 use crate::config::Settings;
 use crate::connections::{self, Limits};
 use crate::encryption::{self, KeyError};
 use crate::http;
 use crate::metrics::Metrics;
+use crate::quic;
+use crate::schemas::Schemas;
 use crate::token::{TokenError, TokenFile};
 
 /// How many connections the admin listener serves at once.
@@ -30,9 +40,18 @@ pub enum StartError {
     /// The master key cannot be used.
     #[error(transparent)]
     MasterKey(#[from] KeyError),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// A schema contradicts itself.
+    #[error(transparent)]
+    Schema(#[from] InvalidSchema),
     /// The data directory cannot be used.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// A database cannot be given the schema that it has.
+    #[error("the schemas of the databases cannot be used: {0}")]
+    Schemas(pliantdb_core::Error),
     /// An address cannot be listened on.
     #[error("cannot listen on {address} ({setting}): {reason}")]
     Listen {
@@ -45,41 +64,259 @@ pub enum StartError {
     },
 }
 
-/// A server with its listeners bound and its storage open.
-pub struct Server {
+/// What a server is to serve.
+pub struct Builder {
+    settings: Settings,
+    schemas: Result<Schemas, InvalidSchema>,
+    options: Options,
+}
+
+impl Builder {
+    /// Serves databases of this schema: the server runs its views. Several of one name are its versions; a database is
+    /// opened with the one that it has, and with the one added last when it has none of them.
+    #[must_use]
+    pub fn schema<S: Schema>(mut self) -> Self {
+        self.schemas = self.schemas.and_then(|mut schemas| {
+            schemas.add::<S>()?;
+            Ok(schemas)
+        });
+        self
+    }
+
+    /// Answers calls of the custom API `A`, of every database and by every door, with `handler`. It may block.
+    #[must_use]
+    pub fn api<A: Api>(
+        mut self,
+        handler: impl Fn(&Database, A) -> Result<A::Response, A::Error> + Send + Sync + 'static,
+    ) -> Self {
+        self.options.apis = std::mem::take(&mut self.options.apis).with(handler);
+        self
+    }
+
+    /// How long changes are kept for feeds: [`Options::change_retention`].
+    #[must_use]
+    pub fn change_retention(mut self, retention: std::time::Duration) -> Self {
+        self.options.change_retention = Some(retention);
+        self
+    }
+
+    /// Opens the storage and serves QUIC, and leaves HTTP to the program that this is part of: to be called within a tokio
+    /// runtime.
+    ///
+    /// # Errors
+    /// [`StartError`], which names the setting or the file.
+    pub async fn embed(self) -> Result<Embedded, StartError> {
+        let opened = self.open().await?;
+        Ok(Embedded(opened.run_quic()))
+    }
+
+    /// Binds the listeners and opens the storage; connections wait until [`Server::run`].
+    ///
+    /// Port 0 takes any free port; [`Server::addresses`] and the line "listening" in the log have it.
+    ///
+    /// # Errors
+    /// [`StartError`], which names the setting or the file.
+    pub async fn start(self) -> Result<Server, StartError> {
+        let (listener, http) = bind("listen", self.settings.listen).await?;
+        let (admin_listener, admin) = bind("adminListen", self.settings.admin_listen).await?;
+        let opened = self.open().await?;
+        let tls = match &opened.settings.certificate {
+            // A certificate that the node has made is for QUIC, whose clients can be told its fingerprint.
+            None => None,
+            Some(_) => {
+                let config = certificate::tls(&opened.certificate, &[b"http/1.1"], true)?;
+                Some(TlsAcceptor::from(Arc::new(config)))
+            }
+        };
+        let addresses = Addresses {
+            http,
+            quic: opened.address,
+            admin,
+        };
+        let data = opened.settings.data.display();
+        tracing::info!(
+            address = %addresses.http,
+            quic_address = %addresses.quic,
+            admin_address = %addresses.admin,
+            fingerprint = opened.certificate.fingerprint(),
+            %data,
+            version = VERSION,
+            "listening"
+        );
+        Ok(Server {
+            opened,
+            listener,
+            admin_listener,
+            tls,
+            addresses,
+        })
+    }
+
+    async fn open(self) -> Result<Opened, StartError> {
+        let Self {
+            settings,
+            schemas,
+            options,
+        } = self;
+        let schemas = schemas?;
+        let token = settings.token_file.as_deref().map(TokenFile::open).transpose()?;
+        let own = settings.certificate.clone().map(Certificate::open).transpose()?;
+        let metrics = Arc::new(Metrics::default());
+        let (failure, failed) = oneshot::channel();
+        let storage = open_storage(&settings, options, &metrics, failure).await?;
+        schemas.define_all(&storage).map_err(StartError::Schemas)?;
+        metrics.watch_storage(&storage);
+        let certificate = match own {
+            Some(certificate) => certificate,
+            None => Certificate::own(&settings.data)?,
+        };
+        let app = Arc::new(App::new(storage, schemas, metrics, Access::new(token), &settings));
+        let listen_failed = |reason| StartError::Listen {
+            setting: "quicListen",
+            address: settings.quic_listen,
+            reason,
+        };
+        let endpoint =
+            quic::bind(settings.quic_listen, &certificate, settings.max_body_size).map_err(listen_failed)?;
+        let address = endpoint.local_addr().map_err(listen_failed)?;
+        Ok(Opened {
+            app,
+            endpoint,
+            address,
+            certificate,
+            settings,
+            failed,
+        })
+    }
+}
+
+/// A storage that is open, with its QUIC socket.
+struct Opened {
     app: Arc<App>,
-    listener: TcpListener,
-    admin_listener: TcpListener,
+    endpoint: Endpoint,
+    address: SocketAddr,
+    certificate: Certificate,
     settings: Settings,
     /// Resolves when the storage fails for good.
     failed: oneshot::Receiver<StorageError>,
 }
 
+impl Opened {
+    /// Serves QUIC, and follows the files that may change.
+    fn run_quic(self) -> Running {
+        let stop = CancellationToken::new();
+        let limits = quic::Limits {
+            connections: self.settings.max_connections,
+            hello_timeout: self.settings.header_timeout,
+            send_timeout: self.settings.request_timeout,
+        };
+        let quic = tokio::spawn(quic::serve(self.endpoint, Arc::clone(&self.app), limits, stop.clone()));
+        let mut following = vec![tokio::spawn(self.certificate.clone().follow()).abort_handle()];
+        let token = self.app.access().token_file().cloned();
+        following.extend(token.map(|token| tokio::spawn(token.follow()).abort_handle()));
+        Running {
+            app: self.app,
+            certificate: self.certificate,
+            address: self.address,
+            settings: self.settings,
+            failed: self.failed,
+            stop,
+            quic,
+            following,
+        }
+    }
+}
+
+/// A storage that is served by QUIC.
+struct Running {
+    app: Arc<App>,
+    certificate: Certificate,
+    address: SocketAddr,
+    settings: Settings,
+    failed: oneshot::Receiver<StorageError>,
+    stop: CancellationToken,
+    quic: JoinHandle<()>,
+    following: Vec<AbortHandle>,
+}
+
+impl Running {
+    /// Answers what was asked, with the help of `others` who do too, and closes the storage.
+    async fn end(mut self, others: impl Future<Output = ()>) {
+        self.app.stop();
+        self.stop.cancel();
+        let finished = async {
+            tokio::join!(others, self.app.websockets.end(), async {
+                let _ = (&mut self.quic).await;
+            });
+        };
+        if tokio::time::timeout(self.settings.shutdown_timeout, finished).await.is_err() {
+            tracing::warn!("requests were still in flight after the shutdown timeout; they are cut off");
+            self.quic.abort();
+        }
+        self.following.iter().for_each(AbortHandle::abort);
+        let storage = self.app.storage.clone();
+        match tokio::task::spawn_blocking(move || storage.close()).await {
+            // Logged when it happened.
+            Ok(Err(StorageError::Failed(_))) => {}
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the storage was closed without a flush; nothing is lost");
+            }
+            Err(error) => tracing::error!(%error, "closing the storage failed"),
+            Ok(Ok(())) => {}
+        }
+    }
+}
+
+/// Where a server can be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Addresses {
+    /// HTTP and WebSocket.
+    pub http: SocketAddr,
+    /// QUIC (UDP).
+    pub quic: SocketAddr,
+    /// Metrics and health.
+    pub admin: SocketAddr,
+}
+
+/// A server with its listeners bound and its storage open.
+pub struct Server {
+    opened: Opened,
+    listener: TcpListener,
+    admin_listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    addresses: Addresses,
+}
+
 impl Server {
-    /// Binds the listeners and opens the storage; connections wait until [`Server::run`].
-    ///
-    /// Port 0 takes any free port; the line "listening" in the log has the addresses.
-    ///
-    /// # Errors
-    /// [`StartError`], which names the setting or the file.
-    pub async fn start(settings: Settings) -> Result<Self, StartError> {
-        let token = settings.token_file.as_deref().map(TokenFile::open).transpose()?;
-        let (listener, address) = bind("listen", settings.listen).await?;
-        let (admin_listener, admin_address) = bind("adminListen", settings.admin_listen).await?;
-        let metrics = Arc::new(Metrics::default());
-        let (failure, failed) = oneshot::channel();
-        let storage = open_storage(&settings, &metrics, failure).await?;
-        metrics.watch_storage(&storage);
-        let data = settings.data.display();
-        tracing::info!(%address, %admin_address, %data, version = VERSION, "listening");
-        let app = Arc::new(App::new(storage, metrics, token, &settings));
-        Ok(Self {
-            app,
-            listener,
-            admin_listener,
+    /// A server with these settings, to be told what it is to serve.
+    #[must_use]
+    pub fn builder(settings: Settings) -> Builder {
+        Builder {
             settings,
-            failed,
-        })
+            schemas: Ok(Schemas::default()),
+            options: Options {
+                apis: Apis::default(),
+                ..Options::default()
+            },
+        }
+    }
+
+    /// Where it can be reached.
+    #[must_use]
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// The SHA-256 of its certificate, in hexadecimal digits: clients can know it by that.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        self.opened.certificate.fingerprint()
+    }
+
+    /// Its storage, for the program that the server is part of.
+    #[must_use]
+    pub fn storage(&self) -> AsyncStorage {
+        AsyncStorage::from(self.opened.app.storage.clone())
     }
 
     /// Serves until `stop` resolves. Then the server is no longer ready, accepts no connections, lets the
@@ -90,15 +327,15 @@ impl Server {
     /// [`StorageError::Failed`] when that is why it stopped.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), StorageError> {
         let Self {
-            app,
+            opened,
             listener,
             admin_listener,
-            settings,
-            failed,
+            tls,
+            ..
         } = self;
-        let follow = app.token.clone().map(|token| tokio::spawn(token.follow()));
-        let (stop_api, api_stopped) = watch::channel(false);
-        let (stop_admin, admin_stopped) = watch::channel(false);
+        let mut running = opened.run_quic();
+        let (app, settings) = (Arc::clone(&running.app), running.settings.clone());
+        let stop_admin = CancellationToken::new();
         let limits = Limits {
             connections: settings.max_connections,
             header_timeout: settings.header_timeout,
@@ -110,43 +347,28 @@ impl Server {
         };
         let routes = http::api(Arc::clone(&app));
         let admin_routes = http::admin(Arc::clone(&app));
-        let mut api = tokio::spawn(connections::serve(listener, routes, limits, api_stopped));
+        let mut api = tokio::spawn(connections::serve(listener, routes, limits, tls, running.stop.clone()));
         let mut admin = tokio::spawn(connections::serve(
             admin_listener,
             admin_routes,
             admin_limits,
-            admin_stopped,
+            None,
+            stop_admin.clone(),
         ));
 
         let failure = tokio::select! {
             () = stop => None,
-            Ok(failure) = failed => Some(failure),
+            Ok(failure) = &mut running.failed => Some(failure),
         };
         let start = Instant::now();
-        app.stop();
-        let _ = stop_api.send(true);
-        if tokio::time::timeout(settings.shutdown_timeout, &mut api)
-            .await
-            .is_err()
-        {
-            tracing::warn!("requests were still in flight after the shutdown timeout; they are cut off");
-            api.abort();
-        }
-        if let Some(follow) = follow {
-            follow.abort();
-        }
-        let storage = app.storage.clone();
-        match tokio::task::spawn_blocking(move || storage.close()).await {
-            // Logged when it happened.
-            Ok(Err(StorageError::Failed(_))) => {}
-            Ok(Err(error)) => {
-                tracing::error!(%error, "the storage was closed without a flush; nothing is lost");
-            }
-            Err(error) => tracing::error!(%error, "closing the storage failed"),
-            Ok(Ok(())) => {}
-        }
+        running
+            .end(async {
+                let _ = (&mut api).await;
+            })
+            .await;
+        api.abort();
         // The admin listener goes last, so that probes hear "stopping" and not silence.
-        let _ = stop_admin.send(true);
+        stop_admin.cancel();
         if tokio::time::timeout(connections::ADMIN_GRACE, &mut admin)
             .await
             .is_err()
@@ -155,6 +377,49 @@ impl Server {
         }
         tracing::info!(seconds = start.elapsed().as_secs_f64(), "stopped");
         failure.map_or(Ok(()), Err)
+    }
+}
+
+/// A server inside another program, which serves HTTP itself: QUIC is served at its own address.
+pub struct Embedded(Running);
+
+impl Embedded {
+    /// Everything that is served over HTTP and WebSocket, to be merged into a program's own routes.
+    #[must_use]
+    pub fn routes(&self) -> Router {
+        http::api(Arc::clone(&self.0.app))
+    }
+
+    /// Where QUIC is served.
+    #[must_use]
+    pub fn quic_address(&self) -> SocketAddr {
+        self.0.address
+    }
+
+    /// As [`Server::fingerprint`].
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        self.0.certificate.fingerprint()
+    }
+
+    /// Its storage.
+    #[must_use]
+    pub fn storage(&self) -> AsyncStorage {
+        AsyncStorage::from(self.0.app.storage.clone())
+    }
+
+    /// Resolves when the storage fails for good: no write is taken any more until it is opened again.
+    pub async fn failed(&mut self) -> StorageError {
+        match (&mut self.0.failed).await {
+            Ok(error) => error,
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Answers what was asked by QUIC and WebSocket, for as long as the shutdown timeout, and closes the storage. To be
+    /// called when HTTP is no longer served.
+    pub async fn stop(self) {
+        self.0.end(async {}).await;
     }
 }
 
@@ -171,6 +436,7 @@ async fn bind(setting: &'static str, address: SocketAddr) -> Result<(TcpListener
 
 async fn open_storage(
     settings: &Settings,
+    options: Options,
     metrics: &Arc<Metrics>,
     failure: oneshot::Sender<StorageError>,
 ) -> Result<Storage, StartError> {
@@ -183,7 +449,7 @@ async fn open_storage(
             // Fails only if the server is gone.
             let _ = failure.send(error);
         })),
-        ..Options::default()
+        ..options
     };
     let path = settings.data.clone();
     match tokio::task::spawn_blocking(move || Storage::open_with(path, options)).await {

@@ -15,6 +15,7 @@ use futures::{SinkExt, StreamExt};
 use pliantdb_core::protocol::{MAX_HELLO, WEBSOCKET_PROTOCOL, encode};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::connections::Peer;
@@ -53,7 +54,7 @@ pub(crate) async fn upgrade(
 }
 
 async fn connection(mut socket: WebSocket, peer: SocketAddr, app: &Arc<App>) {
-    let hello = match tokio::time::timeout(app.limits.header_timeout, socket.recv()).await {
+    let hello = match tokio::time::timeout(app.header_timeout, socket.recv()).await {
         Ok(Some(Ok(Message::Binary(hello)))) => hello,
         Ok(Some(Ok(_))) => return close(socket, close_code::PROTOCOL, "the first message must be a binary one").await,
         Ok(_) => return,
@@ -72,7 +73,7 @@ async fn connection(mut socket: WebSocket, peer: SocketAddr, app: &Arc<App>) {
     let (out, outgoing) = mpsc::channel(32);
     let conversation = Conversation::new(Arc::clone(app), caller, Door::WebSocket, out.clone());
     let (end, ended) = watch::channel(None);
-    let mut writer = tokio::spawn(write(sink, outgoing, ended, app.limits.send_timeout));
+    let mut writer = tokio::spawn(write(sink, outgoing, ended, app.request_timeout));
     // A client that does not read is cut off by the writer.
     let heard = tokio::select! {
         heard = hear(stream, &conversation, app.websockets.stopped()) => heard,
@@ -99,12 +100,12 @@ async fn connection(mut socket: WebSocket, peer: SocketAddr, app: &Arc<App>) {
 async fn hear(
     mut stream: SplitStream<WebSocket>,
     conversation: &Conversation,
-    mut stop: watch::Receiver<bool>,
+    stop: CancellationToken,
 ) -> Result<ControlFlow<()>, String> {
     loop {
         let message = tokio::select! {
             message = tokio::time::timeout(IDLE, stream.next()) => message,
-            _ = stop.wait_for(|stop| *stop) => return Ok(ControlFlow::Continue(())),
+            () = stop.cancelled() => return Ok(ControlFlow::Continue(())),
         };
         match message {
             Ok(Some(Ok(Message::Binary(message)))) => {

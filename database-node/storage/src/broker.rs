@@ -43,7 +43,9 @@ impl Broker {
         let inboxes: Vec<_> = {
             let subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
             let subscriptions = subscribers.get(&database).into_iter().flatten();
-            let inboxes = subscriptions.filter(is_for).map(|subscription| &subscription.inbox);
+            let inboxes = subscriptions
+                .filter(is_for)
+                .map(|subscription| &subscription.inbox);
             inboxes.filter_map(Weak::upgrade).collect()
         };
         inboxes.iter().for_each(|inbox| inbox.put(message.clone()));

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use pliantdb_core::{DatabaseName, Operation, Timestamp};
+use pliantdb_core::{DatabaseName, Operation, Order, Timestamp};
 
 use crate::catalog::DatabaseState;
 use crate::engine::Engine;
@@ -188,7 +188,7 @@ fn forget<S: OrderedStore>(
     let snapshot = engine.store.snapshot();
     for slot in state.entry.slots.slots() {
         let range = keys::requests_before(state.entry.id, slot, before);
-        if snapshot.scan(range, pliantdb_core::Order::Ascending)?.entry().is_some() {
+        if snapshot.scan(range, Order::Ascending)?.entry().is_some() {
             let database = name.clone();
             engine
                 .writer
@@ -204,18 +204,78 @@ mod tests {
     use std::thread::sleep;
 
     use pliantdb_core::{
-        Body, Change, ChangeAction, Command, Error, Expiry, FeedStart, KeyAction, KeyCondition, Request,
-        Response, SlotCount,
+        Body, Change, ChangeAction, Command, Error, Expiry, FeedStart, KeyAction, KeyCondition, Number,
+        Request, RequestId, Response, SlotCount, WriteAction,
     };
 
     use super::*;
     use crate::disk_space::DiskSpace;
     use crate::machine::StateMachine;
     use crate::memory::MemoryPlan;
+    use crate::records;
     use crate::store::MemoryStore;
 
     /// A day ahead of any wall that the tests will see.
     const AHEAD: u64 = 24 * 60 * 60 * 1000;
+
+    fn start(store: &Arc<MemoryStore>) -> Engine<MemoryStore> {
+        let disk = DiskSpace::of(std::env::temp_dir(), Some(0), MemoryPlan::for_limit(0));
+        let (observer, on_failure) = (Box::new(|_| {}), Box::new(|_| {}));
+        Engine::start(Arc::clone(store), Arc::new(disk), observer, on_failure).unwrap()
+    }
+
+    #[test]
+    fn forgets_requests_in_time_and_writes_nothing_when_there_are_none() {
+        let (name, store) = (DatabaseName::default_database(), Arc::new(MemoryStore::default()));
+        let wall = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as u64;
+        let mut machine = StateMachine::open(Arc::clone(&store)).unwrap();
+        let mut apply = |millis, operation| {
+            let command = Command::new(Timestamp::at_millis(millis), operation);
+            machine.apply(&[command]).unwrap().remove(0).unwrap();
+        };
+        let create = Operation::CreateDatabase {
+            name: name.clone(),
+            slots: SlotCount::default(),
+        };
+        apply(wall, create);
+        for millis in [wall + 1, wall + 2, wall + MEMORY_MS + 60_000] {
+            let write = WriteAction::ChangeKey {
+                namespace: "n".parse().unwrap(),
+                key: format!("k{millis}").parse().unwrap(),
+                action: KeyAction::Increment { by: Number::from(1) },
+            };
+            let id = RequestId::new(millis, millis.into());
+            apply(millis, Operation::write(name.clone(), write, Some(id)));
+        }
+        let engine = start(&store);
+        let state = engine.state(&name).unwrap();
+        let remembered = || {
+            let (snapshot, mut count) = (store.snapshot(), 0);
+            for slot in state.entry.slots.slots() {
+                let all = keys::requests_before(state.entry.id, slot, u64::MAX);
+                let mut cursor = snapshot.scan(all, Order::Ascending).unwrap();
+                while cursor.entry().is_some() {
+                    count += 1;
+                    cursor.advance().unwrap();
+                }
+            }
+            count
+        };
+        let commands = || {
+            let applied = store.get(&keys::APPLIED, records::decode_applied).unwrap();
+            applied.unwrap().unwrap().index
+        };
+        assert_eq!((remembered(), commands()), (3, 4));
+        for _ in 0..2 {
+            forget(&engine, &name, &state).unwrap();
+            assert_eq!(
+                (remembered(), commands()),
+                (1, 5),
+                "the second time there is nothing to do"
+            );
+        }
+        engine.close();
+    }
 
     #[test]
     fn what_expires_does_so_after_a_wall_that_was_ahead() {
@@ -231,14 +291,7 @@ mod tests {
         machine.apply(&[Command::new(ahead, create)]).unwrap()[0]
             .clone()
             .unwrap();
-        let disk = DiskSpace::of(std::env::temp_dir(), Some(0), MemoryPlan::for_limit(0));
-        let engine = Engine::start(
-            Arc::clone(&store),
-            Arc::new(disk),
-            Box::new(|_| {}),
-            Box::new(|_| {}),
-        );
-        let engine = engine.unwrap();
+        let engine = start(&store);
         let ask = |request: Request| engine.execute(&name, request, None);
         let (namespace, key) = ("n".parse().unwrap(), "k".parse().unwrap());
         let set = Request::ChangeKey {

@@ -321,7 +321,10 @@ mod tests {
             current: Some(Body::parse(b"7".to_vec()).unwrap()),
         };
         for (outcome, bytes) in [
-            (Outcome::Transacted(changes), &b"\x01\x01\x03\x00\x01a\xac\x02\x01\x01\x02"[..]),
+            (
+                Outcome::Transacted(changes),
+                &b"\x01\x01\x03\x00\x01a\xac\x02\x01\x01\x02"[..],
+            ),
             (Outcome::Key(key), b"\x01\x02\x01\x00\x01\x017"),
         ] {
             assert_eq!(encode_outcome(&outcome).unwrap(), bytes);

@@ -7,23 +7,28 @@ use axum::http::header::AUTHORIZATION;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use pliantdb_core::protocol::{Credentials, Secret};
+
 use super::Problem;
 use crate::app::App;
+use crate::connections::Peer;
 
-/// Lets a request pass if no token is configured, or if it carries it.
-pub(super) async fn require_token(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let Some(token) = &app.token else {
-        return next.run(request).await;
-    };
-    match presented(&request) {
-        None => Problem::unauthorized(
+/// Lets a request pass if it is known who asks; the [`Caller`](crate::access::Caller) is an extension of it.
+pub(super) async fn require_token(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<Peer>().map_or(Peer::UNKNOWN, |peer| *peer);
+    let credentials = presented(&request);
+    match app.access().enter(credentials.as_ref(), peer.0).await {
+        Ok((caller, _)) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(_) if credentials.is_none() => Problem::unauthorized(
             "send the header \"Authorization: Bearer TOKEN\"",
             "Bearer realm=\"pliantdb\"",
         )
         .into_response(),
-        Some(presented) if token.accepts(presented) => next.run(request).await,
-        Some(_) => Problem::unauthorized(
-            "the token is not the one that this server expects",
+        Err(error) => Problem::unauthorized(
+            &error.to_string(),
             "Bearer realm=\"pliantdb\", error=\"invalid_token\"",
         )
         .into_response(),
@@ -31,13 +36,13 @@ pub(super) async fn require_token(State(app): State<Arc<App>>, request: Request,
 }
 
 /// The token in the request's one Authorization header. The scheme's case does not matter (RFC 9110).
-fn presented(request: &Request) -> Option<&[u8]> {
+fn presented(request: &Request) -> Option<Credentials> {
     let mut headers = request.headers().get_all(AUTHORIZATION).iter();
     let (Some(header), None) = (headers.next(), headers.next()) else {
         return None;
     };
-    let (scheme, token) = header.as_bytes().split_at_checked(7)?;
+    let (scheme, token) = header.to_str().ok()?.split_at_checked(7)?;
     scheme
-        .eq_ignore_ascii_case(b"bearer ")
-        .then_some(token.trim_ascii())
+        .eq_ignore_ascii_case("bearer ")
+        .then(|| Credentials::Token(Secret::new(token.trim())))
 }

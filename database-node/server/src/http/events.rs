@@ -60,11 +60,11 @@ pub(super) fn answer<S: Send + 'static>(
         let given = next(source?);
         let (event, source) = tokio::select! {
             biased;
+            () = app.stopped() => (end("the server is shutting down; connect to another, or again in a moment"), None),
             (event, source) = given => match event {
                 Next::Event(event) => (event, Some(source)),
                 Next::Last(event) => (event, None),
             },
-            () = app.stopped() => (end("the server is shutting down; connect to another, or again in a moment"), None),
         };
         Some((Ok::<_, std::convert::Infallible>(event), (app, source, next)))
     });

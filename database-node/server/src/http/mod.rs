@@ -1,44 +1,53 @@
 //! HTTP: which route leads where.
 
+mod apis;
 mod auth;
 mod body;
 mod conditions;
+mod databases;
 mod documents;
+mod events;
+mod exchange;
+mod feed;
 mod framing;
 mod health;
+mod json;
+mod key_values;
 mod listing;
+mod messages;
 mod observe;
+mod openapi;
+mod openapi_schemas;
 mod parameters;
 mod problem;
+mod routes;
+mod transactions;
 mod unread;
+mod views;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
+use pliantdb_core::protocol::WEBSOCKET_PATH;
 
 use crate::app::App;
+use crate::websocket;
 pub(crate) use problem::Problem;
 
 /// What clients use.
 pub(crate) fn api(app: Arc<App>) -> Router {
-    let protected = Router::new()
-        .route(
-            "/v1/{db}/{collection}",
-            get(listing::list).post(documents::insert),
-        )
-        .route(
-            "/v1/{db}/{collection}/{id}",
-            get(documents::read)
-                .put(documents::write)
-                .delete(documents::delete),
-        )
+    let protected = routes::router()
         .method_not_allowed_fallback(problem::method_not_allowed)
         .fallback(problem::unknown_route)
         .layer(from_fn_with_state(Arc::clone(&app), auth::require_token));
-    let unprotected = framing::Unprotected(app.token.is_none());
-    finish(protected.merge(health()), app, unprotected)
+    let unprotected = framing::Unprotected(app.access().is_open());
+    // Its clients say who they are in their first message.
+    let websocket = Router::new()
+        .route(WEBSOCKET_PATH, get(websocket::upgrade))
+        .method_not_allowed_fallback(problem::method_not_allowed);
+    finish(protected.merge(health()).merge(websocket), app, unprotected)
 }
 
 /// What operators use.
@@ -50,7 +59,7 @@ pub(crate) fn admin(app: Arc<App>) -> Router {
         true => metrics.layer(from_fn_with_state(Arc::clone(&app), auth::require_token)),
         false => metrics,
     };
-    let unprotected = framing::Unprotected(app.token.is_none() || !app.protect_admin);
+    let unprotected = framing::Unprotected(app.access().is_open() || !app.protect_admin);
     finish(
         metrics.merge(health()).fallback(problem::unknown_route),
         app,

@@ -137,7 +137,7 @@ impl<S: OrderedStore> Engine<S> {
                     precondition: Precondition::Revision(document.revision),
                 },
             });
-            match self.execute(name, Request::Transact(changes.collect())) {
+            match self.execute(name, Request::Transact(changes.collect()), None) {
                 Ok(Response::Transacted(outcomes)) => Ok(outcomes.len() as u64),
                 Err(Error::Rejected(
                     Rejection::PreconditionFailed { .. } | Rejection::UnknownDocument { .. },

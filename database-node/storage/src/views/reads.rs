@@ -175,7 +175,7 @@ fn put(engine: &Engine<Counting>, numbers: impl Iterator<Item = u64>) {
         },
     };
     let changes = numbers.map(change).collect();
-    engine.execute(&name(), Request::Transact(changes)).unwrap();
+    engine.execute(&name(), Request::Transact(changes), None).unwrap();
 }
 
 fn reduced(engine: &Engine<Counting>, keys: KeySelection) -> u64 {

@@ -22,6 +22,7 @@ mod killed;
 mod lazy_views;
 mod listing;
 mod model;
+mod once;
 mod s3;
 mod snapshots;
 mod store;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pliantdb_core::{
     Body, ChangeOutcome, Command, DatabaseName, DocumentAction, DocumentChange, Operation, Outcome,
-    Precondition, Rejection, Revision, SlotCount, Timestamp,
+    Precondition, REQUEST_MEMORY, Rejection, RequestId, Revision, Slot, SlotCount, Timestamp, WriteAction,
 };
 use pliantdb_storage::StorageError;
 use pliantdb_storage::machine::{CommandResult, StateMachine};
@@ -29,6 +29,9 @@ pub(crate) enum Step {
     Create(usize),
     Put(usize, usize, usize, Wanted),
     Delete(usize, usize, usize, Wanted),
+    /// A put or a delete of the request of that number, made at most once.
+    Once(u64, Box<Step>),
+    Forget(usize, u64),
 }
 
 pub(crate) fn step() -> impl Strategy<Value = Step> {
@@ -41,12 +44,25 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
             1 => Just(Wanted::Stale),
         ]
     };
+    let write = || {
+        prop_oneof![
+            2 => (0..3usize, 0..2usize, 0..4usize, wanted()).prop_map(|(d, c, i, w)| Step::Put(d, c, i, w)),
+            1 => (0..3usize, 0..2usize, 0..4usize, wanted()).prop_map(|(d, c, i, w)| Step::Delete(d, c, i, w)),
+        ]
+    };
     prop_oneof![
-        1 => (0..3usize).prop_map(Step::Create),
-        6 => (0..3usize, 0..2usize, 0..4usize, wanted()).prop_map(|(d, c, i, w)| Step::Put(d, c, i, w)),
-        3 => (0..3usize, 0..2usize, 0..4usize, wanted()).prop_map(|(d, c, i, w)| Step::Delete(d, c, i, w)),
+        2 => (0..3usize).prop_map(Step::Create),
+        6 => write(),
+        9 => (0..REQUESTS, write()).prop_map(|(request, write)| Step::Once(request, Box::new(write))),
+        1 => (0..3usize, 0..1_600_000u64).prop_map(|(database, before)| Step::Forget(database, before)),
     ]
 }
+
+/// How many requests there are, and how many milliseconds lie between them: some are expired, some ahead.
+const REQUESTS: u64 = 6;
+const BETWEEN_REQUESTS: u64 = 250_000;
+/// How many milliseconds a step takes.
+const STEP: u64 = 20_000;
 
 type Place = (usize, usize, usize);
 
@@ -55,6 +71,11 @@ type Place = (usize, usize, usize);
 struct Model {
     databases: [bool; 3],
     documents: BTreeMap<Place, Revision>,
+    remembered: BTreeMap<(DatabaseName, Slot, RequestId), Outcome>,
+}
+
+fn slots() -> SlotCount {
+    SlotCount::try_from(3).unwrap()
 }
 
 fn name(database: usize) -> DatabaseName {
@@ -82,7 +103,8 @@ pub(crate) fn script(steps: &[Step]) -> Vec<(Command, CommandResult)> {
     let mut model = Model::default();
     let mut script = Vec::new();
     for (n, step) in steps.iter().enumerate() {
-        let timestamp = Timestamp::from_bits(1000 + 3 * n as u64);
+        let timestamp =
+            Timestamp::from_bits(Timestamp::at_millis(n as u64 * STEP).bits() + 1000 + 3 * n as u64);
         let (operation, result) = model.step(step, Revision::at(timestamp));
         script.push((Command::new(timestamp, operation), result));
     }
@@ -101,13 +123,7 @@ impl Model {
                     }),
                     false => Ok(Outcome::Done),
                 };
-                (
-                    Operation::CreateDatabase {
-                        name,
-                        slots: SlotCount::try_from(3).unwrap(),
-                    },
-                    result,
-                )
+                (Operation::CreateDatabase { name, slots: slots() }, result)
             }
             Step::Put(database, collection, id, wanted) => {
                 let place = (database, collection, id);
@@ -144,6 +160,41 @@ impl Model {
                     Ok(Outcome::Transacted(vec![ChangeOutcome::Deleted]))
                 });
                 (transact(place, precondition, DocumentAction::Delete), result)
+            }
+            Step::Once(request, ref write) => {
+                let before = self.documents.clone();
+                let (write, result) = self.step(write, revision);
+                let Operation::Transact { database, changes } = write else {
+                    unreachable!()
+                };
+                let id = RequestId::new(request * BETWEEN_REQUESTS, request.into());
+                let slot = slots().slot_of(changes[0].id.as_str().as_bytes());
+                let place = (database.clone(), slot, id);
+                let now = revision.timestamp().millis();
+                let is_expired = u128::from(now.abs_diff(id.millis())) > REQUEST_MEMORY.as_millis();
+                let (result, is_made) = match (result, self.remembered.get(&place)) {
+                    (Err(unknown @ Rejection::UnknownDatabase { .. }), _) => (Err(unknown), false),
+                    _ if is_expired => (Err(Rejection::RequestExpired { id, now }), false),
+                    (_, Some(outcome)) => (Ok(outcome.clone()), false),
+                    (result, None) => (result, true),
+                };
+                match &result {
+                    Ok(outcome) if is_made => drop(self.remembered.insert(place, outcome.clone())),
+                    _ => self.documents = before,
+                }
+                let write = WriteAction::Transact(changes);
+                (Operation::write(database, write, Some(id)), result)
+            }
+            Step::Forget(database, before) => {
+                // What is refused by now can be forgotten or not: it makes no difference.
+                let result = match self.databases[database] {
+                    true => Ok(Outcome::Done),
+                    false => Err(Rejection::UnknownDatabase {
+                        database: name(database),
+                    }),
+                };
+                let database = name(database);
+                (Operation::ForgetRequests { database, before }, result)
             }
         }
     }

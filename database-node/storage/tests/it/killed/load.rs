@@ -4,7 +4,7 @@
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use pliantdb_core::{DatabaseName, Outcome};
+use pliantdb_core::{DatabaseName, Outcome, RequestId};
 use pliantdb_storage::{Database, Options, Storage, StorageError};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -178,7 +178,7 @@ fn count(counting: usize, storage: &Storage, database: &Database) {
     loop {
         let found = database.get(&shared(), &counter()).unwrap();
         let attempt = match found {
-            _ if keys => Attempt::Increment,
+            _ if keys => Attempt::Increment(RequestId::new(storage.now_ms(), rand::random())),
             None => Attempt::Count(1, Wanted::Absent),
             Some(found) => {
                 let number = found.body.as_str().parse().unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pliantdb_core::{
     Body, ChangeOutcome, CollectionName, DatabaseName, DocumentAction, DocumentChange, DocumentId, Expiry,
     KeyAction, KeyCondition, KeyName, NamespaceName, Number, Operation, Outcome, Precondition, Rejection,
-    Revision, SlotCount,
+    RequestId, Revision, SlotCount, WriteAction,
 };
 use serde::{Deserialize, Serialize};
 
@@ -56,8 +56,8 @@ pub(super) enum Attempt {
     Transact(Vec<Change>),
     /// Writes a number into the document that several threads count up.
     Count(u64, Wanted),
-    /// Counts a key up that several threads do.
-    Increment,
+    /// Counts a key up that several threads do, once for each request.
+    Increment(RequestId),
     /// Sets the thread's key of that number, or deletes it.
     Key(u8, Option<Value>),
     /// Removes those of the thread's keys that have expired.
@@ -162,11 +162,14 @@ impl Attempt {
                 precondition: wanted.precondition(),
                 action: put(Body::parse(to.to_string().into_bytes()).unwrap()),
             })),
-            Self::Increment => Operation::ChangeKey {
+            Self::Increment(id) => Operation::Once {
                 database: DatabaseName::default_database(),
-                namespace: namespace(),
-                key: key(),
-                action: KeyAction::Increment { by: Number::from(1) },
+                id: *id,
+                write: WriteAction::ChangeKey {
+                    namespace: namespace(),
+                    key: key(),
+                    action: KeyAction::Increment { by: Number::from(1) },
+                },
             },
             Self::Key(id, value) => Operation::ChangeKey {
                 database: DatabaseName::default_database(),
