@@ -346,21 +346,22 @@ pub fn deletes_matching_documents<D: Door>() {
 }
 
 /// The shop of a later program: another map under the same name, and a view that is new.
-pub(crate) mod later {
+pub mod later {
     use super::*;
 
     /// As the users of [`crate::schema`].
     #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, pliantdb_core::Collection)]
     #[collection(name = "users", views = [ByCountry, ByAge])]
-    pub(crate) struct User {
+    pub struct User {
         pub(crate) email: String,
         pub(crate) country: String,
         pub(crate) age: u32,
     }
 
+    /// In lower case.
     #[derive(View)]
     #[view(collection = User, name = "by-country", key = String, value = u64, version = 2, reduce)]
-    pub(crate) struct ByCountry;
+    pub struct ByCountry;
 
     impl Map for ByCountry {
         fn map(_: &DocumentId, user: &User, emit: &mut Emit<Self>) {
@@ -377,7 +378,7 @@ pub(crate) mod later {
     /// Unique, which the documents may not allow.
     #[derive(View)]
     #[view(collection = User, name = "by-age", key = u32, policy = unique, version = 2)]
-    pub(crate) struct ByAge;
+    pub struct ByAge;
 
     impl Map for ByAge {
         fn map(_: &DocumentId, user: &User, emit: &mut Emit<Self>) {
@@ -385,9 +386,10 @@ pub(crate) mod later {
         }
     }
 
+    /// The later shop.
     #[derive(pliantdb_core::Schema)]
     #[schema(name = "shop", collections = [User])]
-    pub(crate) struct Shop;
+    pub struct Shop;
 }
 
 /// A changed view is built in the background.
@@ -481,16 +483,18 @@ pub fn a_failed_build_says_why<D: Door>() {
 }
 
 /// Notes with a view that cannot take all of them.
-mod panicking {
+pub mod panicking {
     use super::*;
 
+    /// A text, which had better not be empty.
     #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, pliantdb_core::Collection)]
     #[collection(name = "notes", views = [First])]
-    pub(super) struct Note(pub(super) String);
+    pub struct Note(pub(crate) String);
 
+    /// First letters.
     #[derive(View)]
     #[view(collection = Note, name = "first", key = String)]
-    pub(super) struct First;
+    pub struct First;
 
     impl Map for First {
         fn map(_: &DocumentId, note: &Note, emit: &mut Emit<Self>) {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pliantdb_core::{
-    Connection, DatabaseName, Error, FeedStart, Inbox, Message, Request, RequestId, Response, Schema, Step,
+    CollectionName, Connection, DatabaseName, DocumentId, Error, FeedStart, Inbox, Message, Request, RequestId, Response, Schema, Step,
     StorageConnection, Subscriber, TopicPattern,
 };
 use tokio::sync::oneshot;

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use pliantdb_core::protocol::DatabaseHandle;
 use pliantdb_core::{
-    Change, ChangeAction, ChangeOutcome, CollectionName, Document, DocumentId, Page, Precondition,
+    Change, ChangeAction, ChangeOutcome, CollectionName, Document, DocumentId, Page,
     Request as DatabaseRequest, Response as DatabaseResponse,
 };
 use pliantdb_storage::Found;
