@@ -99,7 +99,7 @@ impl Served {
             admin_listen: free(),
             ..Inputs::default()
         };
-        let settings = Settings::resolve(inputs, None).unwrap();
+        let settings = Settings::load(inputs, None).unwrap();
         let (started, address) = std::sync::mpsc::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
