@@ -153,3 +153,19 @@ pub fn greet(request: &Greet) -> Result<String, Unwelcome> {
         name => Ok(format!("Hello {name}")),
     }
 }
+
+/// Takes schemas, for servers: they run the views.
+pub trait Register: Sized {
+    /// Takes one.
+    #[must_use]
+    fn schema<S: Schema>(self) -> Self;
+}
+
+/// Gives a server all schemas of the tests, in the order in which their versions came.
+pub fn register<R: Register>(server: R) -> R {
+    server
+        .schema::<Shop>()
+        .schema::<crate::views::later::Shop>()
+        .schema::<Order>()
+        .schema::<crate::views::panicking::Note>()
+}

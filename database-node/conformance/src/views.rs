@@ -346,22 +346,21 @@ pub fn deletes_matching_documents<D: Door>() {
 }
 
 /// The shop of a later program: another map under the same name, and a view that is new.
-pub mod later {
+pub(crate) mod later {
     use super::*;
 
     /// As the users of [`crate::schema`].
     #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, pliantdb_core::Collection)]
     #[collection(name = "users", views = [ByCountry, ByAge])]
-    pub struct User {
+    pub(crate) struct User {
         pub(crate) email: String,
         pub(crate) country: String,
         pub(crate) age: u32,
     }
 
-    /// In lower case.
     #[derive(View)]
     #[view(collection = User, name = "by-country", key = String, value = u64, version = 2, reduce)]
-    pub struct ByCountry;
+    pub(crate) struct ByCountry;
 
     impl Map for ByCountry {
         fn map(_: &DocumentId, user: &User, emit: &mut Emit<Self>) {
@@ -378,7 +377,7 @@ pub mod later {
     /// Unique, which the documents may not allow.
     #[derive(View)]
     #[view(collection = User, name = "by-age", key = u32, policy = unique, version = 2)]
-    pub struct ByAge;
+    pub(crate) struct ByAge;
 
     impl Map for ByAge {
         fn map(_: &DocumentId, user: &User, emit: &mut Emit<Self>) {
@@ -386,10 +385,9 @@ pub mod later {
         }
     }
 
-    /// The later shop.
     #[derive(pliantdb_core::Schema)]
     #[schema(name = "shop", collections = [User])]
-    pub struct Shop;
+    pub(crate) struct Shop;
 }
 
 /// A changed view is built in the background.
@@ -483,18 +481,16 @@ pub fn a_failed_build_says_why<D: Door>() {
 }
 
 /// Notes with a view that cannot take all of them.
-pub mod panicking {
+pub(crate) mod panicking {
     use super::*;
 
-    /// A text, which had better not be empty.
     #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, pliantdb_core::Collection)]
     #[collection(name = "notes", views = [First])]
-    pub struct Note(pub(crate) String);
+    pub(crate) struct Note(pub(super) String);
 
-    /// First letters.
     #[derive(View)]
     #[view(collection = Note, name = "first", key = String)]
-    pub struct First;
+    pub(crate) struct First;
 
     impl Map for First {
         fn map(_: &DocumentId, note: &Note, emit: &mut Emit<Self>) {

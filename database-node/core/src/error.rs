@@ -98,7 +98,9 @@ pub enum Error {
     #[error("{0}")]
     Corrupt(String),
     /// There was no answer in the time that was given. A write may or may not have been made.
-    #[error("there was no answer in time; a write may or may not have been made: read before you write again")]
+    #[error(
+        "there was no answer in time; a write may or may not have been made: read before you write again"
+    )]
     TimedOut,
     /// The server cannot be reached, and why. Nothing was done.
     #[error("{0}")]

@@ -65,18 +65,19 @@ impl Inbox {
         }
     }
 
-    /// Adds a message. What comes after [`Inbox::close`] is not taken.
-    pub fn put(&self, message: Message) {
+    /// Adds a message; gives whether it was taken, which none is after [`Inbox::close`].
+    pub fn put(&self, message: Message) -> bool {
         self.change(|waiting| {
             if waiting.is_closed {
-                return;
+                return false;
             }
             if waiting.messages.len() >= self.capacity {
                 waiting.messages.pop_front();
                 waiting.dropped += 1;
             }
             waiting.messages.push_back(message);
-        });
+            true
+        })
     }
 
     /// Takes note of messages that were lost before they came here, to be told with those that are dropped here.
@@ -137,15 +138,16 @@ impl Inbox {
     }
 
     /// Changes what is there, and wakes all who wait for it.
-    fn change(&self, change: impl FnOnce(&mut Waiting)) {
+    fn change<T>(&self, change: impl FnOnce(&mut Waiting) -> T) -> T {
         let mut waiting = self.waiting();
-        change(&mut waiting);
+        let changed = change(&mut waiting);
         let tasks = std::mem::take(&mut waiting.tasks);
         // Not while it is locked, for a task may be run at once.
         drop(waiting);
         #[cfg(not(target_arch = "wasm32"))]
         self.came.notify_all();
         tasks.into_iter().for_each(Waker::wake);
+        changed
     }
 }
 

@@ -9,7 +9,12 @@ use syn::{DeriveInput, Ident, LitStr, Path, Token, bracketed};
 
 /// Where the traits are, as whoever derives can name them: they may depend on the core or on the storage only.
 pub(crate) fn traits() -> TokenStream {
-    for name in ["pliantdb-core", "pliantdb-storage"] {
+    for name in [
+        "pliantdb-core",
+        "pliantdb-storage",
+        "pliantdb-client",
+        "pliantdb-server",
+    ] {
         let found = match crate_name(name) {
             Ok(FoundCrate::Itself) => name.replace('-', "_"),
             Ok(FoundCrate::Name(name)) => name,

@@ -46,7 +46,14 @@ impl Access {
         credentials: Option<&Credentials>,
         _peer: SocketAddr,
     ) -> Result<(Caller, Option<Secret>), Error> {
-        let caller = |name: &str| (Caller(Arc::new(Identity { name: name.to_owned() })), None);
+        let caller = |name: &str| {
+            (
+                Caller(Arc::new(Identity {
+                    name: name.to_owned(),
+                })),
+                None,
+            )
+        };
         let Some(token) = &self.token else {
             return Ok(caller("anonymous"));
         };

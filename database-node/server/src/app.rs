@@ -1,7 +1,7 @@
 //! What all requests share.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use pliantdb_core::Error;
 use pliantdb_storage::{AsyncStorage, Storage, StorageError};
@@ -116,10 +116,9 @@ impl App {
         self.stopping.cancelled().await;
     }
 
-    /// The time by the server's clock, in milliseconds since the Unix epoch.
+    /// The time that request ids are compared with, in milliseconds since the Unix epoch.
     pub(crate) fn now_ms(&self) -> u64 {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
+        self.storage.now_ms()
     }
 
     /// Reserves memory for `copies` of a body or an answer. Waits in line when requests take all they may.
@@ -135,10 +134,14 @@ impl App {
 
     /// As [`App::reserve_memory`], for HTTP.
     pub(crate) async fn reserve(&self, bytes: usize, copies: usize) -> Result<Reserved, Problem> {
-        self.reserve_memory(bytes, copies).await.map_err(|error| match error {
-            Error::Busy => Problem::busy("requests in flight take all the memory they may; try again in a moment"),
-            error => error.into(),
-        })
+        self.reserve_memory(bytes, copies)
+            .await
+            .map_err(|error| match error {
+                Error::Busy => {
+                    Problem::busy("requests in flight take all the memory they may; try again in a moment")
+                }
+                error => error.into(),
+            })
     }
 
     /// Reads, on a thread that may wait for the disk.

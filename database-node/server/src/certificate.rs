@@ -96,7 +96,12 @@ impl Certificate {
     /// What clients can know it by: the SHA-256 of the certificate, in hexadecimal digits.
     pub(crate) fn fingerprint(&self) -> String {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        current.key.cert.first().map(|certificate| fingerprint(certificate)).unwrap_or_default()
+        current
+            .key
+            .cert
+            .first()
+            .map(|certificate| fingerprint(certificate))
+            .unwrap_or_default()
     }
 
     /// Bytes that only who has the key knows, and that stay as long as the key does.
@@ -105,7 +110,10 @@ impl Certificate {
         let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &current.pem.1);
         let tag = aws_lc_rs::hmac::sign(&key, purpose.as_bytes());
         let mut secret = [0; 32];
-        secret.iter_mut().zip(tag.as_ref()).for_each(|(to, from)| *to = *from);
+        secret
+            .iter_mut()
+            .zip(tag.as_ref())
+            .for_each(|(to, from)| *to = *from);
         secret
     }
 
@@ -127,7 +135,10 @@ impl Certificate {
                     };
                     if changed {
                         let fingerprint = self.fingerprint();
-                        tracing::info!(fingerprint, "the certificate has changed; new connections get the new one");
+                        tracing::info!(
+                            fingerprint,
+                            "the certificate has changed; new connections get the new one"
+                        );
                     }
                 }
                 Ok(Err(error)) if !was_wrong => {
@@ -267,7 +278,10 @@ mod tests {
         assert_eq!(first.secret("a"), again.secret("a"));
         assert_ne!(first.secret("a"), first.secret("b"));
         let key = fs::metadata(data.path().join("tls/key.pem")).unwrap();
-        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&key.permissions()) & 0o777, 0o600);
+        assert_eq!(
+            std::os::unix::fs::PermissionsExt::mode(&key.permissions()) & 0o777,
+            0o600
+        );
     }
 
     #[test]
@@ -280,11 +294,22 @@ mod tests {
             key: b.path().join("tls/key.pem"),
         };
         let error = Certificate::open(mixed.clone()).unwrap_err().to_string();
-        assert!(error.contains("certificate.pem") && error.contains("key.pem"), "{error}");
+        assert!(
+            error.contains("certificate.pem") && error.contains("key.pem"),
+            "{error}"
+        );
         fs::write(&mixed.key, "not a key").unwrap();
         let error = Certificate::open(mixed.clone()).unwrap_err().to_string();
-        assert!(error.contains("no private key") && !error.contains("not a key"), "{error}");
+        assert!(
+            error.contains("no private key") && !error.contains("not a key"),
+            "{error}"
+        );
         fs::write(&mixed.certificate, "").unwrap();
-        assert!(Certificate::open(mixed).unwrap_err().to_string().contains("no certificate"));
+        assert!(
+            Certificate::open(mixed)
+                .unwrap_err()
+                .to_string()
+                .contains("no certificate")
+        );
     }
 }

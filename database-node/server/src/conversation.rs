@@ -8,8 +8,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use pliantdb_core::protocol::{
-    Ask, DatabaseHandle, FromClient, FromServer, Greeting, Hello, MAX_HELLO, Malformed, PROTOCOL_VERSION, Question,
-    Reply, Welcome, decode, encode,
+    Ask, DatabaseHandle, FromClient, FromServer, Greeting, Hello, MAX_HELLO, Malformed, PROTOCOL_VERSION,
+    Question, Reply, Welcome, decode, encode,
 };
 use pliantdb_core::{Error, Subscriber};
 use pliantdb_storage::{AsyncDatabaseSnapshot, AsyncSubscription};
@@ -55,8 +55,8 @@ pub(crate) struct Conversation {
 struct Begun {
     /// What waits for its answer.
     answers: HashMap<u64, AbortHandle>,
-    /// What hands messages on.
-    subscriptions: HashMap<u64, AbortHandle>,
+    /// Whose messages are handed on.
+    subscriptions: HashMap<u64, Arc<AsyncSubscription>>,
     snapshots: HashMap<u64, (DatabaseHandle, AsyncDatabaseSnapshot)>,
 }
 
@@ -82,7 +82,10 @@ impl Drop for Conversation {
     fn drop(&mut self) {
         let begun = self.begun();
         begun.answers.values().for_each(AbortHandle::abort);
-        begun.subscriptions.values().for_each(AbortHandle::abort);
+        begun
+            .subscriptions
+            .values()
+            .for_each(|subscription| subscription.end());
     }
 }
 
@@ -222,11 +225,11 @@ impl Conversation {
                 match ask {
                     Ask::Subscribe { database, patterns } => {
                         lock(&begun).has_room()?;
-                        let subscription = dispatcher.subscribe(&caller, database, patterns).await?;
-                        // Held while the task is made, so that it cannot end before it is known.
-                        let mut held = lock(&begun);
-                        let task = tokio::spawn(forward(number, subscription, out, Arc::clone(&begun)));
-                        held.subscriptions.insert(number, task.abort_handle());
+                        let subscription = Arc::new(dispatcher.subscribe(&caller, database, patterns).await?);
+                        lock(&begun)
+                            .subscriptions
+                            .insert(number, Arc::clone(&subscription));
+                        tokio::spawn(forward(number, subscription, out, Arc::clone(&begun)));
                         Ok(Reply::Done)
                     }
                     Ask::Snapshot { database } => {
@@ -238,7 +241,9 @@ impl Conversation {
                     Ask::RequestAt { snapshot, request } => {
                         let found = lock(&begun).snapshots.get(&snapshot).cloned();
                         let (database, snapshot) = found.ok_or_else(|| {
-                            Error::Invalid(format!("there is no snapshot {snapshot} on this connection; take a new one"))
+                            Error::Invalid(format!(
+                                "there is no snapshot {snapshot} on this connection; take a new one"
+                            ))
                         })?;
                         let answer = dispatcher.ask_at(&caller, database, &snapshot, request).await;
                         answer.map(Reply::Response)
@@ -251,7 +256,8 @@ impl Conversation {
                 Some(deadline) => within(deadline, carry_out).await,
             };
             drop(memory);
-            app.metrics.answered(door, operation, result.as_ref().err(), start.elapsed());
+            app.metrics
+                .answered(door, operation, result.as_ref().err(), start.elapsed());
             result
         }
     }
@@ -262,8 +268,12 @@ impl Conversation {
 
     fn stop(&self, number: u64) {
         let mut begun = self.begun();
-        let ended = [begun.answers.remove(&number), begun.subscriptions.remove(&number)];
-        ended.iter().flatten().for_each(AbortHandle::abort);
+        if let Some(answer) = begun.answers.remove(&number) {
+            answer.abort();
+        }
+        if let Some(subscription) = begun.subscriptions.remove(&number) {
+            subscription.end();
+        }
         begun.snapshots.remove(&number);
     }
 }
@@ -277,7 +287,7 @@ fn at_once<T>(work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
 }
 
 /// Hands messages on to the client, until there are no more.
-async fn forward(number: u64, subscription: AsyncSubscription, out: Sender, begun: Arc<Mutex<Begun>>) {
+async fn forward(number: u64, subscription: Arc<AsyncSubscription>, out: Sender, begun: Arc<Mutex<Begun>>) {
     loop {
         let message = subscription.receive().await;
         let is_last = matches!(&message, Err(error) if !matches!(error, Error::Lagged(_)));

@@ -109,7 +109,9 @@ impl Dispatcher {
         let ask = Ask::Subscribe { database, patterns };
         caller.check(&ask)?;
         match ask {
-            Ask::Subscribe { database, patterns } => self.database(&database)?.subscribe_to(Ok(patterns)).await,
+            Ask::Subscribe { database, patterns } => {
+                self.database(&database)?.subscribe_to(Ok(patterns)).await
+            }
             _ => Err(Error::unexpected_answer()),
         }
     }
@@ -157,11 +159,6 @@ impl Dispatcher {
             Some(number) if number != database.number() => Err(Error::UnknownDatabase(handle.name.clone())),
             _ => Ok(database),
         }
-    }
-
-    /// The storage.
-    pub(crate) fn storage(&self) -> &AsyncStorage {
-        &self.storage
     }
 
     async fn carry_out(

@@ -112,7 +112,8 @@ impl Default for Metrics {
             operation_seconds.clone(),
         );
         let operation_errors = Family::<ErrorLabels, Counter>::default();
-        let help = "Questions by QUIC or WebSocket that were answered with an error, by door, operation and kind";
+        let help =
+            "Questions by QUIC or WebSocket that were answered with an error, by door, operation and kind";
         registry.register("operation_errors", help, operation_errors.clone());
         let connections = Family::<DoorLabels, Gauge>::default();
         registry.register("connections", "Open connections, by door", connections.clone());
@@ -195,8 +196,16 @@ impl Metrics {
     }
 
     /// Counts a question that was answered by a door.
-    pub(crate) fn answered(&self, door: Door, operation: &'static str, error: Option<&Error>, duration: Duration) {
-        let histogram = self.operation_seconds.get_or_create(&OperationLabels { door, operation });
+    pub(crate) fn answered(
+        &self,
+        door: Door,
+        operation: &'static str,
+        error: Option<&Error>,
+        duration: Duration,
+    ) {
+        let histogram = self
+            .operation_seconds
+            .get_or_create(&OperationLabels { door, operation });
         histogram.observe(duration.as_secs_f64());
         if let Some(error) = error {
             let labels = ErrorLabels {

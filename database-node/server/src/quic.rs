@@ -7,8 +7,8 @@ use std::time::Duration;
 use pliantdb_core::protocol::{ALPN, LANE_MESSAGE, Lane, MAX_HELLO, encode, framed};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{
-    Connection, Endpoint, EndpointConfig, IdleTimeout, Incoming, RecvStream, SendStream, ServerConfig, TransportConfig,
-    VarInt,
+    Connection, Endpoint, EndpointConfig, IdleTimeout, Incoming, RecvStream, SendStream, ServerConfig,
+    TransportConfig, VarInt,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -66,9 +66,17 @@ pub(crate) fn bind(
     let mut config = ServerConfig::with_crypto(Arc::new(tls));
     config.transport_config(Arc::new(transport(max_message)));
     // The same after a restart, so that clients of the server before learn at once that their connections are gone.
-    let reset = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &certificate.secret("stateless reset"));
+    let reset = aws_lc_rs::hmac::Key::new(
+        aws_lc_rs::hmac::HMAC_SHA256,
+        &certificate.secret("stateless reset"),
+    );
     let runtime = Arc::new(quinn::TokioRuntime);
-    Endpoint::new(EndpointConfig::new(Arc::new(reset)), Some(config), socket, runtime)
+    Endpoint::new(
+        EndpointConfig::new(Arc::new(reset)),
+        Some(config),
+        socket,
+        runtime,
+    )
 }
 
 fn transport(max_message: usize) -> TransportConfig {
@@ -111,7 +119,13 @@ pub(crate) async fn serve(endpoint: Endpoint, app: Arc<App>, limits: Limits, sto
             }
             continue;
         }
-        connections.spawn(connection(incoming, place, Arc::clone(&app), limits, stop.clone()));
+        connections.spawn(connection(
+            incoming,
+            place,
+            Arc::clone(&app),
+            limits,
+            stop.clone(),
+        ));
     }
     while connections.join_next().await.is_some() {}
     endpoint.close(VarInt::from_u32(code::DONE), b"the server has stopped");
@@ -240,7 +254,10 @@ async fn next(lane: &mut Lane, receive: &mut RecvStream) -> Result<Option<Vec<u8
         if let Some(message) = lane.next().map_err(|error| error.to_string())? {
             return Ok(Some(message.to_vec()));
         }
-        let chunk = receive.read_chunk(MAX_HELLO, true).await.map_err(|error| error.to_string())?;
+        let chunk = receive
+            .read_chunk(MAX_HELLO, true)
+            .await
+            .map_err(|error| error.to_string())?;
         match chunk {
             Some(chunk) => lane.arrived(&chunk.bytes),
             None => return Ok(None),

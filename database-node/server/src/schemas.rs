@@ -1,7 +1,9 @@
 //! The schemas that the server has the code of.
 
 use pliantdb_core::protocol::{DatabaseHandle, SchemaOffer};
-use pliantdb_core::{DatabaseName, Error, InvalidSchema, Rejection, Schema, SchemaName, Schematic, StorageConnection};
+use pliantdb_core::{
+    DatabaseName, Error, InvalidSchema, Rejection, Schema, SchemaName, Schematic, StorageConnection,
+};
 use pliantdb_storage::{AsyncStorage, Database, Operation, SlotCount, Storage};
 
 /// Gives a database a schema.
@@ -43,7 +45,9 @@ impl Schemas {
     /// Any [`Error`] of the storage.
     pub(crate) fn define_all(&self, storage: &Storage) -> Result<(), Error> {
         for name in storage.names() {
-            let Some(has) = storage.schema(&name)? else { continue };
+            let Some(has) = storage.schema(&name)? else {
+                continue;
+            };
             let of_name = || self.0.iter().filter(|known| known.offer.name == has.name);
             let Some(known) = of_name().find(|known| fits(known, &has)).or(of_name().last()) else {
                 tracing::warn!(database = %name, schema = %has.name, "this server does not have the code of the schema");
@@ -65,10 +69,19 @@ impl Schemas {
         schema: Option<SchemaOffer>,
     ) -> Result<DatabaseHandle, Error> {
         // First, so that nothing is created that cannot be opened.
-        let define = schema.as_ref().map(|schema| self.code(schema)).transpose()?.flatten();
+        let define = schema
+            .as_ref()
+            .map(|schema| self.code(schema))
+            .transpose()?
+            .flatten();
         let created = name.clone();
         storage
-            .run(move |storage| storage.create(&created, SlotCount::default()).map(drop).map_err(Error::from))
+            .run(move |storage| {
+                storage
+                    .create(&created, SlotCount::default())
+                    .map(drop)
+                    .map_err(Error::from)
+            })
             .await?;
         self.define(storage, name, schema, define).await
     }
@@ -84,7 +97,11 @@ impl Schemas {
         name: DatabaseName,
         schema: Option<SchemaOffer>,
     ) -> Result<DatabaseHandle, Error> {
-        let define = schema.as_ref().map(|schema| self.code(schema)).transpose()?.flatten();
+        let define = schema
+            .as_ref()
+            .map(|schema| self.code(schema))
+            .transpose()?
+            .flatten();
         self.define(storage, name, schema, define).await
     }
 
@@ -137,7 +154,11 @@ fn fits(known: &Known, schema: &SchemaOffer) -> bool {
 }
 
 /// Gives a database the name of a schema without views, of which the server needs no code.
-fn define_without_views(storage: &Storage, name: &DatabaseName, schema: SchemaName) -> Result<Database, Error> {
+fn define_without_views(
+    storage: &Storage,
+    name: &DatabaseName,
+    schema: SchemaName,
+) -> Result<Database, Error> {
     let database = storage.get(name)?;
     match storage.schema(name)? {
         Some(has) if has.name != schema => Err(Rejection::OtherSchema {

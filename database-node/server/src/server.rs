@@ -210,7 +210,12 @@ impl Opened {
             hello_timeout: self.settings.header_timeout,
             send_timeout: self.settings.request_timeout,
         };
-        let quic = tokio::spawn(quic::serve(self.endpoint, Arc::clone(&self.app), limits, stop.clone()));
+        let quic = tokio::spawn(quic::serve(
+            self.endpoint,
+            Arc::clone(&self.app),
+            limits,
+            stop.clone(),
+        ));
         let mut following = vec![tokio::spawn(self.certificate.clone().follow()).abort_handle()];
         let token = self.app.access().token_file().cloned();
         following.extend(token.map(|token| tokio::spawn(token.follow()).abort_handle()));
@@ -249,7 +254,10 @@ impl Running {
                 let _ = (&mut self.quic).await;
             });
         };
-        if tokio::time::timeout(self.settings.shutdown_timeout, finished).await.is_err() {
+        if tokio::time::timeout(self.settings.shutdown_timeout, finished)
+            .await
+            .is_err()
+        {
             tracing::warn!("requests were still in flight after the shutdown timeout; they are cut off");
             self.quic.abort();
         }
@@ -347,7 +355,13 @@ impl Server {
         };
         let routes = http::api(Arc::clone(&app));
         let admin_routes = http::admin(Arc::clone(&app));
-        let mut api = tokio::spawn(connections::serve(listener, routes, limits, tls, running.stop.clone()));
+        let mut api = tokio::spawn(connections::serve(
+            listener,
+            routes,
+            limits,
+            tls,
+            running.stop.clone(),
+        ));
         let mut admin = tokio::spawn(connections::serve(
             admin_listener,
             admin_routes,

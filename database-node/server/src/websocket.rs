@@ -56,9 +56,23 @@ pub(crate) async fn upgrade(
 async fn connection(mut socket: WebSocket, peer: SocketAddr, app: &Arc<App>) {
     let hello = match tokio::time::timeout(app.header_timeout, socket.recv()).await {
         Ok(Some(Ok(Message::Binary(hello)))) => hello,
-        Ok(Some(Ok(_))) => return close(socket, close_code::PROTOCOL, "the first message must be a binary one").await,
+        Ok(Some(Ok(_))) => {
+            return close(
+                socket,
+                close_code::PROTOCOL,
+                "the first message must be a binary one",
+            )
+            .await;
+        }
         Ok(_) => return,
-        Err(_) => return close(socket, close_code::POLICY, "the client did not say who it is in time").await,
+        Err(_) => {
+            return close(
+                socket,
+                close_code::POLICY,
+                "the client did not say who it is in time",
+            )
+            .await;
+        }
     };
     let (greeting, caller) = conversation::greet(app, peer, &hello).await;
     let Ok(greeting) = encode(&greeting) else { return };
@@ -109,9 +123,14 @@ async fn hear(
         };
         match message {
             Ok(Some(Ok(Message::Binary(message)))) => {
-                conversation.take(&message).await.map_err(|error| error.to_string())?;
+                conversation
+                    .take(&message)
+                    .await
+                    .map_err(|error| error.to_string())?;
             }
-            Ok(Some(Ok(Message::Text(_)))) => return Err("messages are binary ones, and this one is a text".to_owned()),
+            Ok(Some(Ok(Message::Text(_)))) => {
+                return Err("messages are binary ones, and this one is a text".to_owned());
+            }
             Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => {}
             Ok(Some(Ok(Message::Close(_))) | None) => return Ok(ControlFlow::Break(())),
             Ok(Some(Err(error))) => return Err(error.to_string()),
@@ -178,6 +197,8 @@ async fn close(mut socket: WebSocket, code: u16, reason: &str) {
 
 /// A reason has at most 123 bytes (RFC 6455, section 5.5).
 fn shortened(reason: &str) -> String {
-    let end = (0..=123.min(reason.len())).rev().find(|at| reason.is_char_boundary(*at));
+    let end = (0..=123.min(reason.len()))
+        .rev()
+        .find(|at| reason.is_char_boundary(*at));
     reason.get(..end.unwrap_or(0)).unwrap_or_default().to_owned()
 }

@@ -307,6 +307,13 @@ impl Connection for AsyncDatabase {
 /// Receives the messages of an [`AsyncDatabase`].
 pub struct AsyncSubscription(Arc<Inbox>);
 
+impl AsyncSubscription {
+    /// Ends it, also for those who wait for a message: from now on it counts as no receiver.
+    pub fn end(&self) {
+        self.0.close();
+    }
+}
+
 impl Subscriber<AsyncDatabase> for AsyncSubscription {
     fn receive(&self) -> Future<Message> {
         let inbox = Arc::clone(&self.0);

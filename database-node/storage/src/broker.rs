@@ -48,8 +48,7 @@ impl Broker {
                 .map(|subscription| &subscription.inbox);
             inboxes.filter_map(Weak::upgrade).collect()
         };
-        inboxes.iter().for_each(|inbox| inbox.put(message.clone()));
-        inboxes.len() as u64
+        inboxes.iter().filter(|inbox| inbox.put(message.clone())).count() as u64
     }
 
     /// Closes the inboxes of a database; of all when there is none.

@@ -91,13 +91,14 @@ pub use pliantdb_core::{
     CommittedTransaction, Connection, DatabaseName, Document, DocumentAction, DocumentChange, DocumentId,
     Documents, Emit, Emitted, Error, Expiry, FeedCursor, FeedStart, Freshness, Group, GroupOf, Id,
     IndexedDocument, InvalidBody, InvalidDocumentId, InvalidFeedCursor, InvalidKey, InvalidKeyName,
-    InvalidName, InvalidRevision, InvalidSchema, InvalidSlotCount, InvalidTopic, Key, KeyAction,
-    KeyCondition, KeyList, KeyListing, KeyName, KeyOutcome, KeyPage, KeySelection, KeyStatus, KeyValue, List,
-    Listing, MAX_NESTING, Map, Message, Named, NamespaceName, Number, Operation, Order, Outcome, Page,
-    Precondition, Query, RawRow, Reduce, ReduceFn, Rejection, Request, Response, Revision, Row, RowCursor,
-    RowOf, RowWithDocument, Rows, Schema, SchemaName, Schematic, Slot, SlotCount, Step, StorageConnection,
-    Stored, Subscriber, TakeSnapshot, Timestamp, Topic, TopicPattern, Transaction, TypedDocument, View,
-    ViewDefinition, ViewEntry, ViewId, ViewName, ViewPolicy, ViewQuery, ViewSchema, ViewStatus, Views,
+    InvalidName, InvalidRequestId, InvalidRevision, InvalidSchema, InvalidSlotCount, InvalidTopic, Key,
+    KeyAction, KeyCondition, KeyList, KeyListing, KeyName, KeyOutcome, KeyPage, KeySelection, KeyStatus,
+    KeyValue, List, Listing, MAX_NESTING, Map, Message, Named, NamespaceName, Number, Operation, Order,
+    Outcome, Page, Precondition, Query, REQUEST_MEMORY, RawRow, Reduce, ReduceFn, Rejection, Request,
+    RequestId, Response, Revision, Row, RowCursor, RowOf, RowWithDocument, Rows, Schema, SchemaName,
+    Schematic, Slot, SlotCount, Step, StorageConnection, Stored, Subscriber, TakeSnapshot, Timestamp, Topic,
+    TopicPattern, Transaction, TypedDocument, View, ViewDefinition, ViewEntry, ViewId, ViewName, ViewPolicy,
+    ViewQuery, ViewSchema, ViewStatus, Views, WriteAction,
 };
 pub use reading::Found;
 pub use snapshot::{AsyncDatabaseSnapshot, DatabaseSnapshot};

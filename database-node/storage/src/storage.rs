@@ -198,7 +198,9 @@ impl Storage {
             .read()
             .unwrap_or_else(PoisonError::into_inner);
         let state = catalog.get(name);
-        let makeup = &state.ok_or_else(|| StorageError::UnknownDatabase(name.clone()))?.makeup;
+        let makeup = &state
+            .ok_or_else(|| StorageError::UnknownDatabase(name.clone()))?
+            .makeup;
         Ok(makeup.schema.clone().map(|name| SchemaOffer {
             name,
             views: makeup.views.iter().map(|view| view.definition.clone()).collect(),

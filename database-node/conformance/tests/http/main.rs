@@ -5,110 +5,34 @@
 mod client;
 mod events;
 mod problems;
+#[allow(dead_code, reason = "other doors need the rest")]
+#[path = "../serving/mod.rs"]
+mod serving;
 mod translation;
 
-use std::net::SocketAddr;
-use std::thread::JoinHandle;
-use std::time::Duration;
-
 use client::Client;
-use pliantdb_conformance::{Door, feed, schema, views};
+use pliantdb_conformance::Door;
 use pliantdb_core::{
     Answer, Connection, DatabaseName, Error, Request, Response, Schema, Schematic, Step, StorageConnection,
     TakeSnapshot, TopicPattern, protocol::SchemaOffer,
 };
-use pliantdb_server::Server;
-use pliantdb_server::config::{LogFormat, LogLevel, Settings};
 use serde_json::json;
-use tempfile::TempDir;
-use tokio::sync::oneshot;
-
-/// A server that runs on threads of its own.
-struct Running {
-    address: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Running {
-    fn start(directory: &TempDir) -> Self {
-        let free = SocketAddr::from(([127, 0, 0, 1], 0));
-        let settings = Settings {
-            data: directory.path().to_owned(),
-            listen: free,
-            quic_listen: free,
-            certificate: None,
-            admin_listen: free,
-            token_file: None,
-            master_key_file: None,
-            // More than the engine takes in one write, so that it is the engine that refuses.
-            max_body_size: 80 << 20,
-            min_free_space: None,
-            log_format: LogFormat::Text,
-            log_level: LogLevel::Warn,
-            shutdown_timeout: Duration::from_secs(20),
-            max_connections: 100,
-            max_in_flight: 100,
-            header_timeout: Duration::from_secs(30),
-            request_timeout: Duration::from_secs(60),
-        };
-        let (started, address) = std::sync::mpsc::channel();
-        let (stop, stopped) = oneshot::channel();
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(2)
-                .enable_all()
-                .build()
-                .unwrap();
-            runtime.block_on(async {
-                let server = Server::builder(settings)
-                    .schema::<schema::Shop>()
-                    .schema::<views::later::Shop>()
-                    .schema::<schema::Order>()
-                    .schema::<views::panicking::Note>()
-                    .api(|_, request: schema::Greet| schema::greet(&request))
-                    .change_retention(feed::RETENTION);
-                let server = server.start().await.unwrap();
-                started.send(server.addresses().http).unwrap();
-                let stop = async {
-                    let _ = stopped.await;
-                };
-                server.run(stop).await.unwrap();
-            });
-        });
-        Self {
-            address: address.recv().unwrap(),
-            stop: Some(stop),
-            thread: Some(thread),
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Its thread waits for it, unless it panicked.
-        let _ = self.stop.take().map(|stop| stop.send(()));
-        let _ = self.thread.take().map(JoinHandle::join);
-    }
-}
+use serving::Serving;
 
 /// HTTP.
 struct Http {
     storage: Client,
-    server: Option<Running>,
-    directory: TempDir,
+    serving: Serving,
 }
 
 impl Door for Http {
     type Storage = Client;
 
     fn open() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let server = Running::start(&directory);
+        let serving = Serving::start();
         Self {
-            storage: Client::new(server.address),
-            server: Some(server),
-            directory,
+            storage: Client::new(serving.http()),
+            serving,
         }
     }
 
@@ -117,10 +41,7 @@ impl Door for Http {
     }
 
     fn reopen(&mut self) {
-        self.server = None;
-        let server = Running::start(&self.directory);
-        self.storage = Client::new(server.address);
-        self.server = Some(server);
+        self.serving.restart();
     }
 
     fn wait<T: Send + 'static>(&self, answer: Answer<Client, T>) -> Result<T, Error> {

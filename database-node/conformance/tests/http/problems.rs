@@ -70,7 +70,7 @@ pub(crate) fn error(problem: &Value) -> Error {
             reason: text("reason").to_owned(),
         },
         "cursor-expired" => Error::CursorExpired,
-        "invalid-value" | "invalid-json" | "unfit-request" => Error::Invalid(detail),
+        "invalid-value" | "invalid-json" | "unfit-request" | "body-too-large" => Error::Invalid(detail),
         _ => Error::Storage(problem.to_string()),
     }
 }

@@ -17,7 +17,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    DatabaseName, Error, Message, Request, RequestId, Response, SchemaName, Schematic, TopicPattern, ViewDefinition,
+    DatabaseName, Error, Message, Request, RequestId, Response, SchemaName, Schematic, TopicPattern,
+    ViewDefinition,
 };
 
 pub use encoding::{Malformed, decode, encode};
@@ -245,7 +246,10 @@ impl Request {
     /// [`RequestId`] keeps from being made twice.
     #[must_use]
     pub fn can_be_repeated(&self) -> bool {
-        !matches!(self, Self::Publish(_) | Self::Call { .. } | Self::DeleteMatching(_))
+        !matches!(
+            self,
+            Self::Publish(_) | Self::Call { .. } | Self::DeleteMatching(_)
+        )
     }
 
     /// Whether it takes a [`RequestId`].

@@ -15,7 +15,10 @@ use crate::connections::Peer;
 
 /// Lets a request pass if it is known who asks; the [`Caller`](crate::access::Caller) is an extension of it.
 pub(super) async fn require_token(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    let peer = request.extensions().get::<Peer>().map_or(Peer::UNKNOWN, |peer| *peer);
+    let peer = request
+        .extensions()
+        .get::<Peer>()
+        .map_or(Peer::UNKNOWN, |peer| *peer);
     let credentials = presented(&request);
     match app.access().enter(credentials.as_ref(), peer.0).await {
         Ok((caller, _)) => {

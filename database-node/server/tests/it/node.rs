@@ -53,7 +53,7 @@ impl Node {
         command
             .args(["serve", "--log-format", "json", "--data"])
             .arg(data);
-        for flag in ["--listen", "--admin-listen"] {
+        for flag in ["--listen", "--quic-listen", "--admin-listen"] {
             if !arguments.contains(&flag) {
                 command.args([flag, "127.0.0.1:0"]);
             }

@@ -1,0 +1,214 @@
+//! The client for programs that block.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use pliantdb_core::{
+    Connection, DatabaseName, Error, Message, Request, Response, Schema, Step, StorageConnection, Subscriber,
+    TakeSnapshot, TopicPattern,
+};
+use tokio::runtime::{Builder, Handle, Runtime};
+
+use crate::client::AsyncClient;
+use crate::database::{AsyncRemoteDatabase, AsyncRemoteSnapshot, AsyncRemoteSubscription};
+use crate::options::Options;
+
+/// A server, or any node of a cluster, for programs that block: [`AsyncClient`] with a thread of its own.
+#[derive(Clone)]
+pub struct Client {
+    client: AsyncClient,
+    driver: Driver,
+}
+
+/// Waits for what is asynchronous.
+#[derive(Clone)]
+struct Driver(Arc<Background>);
+
+/// The runtime, which must not be waited for when it goes within another.
+struct Background(Option<Runtime>);
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Driver {
+    fn start() -> Result<Self, Error> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("pliantdb-client")
+            .enable_all()
+            .build()
+            .map_err(|error| Error::Unreachable(format!("the client's thread cannot be started: {error}")))?;
+        Ok(Self(Arc::new(Background(Some(runtime)))))
+    }
+
+    fn wait<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        if Handle::try_current().is_ok() {
+            return Err(Error::Invalid(
+                "a blocking client cannot be used within an asynchronous runtime: use AsyncClient there"
+                    .to_owned(),
+            ));
+        }
+        match &self.0.0 {
+            Some(runtime) => runtime.block_on(work),
+            None => Err(Error::Closed),
+        }
+    }
+}
+
+impl Client {
+    /// As [`AsyncClient::connect`].
+    ///
+    /// # Errors
+    /// As [`AsyncClient::connect`].
+    pub fn connect(address: &str, options: Options) -> Result<Self, Error> {
+        let driver = Driver::start()?;
+        let client = driver.wait(AsyncClient::connect(address, options))?;
+        Ok(Self { client, driver })
+    }
+
+    /// The same, asynchronous.
+    #[must_use]
+    pub fn asynchronous(&self) -> &AsyncClient {
+        &self.client
+    }
+
+    /// As [`AsyncClient::ask`].
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub fn ask(&self, ask: pliantdb_core::protocol::Ask) -> Result<pliantdb_core::protocol::Reply, Error> {
+        self.driver.wait(self.client.ask(ask))
+    }
+
+    fn opened(&self, opened: Result<AsyncRemoteDatabase, Error>) -> Result<RemoteDatabase, Error> {
+        Ok(RemoteDatabase {
+            database: opened?,
+            driver: self.driver.clone(),
+        })
+    }
+}
+
+impl StorageConnection for Client {
+    type Database = RemoteDatabase;
+
+    fn create_database<S: Schema>(&self, name: &str) -> Result<RemoteDatabase, Error> {
+        self.opened(self.driver.wait(self.client.create_database::<S>(name)))
+    }
+
+    fn database<S: Schema>(&self, name: &str) -> Result<RemoteDatabase, Error> {
+        self.opened(self.driver.wait(self.client.database::<S>(name)))
+    }
+
+    fn delete_database(&self, name: &str) -> Result<(), Error> {
+        self.driver.wait(self.client.delete_database(name))
+    }
+
+    fn databases(&self) -> Result<Vec<DatabaseName>, Error> {
+        self.driver.wait(self.client.databases())
+    }
+}
+
+/// An [`AsyncRemoteDatabase`] for programs that block.
+#[derive(Clone)]
+pub struct RemoteDatabase {
+    database: AsyncRemoteDatabase,
+    driver: Driver,
+}
+
+impl RemoteDatabase {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &DatabaseName {
+        self.database.name()
+    }
+
+    /// The same, asynchronous.
+    #[must_use]
+    pub fn asynchronous(&self) -> &AsyncRemoteDatabase {
+        &self.database
+    }
+
+    /// Answers a request.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub fn execute(&self, request: Request) -> Result<Response, Error> {
+        self.driver.wait(self.database.execute(request))
+    }
+}
+
+impl Connection for RemoteDatabase {
+    type Output<T: Send + 'static> = Result<T, Error>;
+    type Subscriber = RemoteSubscription;
+
+    fn converse<T: Send + 'static>(
+        &self,
+        first: Result<Request, Error>,
+        next: impl FnMut(Result<Response, Error>) -> Step<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.driver.wait(self.database.converse(first, next))
+    }
+
+    fn subscribe_to(&self, patterns: Result<Vec<TopicPattern>, Error>) -> Result<RemoteSubscription, Error> {
+        Ok(RemoteSubscription {
+            subscription: self.driver.wait(self.database.subscribe_to(patterns))?,
+            _driver: self.driver.clone(),
+        })
+    }
+}
+
+/// Receives the messages of a [`RemoteDatabase`], blocking; else as [`AsyncRemoteSubscription`].
+pub struct RemoteSubscription {
+    subscription: AsyncRemoteSubscription,
+    _driver: Driver,
+}
+
+impl Subscriber<RemoteDatabase> for RemoteSubscription {
+    fn receive(&self) -> Result<Message, Error> {
+        self.subscription.inbox().receive()
+    }
+
+    fn try_receive(&self) -> Result<Option<Message>, Error> {
+        self.subscription.inbox().try_receive()
+    }
+}
+
+impl TakeSnapshot for RemoteDatabase {
+    type Snapshot = RemoteSnapshot;
+
+    fn snapshot(&self) -> Result<RemoteSnapshot, Error> {
+        Ok(RemoteSnapshot {
+            snapshot: self.driver.wait(self.database.snapshot())?,
+            driver: self.driver.clone(),
+        })
+    }
+}
+
+/// An [`AsyncRemoteSnapshot`] for programs that block.
+#[derive(Clone)]
+pub struct RemoteSnapshot {
+    snapshot: AsyncRemoteSnapshot,
+    driver: Driver,
+}
+
+impl Connection for RemoteSnapshot {
+    type Output<T: Send + 'static> = Result<T, Error>;
+    type Subscriber = Infallible;
+
+    fn converse<T: Send + 'static>(
+        &self,
+        first: Result<Request, Error>,
+        next: impl FnMut(Result<Response, Error>) -> Step<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.driver.wait(self.snapshot.converse(first, next))
+    }
+
+    fn subscribe_to(&self, patterns: Result<Vec<TopicPattern>, Error>) -> Result<Infallible, Error> {
+        self.driver.wait(self.snapshot.subscribe_to(patterns))
+    }
+}

@@ -1,0 +1,86 @@
+//! The ways to a server: what is sent and received on them is whole messages.
+
+#[cfg(target_arch = "wasm32")]
+mod browser;
+#[cfg(not(target_arch = "wasm32"))]
+mod quic;
+#[cfg(not(target_arch = "wasm32"))]
+mod tls;
+#[cfg(not(target_arch = "wasm32"))]
+mod websocket;
+
+use pliantdb_core::Error;
+use tokio::sync::mpsc;
+
+use crate::address::{Address, Transport};
+use crate::options::Options;
+
+/// How many messages wait to be sent; who has more waits.
+const WAITING: usize = 256;
+
+/// The longest message that is taken from a server, in bytes.
+#[cfg(not(target_arch = "wasm32"))]
+const MAX_MESSAGE: usize = 256 << 20;
+
+/// A way to a server. It is closed when `send` is dropped and everything was sent.
+pub(crate) struct Link {
+    pub(crate) send: mpsc::Sender<Vec<u8>>,
+    pub(crate) receive: Receive,
+}
+
+/// What arrives.
+pub(crate) enum Receive {
+    #[cfg(not(target_arch = "wasm32"))]
+    Quic(Box<quic::Receive>),
+    #[cfg(not(target_arch = "wasm32"))]
+    WebSocket(Box<websocket::Receive>),
+    #[cfg(target_arch = "wasm32")]
+    Browser(browser::Receive),
+}
+
+impl Receive {
+    /// The next message.
+    ///
+    /// # Errors
+    /// Why there is no more: for people.
+    pub(crate) async fn next(&mut self) -> Result<Vec<u8>, String> {
+        match self {
+            #[cfg(not(target_arch = "wasm32"))]
+            Self::Quic(receive) => receive.next().await,
+            #[cfg(not(target_arch = "wasm32"))]
+            Self::WebSocket(receive) => receive.next().await,
+            #[cfg(target_arch = "wasm32")]
+            Self::Browser(receive) => receive.next().await,
+        }
+    }
+}
+
+/// Connects.
+///
+/// # Errors
+/// [`Error::Unreachable`], and [`Error::Invalid`] for options that cannot be used.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) async fn connect(address: &Address, options: &Options) -> Result<Link, Error> {
+    match address.transport {
+        Transport::Quic => quic::connect(address, options).await,
+        Transport::WebSocket | Transport::WebSocketTls => websocket::connect(address, options).await,
+    }
+}
+
+/// Connects.
+///
+/// # Errors
+/// [`Error::Unreachable`], and [`Error::Invalid`] for QUIC, which browsers do not let programs speak.
+#[cfg(target_arch = "wasm32")]
+pub(crate) async fn connect(address: &Address, _: &Options) -> Result<Link, Error> {
+    match address.transport {
+        Transport::Quic => Err(Error::Invalid(format!(
+            "{address} is an address for QUIC, which programs in browsers cannot speak: use wss://"
+        ))),
+        Transport::WebSocket | Transport::WebSocketTls => browser::connect(address).await,
+    }
+}
+
+fn unreachable(address: &Address, reason: impl std::fmt::Display) -> Error {
+    Error::Unreachable(format!("the server {address} cannot be reached: {reason}"))
+}

@@ -1,0 +1,165 @@
+//! QUIC.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use pliantdb_core::Error;
+use pliantdb_core::protocol::{ALPN, LANE_MESSAGE, Lane, framed};
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{
+    ClientConfig, Connection, Endpoint, IdleTimeout, RecvStream, SendStream, TransportConfig, VarInt,
+};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::{Link, MAX_MESSAGE, WAITING, tls, unreachable};
+use crate::address::Address;
+use crate::options::Options;
+
+/// How often the server is shown that the client is there.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// How long a connection lives without a sign of the server.
+const IDLE: Duration = Duration::from_secs(30);
+/// Large answers that arrive at once.
+const LARGE_AT_ONCE: u32 = 64;
+/// What the server may send on a stream before it is read.
+const WINDOW: u32 = 8 << 20;
+
+/// What arrives by QUIC.
+pub(crate) struct Receive {
+    connection: Connection,
+    stream: RecvStream,
+    lane: Lane,
+    large: JoinSet<Result<Vec<u8>, quinn::ReadToEndError>>,
+    /// Lives as long as its connection.
+    _endpoint: Endpoint,
+}
+
+/// Connects.
+///
+/// # Errors
+/// As [`super::connect`].
+pub(super) async fn connect(address: &Address, options: &Options) -> Result<Link, Error> {
+    let tls = tls::config(address, options, ALPN)?;
+    let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).map_err(Error::invalid)?));
+    let mut transport = TransportConfig::default();
+    transport
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        .max_idle_timeout(IdleTimeout::try_from(IDLE).ok())
+        .max_concurrent_bidi_streams(VarInt::from_u32(0))
+        .max_concurrent_uni_streams(VarInt::from_u32(LARGE_AT_ONCE))
+        .stream_receive_window(VarInt::from_u32(WINDOW));
+    config.transport_config(Arc::new(transport));
+    let found = tokio::net::lookup_host((address.host_name(), address.port)).await;
+    let mut last = "its name leads to no address".to_owned();
+    for to in found.map_err(|error| unreachable(address, error))? {
+        match connect_to(to, address.host_name(), config.clone()).await {
+            Ok((endpoint, connection)) => return open(address, endpoint, connection).await,
+            Err(error) => last = error,
+        }
+    }
+    Err(unreachable(address, last))
+}
+
+async fn connect_to(
+    to: SocketAddr,
+    host: &str,
+    config: ClientConfig,
+) -> Result<(Endpoint, Connection), String> {
+    let from: SocketAddr = match to {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let endpoint = Endpoint::client(from).map_err(|error| error.to_string())?;
+    let connecting = endpoint
+        .connect_with(config, to, host)
+        .map_err(|error| error.to_string())?;
+    let connection = connecting.await.map_err(|error| error.to_string())?;
+    Ok((endpoint, connection))
+}
+
+async fn open(address: &Address, endpoint: Endpoint, connection: Connection) -> Result<Link, Error> {
+    let (send, stream) = connection
+        .open_bi()
+        .await
+        .map_err(|error| unreachable(address, error))?;
+    let (out, outgoing) = mpsc::channel(WAITING);
+    tokio::spawn(write(connection.clone(), send, outgoing));
+    let receive = Receive {
+        connection,
+        stream,
+        lane: Lane::new(MAX_MESSAGE),
+        large: JoinSet::new(),
+        _endpoint: endpoint,
+    };
+    Ok(Link {
+        send: out,
+        receive: super::Receive::Quic(Box::new(receive)),
+    })
+}
+
+impl Receive {
+    pub(super) async fn next(&mut self) -> Result<Vec<u8>, String> {
+        loop {
+            if let Some(message) = self.lane.next().map_err(|error| error.to_string())? {
+                return Ok(message.to_vec());
+            }
+            tokio::select! {
+                chunk = self.stream.read_chunk(WINDOW as usize, true) => match chunk {
+                    Ok(Some(chunk)) => self.lane.arrived(&chunk.bytes),
+                    Ok(None) if self.large.is_empty() => return Err(self.why()),
+                    Ok(None) => {}
+                    Err(_) => return Err(self.why()),
+                },
+                stream = self.connection.accept_uni() => match stream {
+                    Ok(mut stream) => drop(self.large.spawn(async move { stream.read_to_end(MAX_MESSAGE).await })),
+                    Err(error) => return Err(error.to_string()),
+                },
+                Some(message) = self.large.join_next(), if !self.large.is_empty() => match message {
+                    Ok(Ok(message)) => return Ok(message),
+                    Ok(Err(error)) => return Err(error.to_string()),
+                    Err(error) => return Err(error.to_string()),
+                },
+            }
+        }
+    }
+
+    fn why(&self) -> String {
+        match self.connection.close_reason() {
+            Some(reason) => reason.to_string(),
+            None => "the server ended the connection".to_owned(),
+        }
+    }
+}
+
+/// Sends what is queued, as much at once as there is, until nothing can be queued any more.
+async fn write(connection: Connection, mut lane: SendStream, mut outgoing: mpsc::Receiver<Vec<u8>>) {
+    let (mut waiting, mut bytes) = (Vec::new(), Vec::new());
+    let mut large = JoinSet::new();
+    while outgoing.recv_many(&mut waiting, 64).await > 0 {
+        for message in waiting.drain(..) {
+            if message.len() > LANE_MESSAGE {
+                large.spawn(write_alone(connection.clone(), message));
+            } else if framed(&message, &mut bytes).is_err() {
+                return;
+            }
+        }
+        if lane.write_all(&bytes).await.is_err() {
+            return;
+        }
+        bytes.clear();
+        while large.try_join_next().is_some() {}
+    }
+    while large.join_next().await.is_some() {}
+    let _ = lane.finish();
+    // Until then what was sent last may be lost.
+    let _ = tokio::time::timeout(Duration::from_secs(1), lane.stopped()).await;
+    connection.close(VarInt::from_u32(0), b"");
+}
+
+async fn write_alone(connection: Connection, message: Vec<u8>) -> Option<()> {
+    let mut stream = connection.open_uni().await.ok()?;
+    stream.write_all(&message).await.ok()?;
+    stream.finish().ok()
+}

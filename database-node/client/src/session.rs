@@ -1,0 +1,265 @@
+//! One connection to a server, from its greeting to its end.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use pliantdb_core::protocol::{
+    Ask, FromClient, FromServer, Greeting, Hello, PROTOCOL_VERSION, Question, Reply, Secret, Welcome, decode,
+    encode,
+};
+use pliantdb_core::{Error, Inbox, RequestId};
+use tokio::sync::{mpsc, oneshot};
+use web_time::Instant;
+
+use crate::address::Address;
+use crate::link::{self, Link};
+use crate::options::Options;
+use crate::runtime;
+
+/// What program this is.
+const AGENT: &str = concat!("pliantdb-client/", env!("CARGO_PKG_VERSION"));
+
+/// The connection ended before the answer came.
+#[derive(Debug, Clone)]
+pub(crate) struct Lost {
+    /// Whether the question may have reached the server.
+    pub(crate) is_sent: bool,
+    /// Why.
+    pub(crate) reason: String,
+}
+
+type Waiter = oneshot::Sender<Result<Reply, Error>>;
+
+/// One connection.
+pub(crate) struct Session {
+    send: mpsc::Sender<Vec<u8>>,
+    welcome: Welcome,
+    /// When the server's clock showed [`Welcome::now_ms`].
+    welcomed: Instant,
+    next: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    answers: HashMap<u64, Waiter>,
+    inboxes: HashMap<u64, Arc<Inbox>>,
+    /// Why nothing can be asked any more.
+    ended: Option<String>,
+}
+
+impl Session {
+    /// Connects, and says who the program is. `ended` is called once when the connection has ended.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`], and whatever the server refuses with.
+    pub(crate) async fn open(
+        address: &Address,
+        options: &Options,
+        session: Option<Secret>,
+        ended: impl FnOnce() + Send + 'static,
+    ) -> Result<Arc<Self>, Error> {
+        let Link { send, mut receive } = link::connect(address, options).await?;
+        let credentials = match session {
+            Some(token) => Some(pliantdb_core::protocol::Credentials::Token(token)),
+            None => options.credentials.clone(),
+        };
+        let hello = Hello {
+            oldest: PROTOCOL_VERSION,
+            newest: PROTOCOL_VERSION,
+            credentials,
+            agent: AGENT.to_owned(),
+        };
+        let unreachable =
+            |reason: String| Error::Unreachable(format!("the server {address} was lost: {reason}"));
+        if send.send(encode(&hello)?).await.is_err() {
+            return Err(unreachable("the connection ended".to_owned()));
+        }
+        let greeting = receive.next().await.map_err(unreachable)?;
+        let welcome = match decode(&greeting)? {
+            Greeting::Welcome(welcome) => welcome,
+            Greeting::Refused(error) => return Err(error),
+        };
+        let session = Arc::new(Self {
+            send,
+            welcome,
+            welcomed: Instant::now(),
+            next: AtomicU64::new(0),
+            state: Mutex::default(),
+        });
+        let hearing = Arc::downgrade(&session);
+        runtime::spawn(async move {
+            let reason = loop {
+                let message = match receive.next().await {
+                    Ok(message) => message,
+                    Err(reason) => break reason,
+                };
+                let Some(session) = hearing.upgrade() else { return };
+                if let Err(reason) = session.hear(&message) {
+                    break reason;
+                }
+            };
+            if let Some(session) = hearing.upgrade() {
+                session.end(&reason);
+                ended();
+            }
+        });
+        Ok(session)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether anything can be asked.
+    pub(crate) fn is_open(&self) -> bool {
+        self.state().ended.is_none()
+    }
+
+    /// A token to come back with, if there was a password.
+    pub(crate) fn token(&self) -> Option<Secret> {
+        self.welcome.session.clone()
+    }
+
+    /// An id for a write that is made now, by the server's clock.
+    pub(crate) fn request_id(&self) -> Result<RequestId, Error> {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random)
+            .map_err(|error| Error::invalid(format!("no random number can be drawn: {error}")))?;
+        let elapsed = u64::try_from(self.welcomed.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let now = self.welcome.now_ms.saturating_add(elapsed);
+        Ok(RequestId::new(now, u128::from_le_bytes(random)))
+    }
+
+    /// A number for a question.
+    pub(crate) fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Asks, and waits for the answer. Whoever stops waiting tells the server.
+    pub(crate) async fn ask(
+        &self,
+        number: u64,
+        deadline: Option<Duration>,
+        request_id: Option<RequestId>,
+        ask: Ask,
+    ) -> Result<Result<Reply, Error>, Lost> {
+        let question = FromClient::Ask(Question {
+            number,
+            deadline,
+            request_id,
+            ask,
+        });
+        let bytes = match encode(&question) {
+            Ok(bytes) => bytes,
+            Err(error) => return Ok(Err(error)),
+        };
+        if bytes.len() as u64 > self.welcome.max_message {
+            return Ok(Err(Error::Invalid(format!(
+                "the request has {} bytes, and the server takes {} at most: split it",
+                bytes.len(),
+                self.welcome.max_message
+            ))));
+        }
+        let (answer, answered) = oneshot::channel();
+        {
+            let mut state = self.state();
+            if let Some(reason) = &state.ended {
+                return Err(Lost {
+                    is_sent: false,
+                    reason: reason.clone(),
+                });
+            }
+            state.answers.insert(number, answer);
+        }
+        let mut waiting = Waiting {
+            session: self,
+            number,
+            is_answered: false,
+        };
+        let sent = self.send.send(bytes).await;
+        let answer = match sent {
+            Ok(()) => answered.await.ok(),
+            Err(_) => None,
+        };
+        waiting.is_answered = true;
+        answer.ok_or_else(|| Lost {
+            is_sent: sent.is_ok(),
+            reason: self
+                .state()
+                .ended
+                .clone()
+                .unwrap_or_else(|| "the connection ended".to_owned()),
+        })
+    }
+
+    /// Messages that come under this number from now on are for that inbox.
+    pub(crate) fn deliver(&self, number: u64, inbox: Arc<Inbox>) {
+        self.state().inboxes.insert(number, inbox);
+    }
+
+    /// Tells the server that what a question began is not needed any more.
+    pub(crate) fn stop(&self, number: u64) {
+        self.state().inboxes.remove(&number);
+        if let Ok(bytes) = encode(&FromClient::Stop(number)) {
+            // When there is no room, the server is told when it next matters: it ends with the connection.
+            let _ = self.send.try_send(bytes);
+        }
+    }
+
+    fn hear(&self, message: &[u8]) -> Result<(), String> {
+        match decode(message).map_err(|error| error.to_string())? {
+            FromServer::Answer { number, result } => {
+                let waiter = self.state().answers.remove(&number);
+                if let Some(waiter) = waiter {
+                    // Fails only if nobody waits any more.
+                    let _ = waiter.send(result);
+                }
+            }
+            FromServer::Message { number, message } => {
+                let mut state = self.state();
+                match (state.inboxes.get(&number), message) {
+                    (Some(inbox), Ok(message)) => drop(inbox.put(message)),
+                    (Some(inbox), Err(Error::Lagged(count))) => inbox.lose(count),
+                    (Some(inbox), Err(_)) => {
+                        inbox.close();
+                        state.inboxes.remove(&number);
+                    }
+                    (None, _) => {}
+                }
+            }
+            FromServer::Leaving => self.leaves(),
+        }
+        Ok(())
+    }
+
+    /// The server answers what it has and takes no more: the next question goes over another connection.
+    fn leaves(&self) {
+        self.state().ended = Some("the server is stopping".to_owned());
+    }
+
+    fn end(&self, reason: &str) {
+        let mut state = self.state();
+        state.ended.get_or_insert_with(|| reason.to_owned());
+        state.answers.clear();
+        state.inboxes.clear();
+    }
+}
+
+/// Somebody who waits for an answer.
+struct Waiting<'s> {
+    session: &'s Session,
+    number: u64,
+    is_answered: bool,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.session.state().answers.remove(&self.number);
+            self.session.stop(self.number);
+        }
+    }
+}
