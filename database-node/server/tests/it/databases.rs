@@ -60,6 +60,8 @@ fn say_what_is_wrong() {
 #[test]
 fn tell_of_their_views() {
     let served = Served::start();
+    // Which waits until it is built.
+    assert_eq!(served.get("/v1/shop/users/_views/by-place").status, 200);
     let described = served.get("/v1/shop").json();
     assert_eq!(described["schema"], "shop");
     let collection = &described["collections"][0];
