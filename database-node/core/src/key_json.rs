@@ -143,7 +143,8 @@ pub fn read_many(json: &str) -> Result<Vec<Vec<u8>>, InvalidKeyJson> {
 pub fn read_prefix(json: &str) -> Result<(Vec<u8>, Option<Vec<u8>>), InvalidKeyJson> {
     match json.trim_start().as_bytes().first() {
         Some(b'"') => {
-            let text: String = serde_json::from_str(json).map_err(|error| invalid(json, error.to_string()))?;
+            let text: String =
+                serde_json::from_str(json).map_err(|error| invalid(json, error.to_string()))?;
             let (start, end) = text_prefix(&text);
             Ok((start, Some(end)))
         }
@@ -154,7 +155,10 @@ pub fn read_prefix(json: &str) -> Result<(Vec<u8>, Option<Vec<u8>>), InvalidKeyJ
             let end = key::behind(start.clone());
             Ok((start, end))
         }
-        _ => Err(invalid(json, "only texts and tuples begin with something".to_owned())),
+        _ => Err(invalid(
+            json,
+            "only texts and tuples begin with something".to_owned(),
+        )),
     }
 }
 
@@ -198,8 +202,7 @@ fn read_number(json: &str, key: &mut Vec<u8>) -> Result<(), String> {
     }
     let number = json.parse::<i128>().ok();
     let parts = number.and_then(|number| Some((number < 0, u64::try_from(number.unsigned_abs()).ok()?)));
-    let (is_negative, magnitude) =
-        parts.ok_or_else(|| format!("{} has more than 64 bits", shorten(json)))?;
+    let (is_negative, magnitude) = parts.ok_or_else(|| format!("{} has more than 64 bits", shorten(json)))?;
     key::encode_integer(is_negative, magnitude, key);
     Ok(())
 }
@@ -222,7 +225,8 @@ fn read_object(json: &str, key: &mut Vec<u8>) -> Result<(), String> {
                 digits => hexadecimal(digits)
                     .and_then(|bytes| Some(f64::from_bits(u64::from_be_bytes(bytes.try_into().ok()?)))),
             };
-            let right = "$float takes NaN, Infinity, -Infinity or the 16 hexadecimal digits of a float's bits";
+            let right =
+                "$float takes NaN, Infinity, -Infinity or the 16 hexadecimal digits of a float's bits";
             float.ok_or_else(|| right.to_owned())?.encode(key);
         }
         _ => return Err("an object that stands for no key".to_owned()),
@@ -265,16 +269,16 @@ mod tests {
             (f64::NEG_INFINITY.encoded(), r#"{"$float":"-Infinity"}"#),
             ("a\0\"é".to_owned().encoded(), r#""a\u0000\"é""#),
             (vec![0u8, 255].encoded(), r#"{"$bytes":"00ff"}"#),
-            (
-                ("a".to_owned(), (1u8, None::<u8>)).encoded(),
-                r#"["a",[1,null]]"#,
-            ),
+            (("a".to_owned(), (1u8, None::<u8>)).encoded(), r#"["a",[1,null]]"#),
         ] {
             assert_eq!(write(&key).as_deref(), Some(json));
             assert_eq!(read(&format!(" {json} ")), Ok(key), "{json}");
         }
         assert_eq!(read("1E2"), Ok(100.0f64.encoded()));
-        assert_eq!(read_many("[1, \"a\"]"), Ok(vec![1u8.encoded(), "a".to_owned().encoded()]));
+        assert_eq!(
+            read_many("[1, \"a\"]"),
+            Ok(vec![1u8.encoded(), "a".to_owned().encoded()])
+        );
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use pliantdb_core::protocol::{Ask, DatabaseHandle, Reply, SchemaOffer};
 use pliantdb_core::{
-    CollectionName, Connection, DocumentId, Error, Request, RequestId, Response, SchemaName, StorageConnection,
-    TakeSnapshot, TopicPattern,
+    CollectionName, Connection, DocumentId, Error, Request, RequestId, Response, SchemaName,
+    StorageConnection, TakeSnapshot, TopicPattern,
 };
 use pliantdb_storage::{AsyncDatabase, AsyncDatabaseSnapshot, AsyncStorage, AsyncSubscription, Found};
 use tokio::sync::Semaphore;
@@ -84,7 +84,11 @@ impl Dispatcher {
                 database,
                 request: Request::Get { collection, mut ids },
             } => match ids.pop() {
-                Some(id) => self.database(&database)?.get_within(&collection, &id, within).await,
+                Some(id) => {
+                    self.database(&database)?
+                        .get_within(&collection, &id, within)
+                        .await
+                }
                 None => Ok(Found::Nothing),
             },
             _ => Err(Error::unexpected_answer()),

@@ -38,7 +38,9 @@ impl Apis {
                 reason,
             };
             let request = request.read().map_err(|error| {
-                Error::Invalid(format!("the request of the API {api} is not of its type: {error}"))
+                Error::Invalid(format!(
+                    "the request of the API {api} is not of its type: {error}"
+                ))
             })?;
             let written = match handler(database, request) {
                 Ok(response) => Body::of(&response).map(Ok),

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pliantdb_core::{
-    CollectionName, Connection, DatabaseName, DocumentId, Error, FeedStart, Inbox, Message, Request, RequestId, Response, Schema, Step,
-    StorageConnection, Subscriber, TopicPattern,
+    CollectionName, Connection, DatabaseName, DocumentId, Error, FeedStart, Inbox, Message, Request,
+    RequestId, Response, Schema, Step, StorageConnection, Subscriber, TopicPattern,
 };
 use tokio::sync::oneshot;
 

@@ -58,15 +58,26 @@ impl Client {
         for (name, value) in headers {
             request = request.header(*name, value);
         }
+        // Or a body that is too large would still be on its way when the server has refused it and hung up.
+        if body.is_some_and(|body| body.len() > 1 << 20) {
+            request = request.header("Expect", "100-continue");
+        }
         let sent = match body {
             None => self.agent.run(request.body(()).unwrap()),
             Some(body) => self.agent.run(request.body(body).unwrap()),
         };
         let mut response = sent.map_err(|error| Error::Unreachable(format!("{method} {path}: {error}")))?;
-        let body = response.body_mut().with_config().limit(256 << 20).read_to_string();
+        let body = response
+            .body_mut()
+            .with_config()
+            .limit(256 << 20)
+            .read_to_string();
         let answer = Answer {
             status: response.status().as_u16(),
-            etag: response.headers().get("etag").map(|tag| tag.to_str().unwrap().to_owned()),
+            etag: response
+                .headers()
+                .get("etag")
+                .map(|tag| tag.to_str().unwrap().to_owned()),
             body: body.map_err(|error| Error::Disconnected(error.to_string()))?,
         };
         match answer.status {

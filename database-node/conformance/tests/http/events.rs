@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use pliantdb_core::{Body, DatabaseName, Error, Inbox, Message, Subscriber, TopicPattern};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use pliantdb_core::{Body, DatabaseName, Error, Inbox, Message, Subscriber, TopicPattern};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -22,9 +22,12 @@ pub(crate) struct Listener {
 
 impl Listener {
     pub(crate) fn start(address: SocketAddr, database: &DatabaseName, patterns: &[TopicPattern]) -> Self {
-        let topics = patterns
-            .iter()
-            .map(|pattern| format!("topic={}", utf8_percent_encode(pattern.as_str(), NON_ALPHANUMERIC)));
+        let topics = patterns.iter().map(|pattern| {
+            format!(
+                "topic={}",
+                utf8_percent_encode(pattern.as_str(), NON_ALPHANUMERIC)
+            )
+        });
         let topics = topics.collect::<Vec<_>>().join("&");
         let mut stream = TcpStream::connect(address).unwrap();
         let head = format!("GET /v1/{database}/_subscribe?{topics} HTTP/1.1\r\nHost: localhost\r\n\r\n");

@@ -141,7 +141,11 @@ impl Connection for Database {
     }
 
     fn subscribe_to(&self, patterns: Result<Vec<TopicPattern>, Error>) -> Result<events::Listener, Error> {
-        Ok(events::Listener::start(self.client.address(), &self.name, &patterns?))
+        Ok(events::Listener::start(
+            self.client.address(),
+            &self.name,
+            &patterns?,
+        ))
     }
 }
 
@@ -149,7 +153,9 @@ impl TakeSnapshot for Database {
     type Snapshot = Self;
 
     fn snapshot(&self) -> Result<Self, Error> {
-        Err(Error::invalid("snapshots belong to a connection, which HTTP does not have"))
+        Err(Error::invalid(
+            "snapshots belong to a connection, which HTTP does not have",
+        ))
     }
 }
 

@@ -38,7 +38,9 @@ pub(crate) fn error(problem: &Value) -> Error {
         "precondition-failed" => Rejection::PreconditionFailed {
             id: parsed!("id"),
             wanted: Precondition::None,
-            current: problem["currentRevision"].as_str().map(|revision| revision.parse().unwrap()),
+            current: problem["currentRevision"]
+                .as_str()
+                .map(|revision| revision.parse().unwrap()),
         }
         .into(),
         "not-unique" => Rejection::NotUnique {

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use pliantdb_core::{
-    Body, Change, ChangeAction, ChangeKind, ChangeOutcome, ChangedDocument, ChangesPage, CommittedTransaction,
-    Document, DocumentId, Error, Expiry, FeedStart, Freshness, Group, KeyAction, KeyCondition, KeyOutcome,
-    KeyPage, KeySelection, KeyStatus, Order, Page, Precondition, Query, Rejection, Request, Response, Revision,
-    RowCursor, Rows, ViewStatus, key_json,
+    Body, Change, ChangeAction, ChangeKind, ChangeOutcome, ChangedDocument, ChangesPage,
+    CommittedTransaction, Document, DocumentId, Error, Expiry, FeedStart, Freshness, Group, KeyAction,
+    KeyCondition, KeyOutcome, KeyPage, KeySelection, KeyStatus, Order, Page, Precondition, Query, Rejection,
+    Request, Response, Revision, RowCursor, Rows, ViewStatus, key_json,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -117,7 +117,9 @@ impl Database {
                 ids => {
                     let path = self.path(&format!("{collection}/_get"));
                     let answer = self.send("POST", &path, Some(&json!(ids).to_string()))?;
-                    Ok(Response::Documents(Page::from(read::<JsonPage>(&answer)).documents))
+                    Ok(Response::Documents(
+                        Page::from(read::<JsonPage>(&answer)).documents,
+                    ))
                 }
             },
             Request::List { listing, .. } if listing.limit == 0 => Ok(Response::Page(Page::default())),
@@ -141,19 +143,29 @@ impl Database {
             }
             Request::Transact(changes) => {
                 let wanted: Vec<_> = changes.iter().map(wanted).collect();
-                self.transact(changes).map_err(|error| with_wanted(error, &wanted))
+                self.transact(changes)
+                    .map_err(|error| with_wanted(error, &wanted))
             }
             Request::Query { query, .. } if query.limit == Some(0) => Ok(Response::Rows(Rows::default())),
-            Request::Query { query, with_documents } => self.query(&query, with_documents),
+            Request::Query {
+                query,
+                with_documents,
+            } => self.query(&query, with_documents),
             Request::Reduce(query) => {
                 #[derive(Deserialize)]
                 struct Reduced {
                     value: Box<RawValue>,
                 }
-                let path = self.selected(&query).with("reduce", "true").to(&self.view(&query));
+                let path = self
+                    .selected(&query)
+                    .with("reduce", "true")
+                    .to(&self.view(&query));
                 let answer = self.send("GET", &path, None)?;
                 let value = read::<Reduced>(&answer).value.get().as_bytes().to_vec();
-                Ok(Response::Groups(vec![Group { key: Vec::new(), value }]))
+                Ok(Response::Groups(vec![Group {
+                    key: Vec::new(),
+                    value,
+                }]))
             }
             Request::ReduceGrouped(query) => self.groups(&query),
             Request::DeleteMatching(query) => {
@@ -166,14 +178,20 @@ impl Database {
                 Ok(Response::Count(answer.json()["deleted"].as_u64().unwrap()))
             }
             Request::ViewStatus { collection, view } => {
-                let answer = self.send("GET", &self.path(&format!("{collection}/_views/{view}/_status")), None)?;
+                let answer = self.send(
+                    "GET",
+                    &self.path(&format!("{collection}/_views/{view}/_status")),
+                    None,
+                )?;
                 Ok(Response::ViewStatus(view_status(&answer.json())))
             }
             Request::GetKey { namespace, key } => {
                 let path = self.path(&format!("_kv/{namespace}/{}", segment(key.as_str())));
                 match self.send("GET", &path, None) {
                     Ok(answer) => Ok(Response::Value(Some(Body::try_from(answer.body).unwrap()))),
-                    Err(Error::Storage(problem)) if problem.contains("unknown-key") => Ok(Response::Value(None)),
+                    Err(Error::Storage(problem)) if problem.contains("unknown-key") => {
+                        Ok(Response::Value(None))
+                    }
                     Err(error) => Err(error),
                 }
             }
@@ -200,11 +218,17 @@ impl Database {
                 let found: Entries = read(&answer);
                 let keys = found.keys.iter();
                 Ok(Response::Keys(KeyPage {
-                    keys: keys.map(|entry| (entry.key.parse().unwrap(), body(&entry.value))).collect(),
+                    keys: keys
+                        .map(|entry| (entry.key.parse().unwrap(), body(&entry.value)))
+                        .collect(),
                     next: found.next.map(|next| next.parse().unwrap()),
                 }))
             }
-            Request::ChangeKey { namespace, key, action } => {
+            Request::ChangeKey {
+                namespace,
+                key,
+                action,
+            } => {
                 let path = self.path(&format!("_kv/{namespace}/{}", segment(key.as_str())));
                 self.change_key(&path, action).map(Response::Key)
             }
@@ -271,9 +295,11 @@ impl Database {
             ChangeAction::Insert { id: None, body } => {
                 self.send("POST", &self.path(collection.as_str()), Some(body.as_str()))?
             }
-            ChangeAction::Put { id, body, precondition } => {
-                self.send_with("PUT", &at(id), condition(precondition), Some(body.as_str()))?
-            }
+            ChangeAction::Put {
+                id,
+                body,
+                precondition,
+            } => self.send_with("PUT", &at(id), condition(precondition), Some(body.as_str()))?,
             ChangeAction::Delete { id, precondition } => {
                 self.send_with("DELETE", &at(id), condition(precondition), None)?;
                 return Ok(Some(ChangeOutcome::Deleted));
@@ -339,7 +365,10 @@ impl Database {
             limit: Some(query.limit.unwrap_or(1000).min(1000)),
             ..query.clone()
         };
-        let after = query.after.as_ref().map(|after| str::from_utf8(&after.0).unwrap());
+        let after = query
+            .after
+            .as_ref()
+            .map(|after| str::from_utf8(&after.0).unwrap());
         let parameters = self.selected(&limited).with_some("after", after);
         let parameters = match with_documents {
             true => parameters.with("with_docs", "true"),
@@ -565,7 +594,11 @@ fn change_json(change: &Change) -> String {
         ChangeAction::Insert { id: Some(id), body } => {
             format!("{{\"insert\":{{{},\"body\":{}}}}}", at(id), body.as_str())
         }
-        ChangeAction::Put { id, body, precondition } => {
+        ChangeAction::Put {
+            id,
+            body,
+            precondition,
+        } => {
             let (at, body) = (at(id), body.as_str());
             match precondition {
                 Precondition::None => format!("{{\"overwrite\":{{{at},\"body\":{body}}}}}"),

@@ -51,9 +51,11 @@ async fn answer(exchange: &Exchange, body: Body, memory: Option<Reserved>) -> Re
         DatabaseResponse::Called(Err(error)) => {
             let detail = format!("the API {api} refused the request; the member error says why");
             let error = error.read().unwrap_or(Value::Null);
-            Err(Problem::unfit("api-refused", "The API refused the request", detail)
-                .with("api", api.as_str())
-                .with("error", error))
+            Err(
+                Problem::unfit("api-refused", "The API refused the request", detail)
+                    .with("api", api.as_str())
+                    .with("error", error),
+            )
         }
         _ => Err(unexpected()),
     }

@@ -8,8 +8,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use pliantdb_core::protocol::{Ask, DatabaseHandle, Reply, SchemaOffer};
 use pliantdb_core::{
-    CollectionName, Request as DatabaseRequest, Response as DatabaseResponse, SchemaName,
-    ViewDefinition, ViewPolicy,
+    CollectionName, Request as DatabaseRequest, Response as DatabaseResponse, SchemaName, ViewDefinition,
+    ViewPolicy,
 };
 use serde_json::{Value, json};
 
@@ -118,7 +118,9 @@ fn schema(exchange: &Exchange, asked: &mut Object<'_>) -> Result<Option<SchemaOf
     let views = asked.raw("views");
     let Some(name) = name else {
         return match views {
-            Some(views) => Err(asked.wrong("views", views, "views are those of a schema: name it, as schema")),
+            Some(views) => {
+                Err(asked.wrong("views", views, "views are those of a schema: name it, as schema"))
+            }
             None => Ok(None),
         };
     };

@@ -120,12 +120,19 @@ pub(super) async fn read_many(exchange: Exchange, request: Request) -> Result<Re
     let DatabaseResponse::Documents(documents) = exchange.read(database, request).await? else {
         return Err(unexpected());
     };
-    let bytes: usize = documents.iter().map(|document| document.body.as_str().len()).sum();
+    let bytes: usize = documents
+        .iter()
+        .map(|document| document.body.as_str().len())
+        .sum();
     if bytes > MAX_PAGE_BYTES {
         let detail = format!(
             "the documents have {bytes} bytes together, and {MAX_PAGE_BYTES} is the most of an answer: ask for fewer at once"
         );
-        return Err(Problem::unfit("answer-too-large", "The answer is too large", detail));
+        return Err(Problem::unfit(
+            "answer-too-large",
+            "The answer is too large",
+            detail,
+        ));
     }
     let page = Page {
         documents,

@@ -61,9 +61,15 @@ impl FromRequestParts<Arc<App>> for Exchange {
 }
 
 /// A header that stands at most once.
-fn header<T: std::str::FromStr>(parts: &Parts, name: &'static str, right: &str) -> Result<Option<T>, Problem> {
+fn header<T: std::str::FromStr>(
+    parts: &Parts,
+    name: &'static str,
+    right: &str,
+) -> Result<Option<T>, Problem> {
     let mut values = parts.headers.get_all(name).iter();
-    let Some(value) = values.next() else { return Ok(None) };
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
     let text = String::from_utf8_lossy(value.as_bytes());
     let parsed = text.trim().parse().ok().filter(|_| values.next().is_none());
     let wrong = || Problem::invalid(name, &text, format!("{name} must be given once, and be {right}"));

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::RawQuery;
 use axum::http::HeaderMap;
 use axum::http::header::ACCEPT;
 use axum::response::{IntoResponse, Response};
-use axum::Json;
 use pliantdb_core::protocol::DatabaseHandle;
 use pliantdb_core::{
     ChangeKind, ChangesPage, CommittedTransaction, FeedCursor, FeedStart, InvalidFeedCursor, Request,
@@ -43,7 +43,11 @@ pub(super) async fn changes(
     }
     if wait.is_some() {
         let detail = "events are sent as they come: leave wait out";
-        return Err(Problem::invalid("wait", parameters.get("wait").unwrap_or_default(), detail));
+        return Err(Problem::invalid(
+            "wait",
+            parameters.get("wait").unwrap_or_default(),
+            detail,
+        ));
     }
     if let Some(last) = headers.get(LAST_EVENT_ID) {
         let last = String::from_utf8_lossy(last.as_bytes());

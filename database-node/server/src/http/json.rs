@@ -59,7 +59,9 @@ impl<'j> Object<'j> {
         name: &'static str,
     ) -> Result<Option<T>, Problem> {
         let field = self.field(name);
-        let Some(json) = self.raw(name) else { return Ok(None) };
+        let Some(json) = self.raw(name) else {
+            return Ok(None);
+        };
         let text: String = read(&field, json, "a text")?;
         let value = T::try_from(text.clone());
         let value = value.map_err(|error| Problem::invalid(field, &text, error.to_string()));
@@ -76,7 +78,9 @@ impl<'j> Object<'j> {
     /// A member that is any JSON, byte for byte.
     pub(super) fn body(&mut self, name: &'static str) -> Result<Option<Body>, Problem> {
         let field = self.field(name);
-        let Some(json) = self.raw(name) else { return Ok(None) };
+        let Some(json) = self.raw(name) else {
+            return Ok(None);
+        };
         let body = Body::try_from(json.to_owned());
         body.map(Some)
             .map_err(|error| Problem::invalid(field, json, error.to_string()))

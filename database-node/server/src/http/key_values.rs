@@ -104,7 +104,11 @@ pub(super) async fn increment(exchange: Exchange, request: Request) -> Result<Re
     let mut asked = Object::of_body(&text)?;
     let by = asked.raw("by").unwrap_or("1");
     let by = Number::from_json(by).ok_or_else(|| {
-        asked.wrong("by", by, "by must be a number: a whole one of 64 bits with a sign, or any with a fraction or exponent")
+        asked.wrong(
+            "by",
+            by,
+            "by must be a number: a whole one of 64 bits with a sign, or any with a fraction or exponent",
+        )
     })?;
     asked.end()?;
     let outcome = outcome(&exchange, KeyAction::Increment { by }, Some(memory)).await?;
@@ -142,7 +146,11 @@ fn expiry(parameters: &Parameters) -> Result<Expiry, Problem> {
 
 fn condition(parameters: &Parameters) -> Result<KeyCondition, Problem> {
     let equals = parameters.get("if_equals");
-    match (parameters.flag("if_present")?, parameters.flag("if_vacant")?, equals) {
+    match (
+        parameters.flag("if_present")?,
+        parameters.flag("if_vacant")?,
+        equals,
+    ) {
         (false, false, None) => Ok(KeyCondition::Always),
         (true, false, None) => Ok(KeyCondition::Present),
         (false, true, None) => Ok(KeyCondition::Vacant),

@@ -42,7 +42,11 @@ pub(super) async fn subscribe(exchange: Exchange, query: RawQuery) -> Result<Res
         let detail = format!(
             "give 1 to {MAX_PATTERNS} topics or patterns of topics, as in ?topic=orders.*&topic=users.**"
         );
-        return Err(Problem::invalid("topic", &format!("{} of them", patterns.len()), detail));
+        return Err(Problem::invalid(
+            "topic",
+            &format!("{} of them", patterns.len()),
+            detail,
+        ));
     }
     let dispatcher = exchange.app.dispatcher();
     let subscription = dispatcher.subscribe(&exchange.caller, database, patterns).await?;

@@ -101,7 +101,10 @@ fn databases() -> Value {
         }),
         json!({}),
     );
-    let collection = object(json!({ "name": reference("Name"), "views": list(view) }), json!({}));
+    let collection = object(
+        json!({ "name": reference("Name"), "views": list(view) }),
+        json!({}),
+    );
     let offered = object(
         json!({ "collection": reference("Name"), "name": reference("Name") }),
         json!({ "version": version, "policy": policy, "reduces": { "type": "boolean" } }),
@@ -215,7 +218,10 @@ fn views() -> Value {
 
 fn others() -> Value {
     let status = json!({ "type": "string", "enum": ["created", "updated", "deleted", "unchanged"] });
-    let key = object(json!({ "key": reference("KeyName"), "value": reference("AnyJson") }), json!({}));
+    let key = object(
+        json!({ "key": reference("KeyName"), "value": reference("AnyJson") }),
+        json!({}),
+    );
     let kind = json!({ "type": "string", "enum": ["inserted", "updated", "deleted"] });
     let change = object(
         json!({ "collection": reference("Name"), "id": reference("DocumentId"), "kind": kind }),

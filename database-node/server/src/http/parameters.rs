@@ -29,7 +29,10 @@ impl Parameters {
     pub(super) fn read(query: RawQuery, known: &[&'static str]) -> Result<Self, Problem> {
         let found = Self::read_repeated(query, known)?;
         let names = || found.0.iter().map(|(name, _)| *name);
-        match names().enumerate().find(|(at, name)| names().take(*at).any(|before| before == *name)) {
+        match names()
+            .enumerate()
+            .find(|(at, name)| names().take(*at).any(|before| before == *name))
+        {
             None => Ok(found),
             Some((_, name)) => Err(Problem::invalid(
                 "query",
@@ -40,10 +43,7 @@ impl Parameters {
     }
 
     /// As [`Parameters::read`], and each may appear several times.
-    pub(super) fn read_repeated(
-        RawQuery(query): RawQuery,
-        known: &[&'static str],
-    ) -> Result<Self, Problem> {
+    pub(super) fn read_repeated(RawQuery(query): RawQuery, known: &[&'static str]) -> Result<Self, Problem> {
         let mut found = Vec::new();
         for pair in pairs(&query.unwrap_or_default()) {
             let (name, value) = pair?;
@@ -87,10 +87,14 @@ impl Parameters {
 
     /// A whole number in a range.
     pub(super) fn number(&self, name: &'static str, most: usize) -> Result<Option<usize>, Problem> {
-        let Some(value) = self.get(name) else { return Ok(None) };
+        let Some(value) = self.get(name) else {
+            return Ok(None);
+        };
         let number = value.parse().ok().filter(|number| (1..=most).contains(number));
         let right = || format!("{name} must be a whole number from 1 to {most}");
-        number.map(Some).ok_or_else(|| Problem::invalid(name, value, right()))
+        number
+            .map(Some)
+            .ok_or_else(|| Problem::invalid(name, value, right()))
     }
 
     /// How many entries a page may have.
@@ -103,7 +107,11 @@ impl Parameters {
         match self.get(name) {
             None | Some("false") => Ok(false),
             Some("true") => Ok(true),
-            Some(value) => Err(Problem::invalid(name, value, format!("{name} must be true or false"))),
+            Some(value) => Err(Problem::invalid(
+                name,
+                value,
+                format!("{name} must be true or false"),
+            )),
         }
     }
 

@@ -259,9 +259,11 @@ impl From<Rejection> for Problem {
                 "The collection has views that this server does not know",
                 detail,
             ),
-            Rejection::RequestExpired { .. } => {
-                Self::conflict("request-expired", "The request is too old or ahead of its time", detail)
-            }
+            Rejection::RequestExpired { .. } => Self::conflict(
+                "request-expired",
+                "The request is too old or ahead of its time",
+                detail,
+            ),
             Rejection::NotCountable {
                 namespace,
                 key,
@@ -355,8 +357,9 @@ impl From<Error> for Problem {
                     .with("collection", collection.as_str())
                     .with("view", view.as_str())
             }
-            Error::UnknownApi(api) => Self::not_found("unknown-api", "There is no such API", detail)
-                .with("api", api.as_str()),
+            Error::UnknownApi(api) => {
+                Self::not_found("unknown-api", "There is no such API", detail).with("api", api.as_str())
+            }
             Error::Invalid(_) | Error::ReadOnlySnapshot(_) => {
                 Self::unfit("unfit-request", "The request cannot be carried out", detail)
             }
@@ -435,7 +438,11 @@ impl From<Error> for Problem {
 impl Problem {
     /// A document that is not of the type of its collection.
     fn unfit_document(detail: String) -> Self {
-        Self::unfit("unfit-document", "The document does not fit its collection", detail)
+        Self::unfit(
+            "unfit-document",
+            "The document does not fit its collection",
+            detail,
+        )
     }
 
     pub(super) fn unfit(name: &'static str, title: &'static str, detail: String) -> Self {

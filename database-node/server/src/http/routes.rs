@@ -153,8 +153,16 @@ const IF_NONE_MATCH: Parameter = header(
 );
 
 /// JSON in a parameter is a text to OpenAPI.
-const KEY: Parameter = query("key", TEXT, "Only entries with this key, as JSON: `\"UK\"`, `36`, `[\"UK\",36]`.");
-const KEYS: Parameter = query("keys", TEXT, "Only entries with one of these keys: a JSON array of them.");
+const KEY: Parameter = query(
+    "key",
+    TEXT,
+    "Only entries with this key, as JSON: `\"UK\"`, `36`, `[\"UK\",36]`.",
+);
+const KEYS: Parameter = query(
+    "keys",
+    TEXT,
+    "Only entries with one of these keys: a JSON array of them.",
+);
 const KEY_PREFIX: Parameter = query(
     "prefix",
     TEXT,
@@ -283,7 +291,11 @@ pub(super) const OPERATIONS: &[Operation] = &[
                 "Begin with the oldest change that is kept, or with what comes.",
             ),
             LIMIT,
-            query("wait", TTL, "How long to wait for a change if there is none, up to 60s."),
+            query(
+                "wait",
+                TTL,
+                "How long to wait for a change if there is none, up to 60s.",
+            ),
             header("Last-Event-ID", TEXT, "For events: go on behind this one."),
         ],
         body: None,
@@ -323,15 +335,26 @@ pub(super) const OPERATIONS: &[Operation] = &[
         handler: || put(key_values::set),
         parameters: &[
             query("ttl", TTL, "How long it is to live; for ever if not given."),
-            query("keep_ttl", FLAG, "It is to live as long as the value before was to."),
+            query(
+                "keep_ttl",
+                FLAG,
+                "It is to live as long as the value before was to.",
+            ),
             query("if_present", FLAG, "Only if there is a value."),
             query("if_vacant", FLAG, "Only if there is none."),
-            query("if_equals", TEXT, "Only if there is this value: JSON, byte for byte."),
+            query(
+                "if_equals",
+                TEXT,
+                "Only if there is this value: JSON, byte for byte.",
+            ),
             query("return_previous", FLAG, "Answers with the value before, too."),
             IDEMPOTENCY_KEY,
         ],
         body: Some(("AnyJson", true)),
-        answers: &[ok(Content::Json("KeyChanged")), created(Content::Json("KeyChanged"))],
+        answers: &[
+            ok(Content::Json("KeyChanged")),
+            created(Content::Json("KeyChanged")),
+        ],
         problems: &[404, 409, 422, 507],
     },
     Operation {
@@ -342,7 +365,11 @@ pub(super) const OPERATIONS: &[Operation] = &[
         summary: "Removes a key, unless a condition does not hold.",
         handler: || delete(key_values::delete),
         parameters: &[
-            query("if_equals", TEXT, "Only if there is this value: JSON, byte for byte."),
+            query(
+                "if_equals",
+                TEXT,
+                "Only if there is this value: JSON, byte for byte.",
+            ),
             query("return_previous", FLAG, "Answers with the value before, too."),
             IDEMPOTENCY_KEY,
         ],
@@ -515,7 +542,11 @@ pub(super) const OPERATIONS: &[Operation] = &[
             END,
             END_INCLUSIVE,
             ORDER,
-            query("limit", r#"{"type": "integer", "minimum": 1}"#, "Of at most so many entries."),
+            query(
+                "limit",
+                r#"{"type": "integer", "minimum": 1}"#,
+                "Of at most so many entries.",
+            ),
             query("all", FLAG, "Of all entries: needed when nothing selects some."),
         ],
         body: None,

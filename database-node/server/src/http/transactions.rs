@@ -1,8 +1,8 @@
 //! Several changes at once.
 
+use axum::Json;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use axum::Json;
 use pliantdb_core::{
     Change, ChangeAction, ChangeOutcome, DocumentId, Precondition, Request as DatabaseRequest,
     Response as DatabaseResponse, Revision,
@@ -162,7 +162,13 @@ mod tests {
         for body in [" {\"x\": 1.50, \"x\": 2} ", &deep] {
             let text = format!("[{{\"insert\": {{\"collection\": \"c\", \"body\": {body}}}}}]");
             let changes = read(&text).unwrap();
-            let [Change { action: ChangeAction::Insert { body: read, .. }, .. }] = changes.as_slice() else {
+            let [
+                Change {
+                    action: ChangeAction::Insert { body: read, .. },
+                    ..
+                },
+            ] = changes.as_slice()
+            else {
                 panic!("{changes:?}");
             };
             assert_eq!(read.as_str(), body.trim());

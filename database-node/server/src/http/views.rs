@@ -32,7 +32,15 @@ const SELECTING: [&str; 7] = [
 pub(super) async fn query(exchange: Exchange, query: RawQuery) -> Result<Response, Problem> {
     let known = [
         SELECTING.as_slice(),
-        &["order", "limit", "after", "freshness", "with_docs", "reduce", "group"],
+        &[
+            "order",
+            "limit",
+            "after",
+            "freshness",
+            "with_docs",
+            "reduce",
+            "group",
+        ],
     ]
     .concat();
     let (database, parameters) = (exchange.database()?, Parameters::read(query, &known)?);
@@ -63,7 +71,11 @@ async fn rows(
 ) -> Result<Response, Problem> {
     query.limit = Some(parameters.limit()?);
     // The entries and the answer made of them; one of the documents can be larger.
-    let documents = if with_documents { 2 * exchange.app.max_body_size } else { 0 };
+    let documents = if with_documents {
+        2 * exchange.app.max_body_size
+    } else {
+        0
+    };
     let reserved = exchange.app.reserve(2 * MAX_BYTES + documents, 1).await?;
     let request = Request::Query {
         query,
@@ -118,7 +130,10 @@ pub(super) async fn delete(exchange: Exchange, query: RawQuery) -> Result<Respon
         }
         _ => {}
     }
-    match exchange.write(database, Request::DeleteMatching(query), None).await? {
+    match exchange
+        .write(database, Request::DeleteMatching(query), None)
+        .await?
+    {
         DatabaseResponse::Count(count) => Ok(Json(json!({ "deleted": count })).into_response()),
         _ => Err(unexpected()),
     }
@@ -159,7 +174,13 @@ pub(super) fn status_json(status: &ViewStatus) -> Value {
 /// The query that parameters ask for, without a limit.
 fn read(exchange: &Exchange, parameters: &Parameters) -> Result<Query, Problem> {
     let after = parameters.get("after").map(|text| {
-        let wrong = || Problem::invalid("after", text, "after must be the next of the page before, as it was");
+        let wrong = || {
+            Problem::invalid(
+                "after",
+                text,
+                "after must be the next of the page before, as it was",
+            )
+        };
         read_cursor(text).ok_or_else(wrong)
     });
     Ok(Query {
@@ -195,9 +216,16 @@ fn selection(parameters: &Parameters) -> Result<KeySelection, Problem> {
     let is_given = |way: &&&[&str]| way.iter().any(|name| parameters.get(name).is_some());
     let mut given = ways.iter().filter(is_given);
     if let (Some(_), Some(second)) = (given.next(), given.next()) {
-        let name = second.iter().find(|name| parameters.get(name).is_some()).unwrap_or(&"key");
+        let name = second
+            .iter()
+            .find(|name| parameters.get(name).is_some())
+            .unwrap_or(&"key");
         let detail = "select by one of key, keys, prefix, or start and end";
-        return Err(Problem::invalid(*name, parameters.get(name).unwrap_or_default(), detail));
+        return Err(Problem::invalid(
+            *name,
+            parameters.get(name).unwrap_or_default(),
+            detail,
+        ));
     }
     if let Some(key) = json("key", key_json::read) {
         return Ok(KeySelection::These(vec![key?]));
@@ -207,7 +235,8 @@ fn selection(parameters: &Parameters) -> Result<KeySelection, Problem> {
         return Ok(KeySelection::These(keys));
     }
     if let Some(value) = parameters.get("prefix") {
-        let (start, end) = key_json::read_prefix(value).map_err(|error| wrong_key("prefix", value, &error))?;
+        let (start, end) =
+            key_json::read_prefix(value).map_err(|error| wrong_key("prefix", value, &error))?;
         return Ok(KeySelection::Range(start, end));
     }
     let (start, end) = (
@@ -219,7 +248,11 @@ fn selection(parameters: &Parameters) -> Result<KeySelection, Problem> {
         ("end_inclusive", "end", end.is_some()),
     ] {
         if parameters.flag(flag)? && !has_bound {
-            return Err(Problem::invalid(flag, "true", format!("{flag} says how {bound} is meant: add {bound}")));
+            return Err(Problem::invalid(
+                flag,
+                "true",
+                format!("{flag} says how {bound} is meant: add {bound}"),
+            ));
         }
     }
     let end_inclusive = parameters.flag("end_inclusive")?;
@@ -254,8 +287,14 @@ fn read_cursor(text: &str) -> Option<RowCursor> {
     let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
         return None;
     };
-    let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let bytes = pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?));
+    let digit = |digit: u8| {
+        char::from(digit)
+            .to_digit(16)
+            .and_then(|digit| u8::try_from(digit).ok())
+    };
+    let bytes = pairs
+        .iter()
+        .map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?));
     let bytes: Vec<u8> = bytes.collect::<Option<_>>()?;
     (!bytes.is_empty()).then_some(RowCursor(bytes))
 }
@@ -269,7 +308,9 @@ fn encode(rows: &Rows) -> Option<Vec<u8>> {
             out.push(b',');
         }
         let id = Value::from(str::from_utf8(row.id).ok()?);
-        out.extend_from_slice(format!("{{\"key\":{},\"id\":{id},\"value\":", key_json::write(row.key)?).as_bytes());
+        out.extend_from_slice(
+            format!("{{\"key\":{},\"id\":{id},\"value\":", key_json::write(row.key)?).as_bytes(),
+        );
         out.extend_from_slice(row.value);
         if let Some(document) = documents.next() {
             out.extend_from_slice(b",\"document\":");
@@ -316,13 +357,22 @@ mod tests {
         let key = |n: u8| n.encoded();
         assert_eq!(select("").unwrap(), KeySelection::All);
         assert_eq!(select("key=1").unwrap(), KeySelection::These(vec![key(1)]));
-        assert_eq!(select("keys=[1,%202]").unwrap(), KeySelection::These(vec![key(1), key(2)]));
-        assert_eq!(select("start=1&end=3").unwrap(), KeySelection::Range(key(1), Some(key(3))));
+        assert_eq!(
+            select("keys=[1,%202]").unwrap(),
+            KeySelection::These(vec![key(1), key(2)])
+        );
+        assert_eq!(
+            select("start=1&end=3").unwrap(),
+            KeySelection::Range(key(1), Some(key(3)))
+        );
         assert_eq!(
             select("start=1&start_exclusive=true&end=3&end_inclusive=true").unwrap(),
             KeySelection::Range(key(2), Some(key(4)))
         );
-        assert_eq!(select("end=3").unwrap(), KeySelection::Range(vec![], Some(key(3))));
+        assert_eq!(
+            select("end=3").unwrap(),
+            KeySelection::Range(vec![], Some(key(3)))
+        );
         for wrong in [
             "key=UK",
             "key=1&keys=[]",

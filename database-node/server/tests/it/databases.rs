@@ -11,22 +11,32 @@ fn come_and_go() {
     let node = Node::start(data.path());
     assert_eq!(node.get("/v1").json(), json!({ "databases": ["default"] }));
     let created = node.put("/v1/a", "");
-    assert_eq!((created.status, &created.json()["name"]), (201, &json!("a")), "{}", created.body);
+    assert_eq!(
+        (created.status, &created.json()["name"]),
+        (201, &json!("a")),
+        "{}",
+        created.body
+    );
     node.put("/v1/a", "{}").problem(409, "database-exists");
     assert_eq!(node.get("/v1").json()["databases"], json!(["a", "default"]));
     let described = node.get("/v1/a").json();
-    assert_eq!((&described["schema"], &described["collections"]), (&json!(null), &json!([])));
+    assert_eq!(
+        (&described["schema"], &described["collections"]),
+        (&json!(null), &json!([]))
+    );
     assert_eq!(described["number"], created.json()["number"]);
     assert_eq!(node.put("/v1/a/_schema", "{\"schema\": \"plain\"}").status, 200);
     assert_eq!(node.get("/v1/a").json()["schema"], "plain");
-    node.put("/v1/a/_schema", "{\"schema\": \"other\"}").problem(409, "other-schema");
+    node.put("/v1/a/_schema", "{\"schema\": \"other\"}")
+        .problem(409, "other-schema");
     assert_eq!(node.put("/v1/a/c/d", "1").status, 201);
 
     let number = created.json()["number"].to_string();
     let numbered = |method| node.send(method, "/v1/a/c/d", &[("Database-Number", &number)], "");
     assert_eq!(numbered("GET").status, 200);
     assert_eq!(node.send("DELETE", "/v1/a", &[], "").status, 204);
-    node.send("DELETE", "/v1/a", &[], "").problem(404, "unknown-database");
+    node.send("DELETE", "/v1/a", &[], "")
+        .problem(404, "unknown-database");
     node.get("/v1/a").problem(404, "unknown-database");
     assert_eq!(node.put("/v1/a", "").status, 201);
     numbered("GET").problem(404, "unknown-database");
@@ -54,7 +64,11 @@ fn say_what_is_wrong() {
     let detail = unknown.problem(422, "unfit-request")["detail"].to_string();
     assert!(detail.contains("does not have the code"), "{detail}");
     node.put("/v1/default/_schema", "").wrong("schema", "");
-    assert_eq!(node.get("/v1").json()["databases"], json!(["default"]), "none was created");
+    assert_eq!(
+        node.get("/v1").json()["databases"],
+        json!(["default"]),
+        "none was created"
+    );
 }
 
 #[test]

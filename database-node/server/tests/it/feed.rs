@@ -32,9 +32,15 @@ fn tells_what_was_changed() {
     assert_eq!(none.json()["transactions"], json!([]));
     assert!(start.elapsed() >= Duration::from_millis(200));
     std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| node.get(&format!("/v1/default/_changes?after={now}&wait=15s")).json());
+        let waiting = scope.spawn(|| {
+            node.get(&format!("/v1/default/_changes?after={now}&wait=15s"))
+                .json()
+        });
         node.put("/v1/default/c/b", "1");
-        assert_eq!(waiting.join().unwrap()["transactions"][0]["changes"][0]["id"], "b");
+        assert_eq!(
+            waiting.join().unwrap()["transactions"][0]["changes"][0]["id"],
+            "b"
+        );
     });
 }
 
@@ -46,8 +52,15 @@ fn goes_on_as_events() {
     let accept = "Accept: text/event-stream\r\n";
     let mut events = Events::of(node.address, "/v1/default/_changes", accept);
     let first = events.until(|line| line.starts_with("data: "));
-    assert!(first.contains("event: changes") && first.contains("\"id\":\"a\""), "{first}");
-    let id = first.lines().find_map(|line| line.strip_prefix("id: ")).unwrap().to_owned();
+    assert!(
+        first.contains("event: changes") && first.contains("\"id\":\"a\""),
+        "{first}"
+    );
+    let id = first
+        .lines()
+        .find_map(|line| line.strip_prefix("id: "))
+        .unwrap()
+        .to_owned();
     node.put("/v1/default/c/b", "1");
     assert!(events.event("changes").contains("\"id\":\"b\""));
     drop(events);
@@ -61,7 +74,10 @@ fn goes_on_as_events() {
 fn names_what_is_wrong() {
     let data = tempfile::tempdir().unwrap();
     let node = Node::start(data.path());
-    let next = node.get("/v1/default/_changes").json()["next"].as_str().unwrap().to_owned();
+    let next = node.get("/v1/default/_changes").json()["next"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     for (query, field, value) in [
         ("after=yesterday", "after", "yesterday"),
         ("from=then", "from", "then"),
@@ -71,13 +87,21 @@ fn names_what_is_wrong() {
         ("wait=61s", "wait", "61s"),
         ("since=1", "query", "since"),
     ] {
-        node.get(&format!("/v1/default/_changes?{query}")).wrong(field, value);
+        node.get(&format!("/v1/default/_changes?{query}"))
+            .wrong(field, value);
     }
     let accept = ("Accept", "text/event-stream");
-    node.send("GET", "/v1/default/_changes?wait=1s", &[accept], "").wrong("wait", "1s");
-    node.send("GET", "/v1/default/_changes", &[accept, ("Last-Event-ID", "x")], "")
-        .wrong("Last-Event-ID", "x");
+    node.send("GET", "/v1/default/_changes?wait=1s", &[accept], "")
+        .wrong("wait", "1s");
+    node.send(
+        "GET",
+        "/v1/default/_changes",
+        &[accept, ("Last-Event-ID", "x")],
+        "",
+    )
+    .wrong("Last-Event-ID", "x");
     node.put("/v1/other", "");
-    node.get(&format!("/v1/other/_changes?after={next}")).problem(422, "unfit-request");
+    node.get(&format!("/v1/other/_changes?after={next}"))
+        .problem(422, "unfit-request");
     node.get("/v1/nope/_changes").problem(404, "unknown-database");
 }

@@ -10,24 +10,40 @@ fn sets_reads_and_deletes() {
     let node = Node::start(data.path());
     let path = "/v1/default/_kv/n/a%2Fb";
     let problem = node.get(path).problem(404, "unknown-key");
-    assert_eq!((&problem["namespace"], &problem["key"]), (&json!("n"), &json!("a/b")));
+    assert_eq!(
+        (&problem["namespace"], &problem["key"]),
+        (&json!("n"), &json!("a/b"))
+    );
     let set = node.put(path, " {\"x\": 1.50} ");
     assert_eq!((set.status, set.body.as_str()), (201, "{\"status\":\"created\"}"));
     let read = node.get(path);
-    assert_eq!((read.body.as_str(), read.header("content-type")), (" {\"x\": 1.50} ", "application/json"));
+    assert_eq!(
+        (read.body.as_str(), read.header("content-type")),
+        (" {\"x\": 1.50} ", "application/json")
+    );
     let set = node.put(&format!("{path}?return_previous=true"), "2");
-    assert_eq!((set.status, set.json()), (200, json!({"status": "updated", "previous": {"x": 1.5}})));
+    assert_eq!(
+        (set.status, set.json()),
+        (200, json!({"status": "updated", "previous": {"x": 1.5}}))
+    );
     for (query, status) in [
         ("if_vacant=true", "unchanged"),
         ("if_equals=1", "unchanged"),
         ("if_equals=2", "updated"),
         ("if_present=true", "updated"),
     ] {
-        assert_eq!(node.put(&format!("{path}?{query}"), "3").json()["status"], status, "{query}");
+        assert_eq!(
+            node.put(&format!("{path}?{query}"), "3").json()["status"],
+            status,
+            "{query}"
+        );
     }
     let delete = |query: &str| node.send("DELETE", &format!("{path}?{query}"), &[], "").json();
     assert_eq!(delete("if_equals=1"), json!({ "status": "unchanged" }));
-    assert_eq!(delete("return_previous=true"), json!({"status": "deleted", "previous": 3}));
+    assert_eq!(
+        delete("return_previous=true"),
+        json!({"status": "deleted", "previous": 3})
+    );
     assert_eq!(delete(""), json!({ "status": "unchanged" }));
 }
 
@@ -40,7 +56,10 @@ fn expires_and_counts() {
     assert_eq!(node.put("/v1/default/_kv/n/later?ttl=1h%2030m", "1").status, 201);
     assert_eq!(node.put("/v1/default/_kv/n/later?keep_ttl=true", "2").status, 200);
     let post = |path: &str, body: &str| node.send("POST", &format!("/v1/default/_kv/n/{path}"), &[], body);
-    assert_eq!(post("later/_expire", "{\"ttl\": \"0ms\"}").json(), json!({ "status": "updated" }));
+    assert_eq!(
+        post("later/_expire", "{\"ttl\": \"0ms\"}").json(),
+        json!({ "status": "updated" })
+    );
     node.get("/v1/default/_kv/n/later").problem(404, "unknown-key");
     assert_eq!(post("later/_expire", "").json(), json!({ "status": "unchanged" }));
 
@@ -61,7 +80,10 @@ fn lists_in_order() {
         assert_eq!(node.put(&path, &format!("\"{key}\"")).status, 201);
     }
     let list = |query: &str| node.get(&format!("/v1/default/_kv/n?{query}")).json();
-    assert_eq!(list("limit=1"), json!({"keys": [{"key": "a", "value": "a"}], "next": "a"}));
+    assert_eq!(
+        list("limit=1"),
+        json!({"keys": [{"key": "a", "value": "a"}], "next": "a"})
+    );
     assert_eq!(
         list("prefix=b/&order=desc"),
         json!({"keys": [{"key": "b/2", "value": "b/2"}, {"key": "b/1", "value": "b/1"}]})
@@ -85,7 +107,8 @@ fn names_what_is_wrong() {
         ("return_previous=2", "return_previous", "2"),
         ("lifetime=2", "query", "lifetime"),
     ] {
-        node.put(&format!("/v1/default/_kv/n/k?{query}"), "1").wrong(field, value);
+        node.put(&format!("/v1/default/_kv/n/k?{query}"), "1")
+            .wrong(field, value);
     }
     node.put("/v1/default/_kv/_n/k", "1").wrong("namespace", "_n");
     node.put("/v1/default/_kv/n/%00", "1").wrong("key", "\0");

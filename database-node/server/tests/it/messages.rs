@@ -63,16 +63,26 @@ fn reach_who_listens() {
     let node = Node::start(data.path());
     assert_eq!(publish(&node, "orders.created", "1"), 0);
     let mut orders = Events::of(node.address, "/v1/default/_subscribe?topic=orders.*", "");
-    let mut all = Events::of(node.address, "/v1/default/_subscribe?topic=users.**&topic=orders.created", "");
+    let mut all = Events::of(
+        node.address,
+        "/v1/default/_subscribe?topic=users.**&topic=orders.created",
+        "",
+    );
     assert_eq!(publish(&node, "orders.created", "{\n \"x\": 1.50}"), 2);
     assert_eq!(publish(&node, "users.a.b", "\"é\""), 1);
     assert_eq!(
         orders.event("message"),
         "data: {\"topic\":\"orders.created\",\"payload\":{\n"
     );
-    assert_eq!(orders.until(|line| line.starts_with("data: ")), "data:  \"x\": 1.50}}\n");
+    assert_eq!(
+        orders.until(|line| line.starts_with("data: ")),
+        "data:  \"x\": 1.50}}\n"
+    );
     all.event("message");
-    assert_eq!(all.event("message"), "data: {\"topic\":\"users.a.b\",\"payload\":\"é\"}\n");
+    assert_eq!(
+        all.event("message"),
+        "data: {\"topic\":\"users.a.b\",\"payload\":\"é\"}\n"
+    );
     drop(orders);
     let start = Instant::now();
     while publish(&node, "orders.created", "2") != 1 {
@@ -98,7 +108,10 @@ fn tell_a_slow_listener_what_it_missed() {
     }
     let lagged = slow.event("lagged");
     let dropped: serde_json::Value = serde_json::from_str(lagged.strip_prefix("data: ").unwrap()).unwrap();
-    assert!((1..1400).contains(&dropped["dropped"].as_u64().unwrap()), "{dropped}");
+    assert!(
+        (1..1400).contains(&dropped["dropped"].as_u64().unwrap()),
+        "{dropped}"
+    );
     slow.event("message");
 }
 
@@ -107,7 +120,11 @@ fn do_not_hold_up_the_end() {
     let data = tempfile::tempdir().unwrap();
     let mut node = Node::start(data.path());
     let mut messages = Events::of(node.address, "/v1/default/_subscribe?topic=**", "");
-    let mut changes = Events::of(node.address, "/v1/default/_changes", "Accept: text/event-stream\r\n");
+    let mut changes = Events::of(
+        node.address,
+        "/v1/default/_changes",
+        "Accept: text/event-stream\r\n",
+    );
     let start = Instant::now();
     node.terminate();
     assert!(messages.event("end").contains("shutting down"));
@@ -125,13 +142,18 @@ fn name_what_is_wrong() {
         node.send("POST", &format!("/v1/default/_topics/{topic}"), &[], "1")
             .wrong("topic", &value);
     }
-    node.send("POST", "/v1/default/_topics/t", &[], "x").problem(400, "invalid-json");
+    node.send("POST", "/v1/default/_topics/t", &[], "x")
+        .problem(400, "invalid-json");
     node.get("/v1/default/_subscribe").wrong("topic", "0 of them");
     let many = vec!["topic=a"; 101].join("&");
-    node.get(&format!("/v1/default/_subscribe?{many}")).wrong("topic", "101 of them");
-    node.get("/v1/default/_subscribe?topic=a&topic=**.a").wrong("topic", "**.a");
-    node.get("/v1/default/_subscribe?topics=a").wrong("query", "topics");
-    node.get("/v1/nope/_subscribe?topic=a").problem(404, "unknown-database");
+    node.get(&format!("/v1/default/_subscribe?{many}"))
+        .wrong("topic", "101 of them");
+    node.get("/v1/default/_subscribe?topic=a&topic=**.a")
+        .wrong("topic", "**.a");
+    node.get("/v1/default/_subscribe?topics=a")
+        .wrong("query", "topics");
+    node.get("/v1/nope/_subscribe?topic=a")
+        .problem(404, "unknown-database");
     let wrong = node.get("/v1/default/_topics/t");
     wrong.problem(405, "method-not-allowed");
     assert_eq!(wrong.header("allow"), "POST");

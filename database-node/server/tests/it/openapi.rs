@@ -10,7 +10,10 @@ fn tells_of_what_there_is() {
     let data = tempfile::tempdir().unwrap();
     let node = Node::start(data.path());
     let answer = node.get("/openapi.json");
-    assert_eq!((answer.status, answer.header("content-type")), (200, "application/json"));
+    assert_eq!(
+        (answer.status, answer.header("content-type")),
+        (200, "application/json")
+    );
     let document = answer.json();
     assert_eq!(document["openapi"], "3.1.0");
     for (path, item) in document["paths"].as_object().unwrap() {

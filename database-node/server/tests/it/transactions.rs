@@ -23,13 +23,24 @@ fn changes_are_made_together_or_not_at_all() {
     );
     assert_eq!(made.status, 200, "{}", made.body);
     let outcomes = made.json()["outcomes"].clone();
-    let kinds: Vec<_> = outcomes.as_array().unwrap().iter().map(|outcome| &outcome["outcome"]).collect();
-    assert_eq!(kinds, ["created", "created", "created", "updated", "checked", "deleted"]);
+    let kinds: Vec<_> = outcomes
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|outcome| &outcome["outcome"])
+        .collect();
+    assert_eq!(
+        kinds,
+        ["created", "created", "created", "updated", "checked", "deleted"]
+    );
     assert_eq!(outcomes[0]["id"], "a");
     assert_eq!(outcomes[1]["id"].as_str().unwrap().len(), 36);
     let revision = outcomes[0]["revision"].as_str().unwrap().to_owned();
     let read = node.get("/v1/default/c/a");
-    assert_eq!((read.body.as_str(), read.header("etag")), ("{\"x\": 1.50}", format!("\"{revision}\"").as_str()));
+    assert_eq!(
+        (read.body.as_str(), read.header("etag")),
+        ("{\"x\": 1.50}", format!("\"{revision}\"").as_str())
+    );
 
     let updated = |revision: &str| {
         transact(
@@ -63,27 +74,71 @@ fn every_wrong_part_is_named() {
         (r#"[{"upsert": {}}]"#, "[0]", "upsert"),
         (r#"[{"insert": 1}]"#, "[0].insert", "1"),
         (r#"[{"insert": {"body": 1}}]"#, "[0].insert.collection", ""),
-        (r#"[{"insert": {"collection": "_", "body": 1}}]"#, "[0].insert.collection", "_"),
+        (
+            r#"[{"insert": {"collection": "_", "body": 1}}]"#,
+            "[0].insert.collection",
+            "_",
+        ),
         (r#"[{"insert": {"collection": "c"}}]"#, "[0].insert.body", ""),
-        (r#"[{"insert": {"collection": "c", "body": 1, "revision": "x"}}]"#, "[0].insert.revision", "revision"),
-        (r#"[{"delete": {"collection": "c", "id": "a"}}, {"delete": {"collection": "c"}}]"#, "[1].delete.id", ""),
-        (r#"[{"delete": {"collection": "c", "id": ".."}}]"#, "[0].delete.id", ".."),
-        (r#"[{"delete": {"collection": "c", "id": 7}}]"#, "[0].delete.id", "7"),
-        (r#"[{"update": {"collection": "c", "id": "a", "body": 1, "revision": "1"}}]"#, "[0].update.revision", "1"),
-        (r#"[{"check": {"collection": "c", "id": "a"}}]"#, "[0].check.exists", ""),
-        (r#"[{"check": {"collection": "c", "id": "a", "exists": 1}}]"#, "[0].check.exists", "1"),
+        (
+            r#"[{"insert": {"collection": "c", "body": 1, "revision": "x"}}]"#,
+            "[0].insert.revision",
+            "revision",
+        ),
+        (
+            r#"[{"delete": {"collection": "c", "id": "a"}}, {"delete": {"collection": "c"}}]"#,
+            "[1].delete.id",
+            "",
+        ),
+        (
+            r#"[{"delete": {"collection": "c", "id": ".."}}]"#,
+            "[0].delete.id",
+            "..",
+        ),
+        (
+            r#"[{"delete": {"collection": "c", "id": 7}}]"#,
+            "[0].delete.id",
+            "7",
+        ),
+        (
+            r#"[{"update": {"collection": "c", "id": "a", "body": 1, "revision": "1"}}]"#,
+            "[0].update.revision",
+            "1",
+        ),
+        (
+            r#"[{"check": {"collection": "c", "id": "a"}}]"#,
+            "[0].check.exists",
+            "",
+        ),
+        (
+            r#"[{"check": {"collection": "c", "id": "a", "exists": 1}}]"#,
+            "[0].check.exists",
+            "1",
+        ),
     ] {
         transact(&node, changes).wrong(field, value);
     }
-    let problem = transact(&node, "[{\"insert\": {\"collection\": \"c\",\n \"body\": }}]").problem(400, "invalid-json");
+    let problem =
+        transact(&node, "[{\"insert\": {\"collection\": \"c\",\n \"body\": }}]").problem(400, "invalid-json");
     assert_eq!(problem["line"], 2);
     let deep = "[".repeat(129) + &"]".repeat(129);
-    let deep = transact(&node, &format!(r#"[{{"insert": {{"collection": "c", "body": {deep}}}}}]"#));
+    let deep = transact(
+        &node,
+        &format!(r#"[{{"insert": {{"collection": "c", "body": {deep}}}}}]"#),
+    );
     let problem = deep.problem(400, "invalid-value");
     assert_eq!(problem["field"], "[0].insert.body");
-    assert!(problem["detail"].as_str().unwrap().contains("128 levels"), "{problem}");
-    node.send("POST", "/v1/nope/_transaction", &[], "[]").problem(404, "unknown-database");
-    assert_eq!(node.get("/v1/default/c").body, "{\"documents\":[]}", "nothing was written");
+    assert!(
+        problem["detail"].as_str().unwrap().contains("128 levels"),
+        "{problem}"
+    );
+    node.send("POST", "/v1/nope/_transaction", &[], "[]")
+        .problem(404, "unknown-database");
+    assert_eq!(
+        node.get("/v1/default/c").body,
+        "{\"documents\":[]}",
+        "nothing was written"
+    );
 }
 
 #[test]
@@ -107,11 +162,13 @@ fn a_write_with_a_key_is_made_once() {
             .wrong("Idempotency-Key", wrong);
     }
     let old = [("Idempotency-Key", "018bcfe5-6800-7000-9234-56789abcdef0")];
-    node.send("PUT", "/v1/default/c/a", &old, "1").problem(409, "request-expired");
+    node.send("PUT", "/v1/default/c/a", &old, "1")
+        .problem(409, "request-expired");
     // What cannot be made once is not.
     node.send("POST", "/v1/default/_topics/t", &once, "1")
         .wrong("Idempotency-Key", &id);
-    node.send("PUT", "/v1/new", &once, "").wrong("Idempotency-Key", &id);
+    node.send("PUT", "/v1/new", &once, "")
+        .wrong("Idempotency-Key", &id);
 }
 
 #[test]
@@ -120,11 +177,20 @@ fn several_documents_are_read_at_once() {
     let node = Node::start(data.path());
     for id in ["a", "b", "_count"] {
         let segment = id.replace('_', "%5F");
-        assert_eq!(node.put(&format!("/v1/default/c/{segment}"), &format!("\"{id}\"")).status, 201);
+        assert_eq!(
+            node.put(&format!("/v1/default/c/{segment}"), &format!("\"{id}\""))
+                .status,
+            201
+        );
     }
     let get = |ids: &str| node.send("POST", "/v1/default/c/_get", &[], ids);
     let found = get("[\"b\", \"nobody\", \"_count\", \"a\"]").json();
-    let bodies: Vec<_> = found["documents"].as_array().unwrap().iter().map(|found| &found["body"]).collect();
+    let bodies: Vec<_> = found["documents"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|found| &found["body"])
+        .collect();
     assert_eq!(bodies, ["b", "_count", "a"]);
     assert_eq!(get("[]").body, "{\"documents\":[]}");
     get("{}").wrong("body", "{}");
@@ -132,11 +198,20 @@ fn several_documents_are_read_at_once() {
     get("[\"a\", \"\"]").wrong("[1]", "");
     let many = serde_json::to_string(&vec!["a"; 1001]).unwrap();
     get(&many).wrong("body", "1001 ids");
-    assert_eq!(node.get("/v1/default/c/_count?prefix=a").json(), json!({ "count": 1 }));
-    assert_eq!(node.get("/v1/default/c/_count?after=a&order=asc").json(), json!({ "count": 1 }));
+    assert_eq!(
+        node.get("/v1/default/c/_count?prefix=a").json(),
+        json!({ "count": 1 })
+    );
+    assert_eq!(
+        node.get("/v1/default/c/_count?after=a&order=asc").json(),
+        json!({ "count": 1 })
+    );
     node.get("/v1/default/c/_count?limit=1").wrong("query", "limit");
     node.get("/v1/default/c?order=up").wrong("order", "up");
     node.get("/v1/default/c?max_bytes=0").wrong("max_bytes", "0");
     let last = node.get("/v1/default/c?order=desc&limit=1").json();
-    assert_eq!((&last["documents"][0]["id"], &last["next"]), (&json!("b"), &json!("b")));
+    assert_eq!(
+        (&last["documents"][0]["id"], &last["next"]),
+        (&json!("b"), &json!("b"))
+    );
 }
