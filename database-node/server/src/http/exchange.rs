@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Extension;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts, Path};
+use axum::http::Method;
 use axum::http::request::Parts;
 use pliantdb_core::protocol::{Ask, DatabaseHandle, Reply};
 use pliantdb_core::{
@@ -13,8 +14,8 @@ use pliantdb_core::{
     Response, Topic, ViewName,
 };
 
-use super::Problem;
 use super::parameters::parse;
+use super::{Problem, conditions};
 use crate::access::Caller;
 use crate::app::App;
 use crate::request_memory::Reserved;
@@ -38,6 +39,9 @@ impl FromRequestParts<Arc<App>> for Exchange {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        if parts.method == Method::POST {
+            conditions::of_post(&parts.headers)?;
+        }
         let segments = Path::<Vec<(String, String)>>::from_request_parts(parts, app).await;
         let Path(segments) = segments.map_err(|error| unreadable(parts, &error))?;
         let caller = Extension::<Caller>::from_request_parts(parts, app).await;

@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 /// What a text without control characters consists of.
 const VISIBLE: &str = "[^\\u0000-\\u001f\\u007f-\\u009f]";
 
+/// A word of a topic.
+const WORD: &str = "[^\\s\\u0000-\\u001f\\u007f-\\u009f.*]+";
+
 /// All, by name.
 pub(super) fn all() -> Value {
     let mut all = names();
@@ -62,10 +65,10 @@ fn names() -> Value {
             "pattern": format!("^{VISIBLE}{{1,1024}}$"),
             "description": "1 to 1,024 bytes of UTF-8.",
         },
-        "Topic": { "type": "string", "pattern": "^[A-Za-z0-9_-]+(\\.[A-Za-z0-9_-]+)*$", "maxLength": 255 },
+        "Topic": { "type": "string", "pattern": format!("^{WORD}(\\.{WORD})*$"), "maxLength": 255 },
         "TopicPattern": {
             "type": "string",
-            "pattern": "^([A-Za-z0-9_-]+|\\*)(\\.([A-Za-z0-9_-]+|\\*))*(\\.\\*\\*)?$",
+            "pattern": format!("^({WORD}|\\*)(\\.({WORD}|\\*))*(\\.\\*\\*)?$"),
             "maxLength": 255,
         },
         "Revision": { "type": "string", "pattern": "^[0-9a-f]{16}$" },
@@ -109,6 +112,12 @@ fn databases() -> Value {
         json!({ "collection": reference("Name"), "name": reference("Name") }),
         json!({ "version": version, "policy": policy, "reduces": { "type": "boolean" } }),
     );
+    let schema = reference("Name");
+    let views = json!({
+        "description": "The views of the version that is meant; those of the last that the server has if not given.",
+        "type": "array",
+        "items": offered,
+    });
     json!({
         "Databases": object(json!({ "databases": list(reference("Name")) }), json!({})),
         "DatabaseHandle": object(
@@ -127,17 +136,8 @@ fn databases() -> Value {
             }),
             json!({}),
         ),
-        "SchemaChoice": object(
-            json!({}),
-            json!({
-                "schema": reference("Name"),
-                "views": {
-                    "description": "The views of the version that is meant; those of the last that the server has if not given.",
-                    "type": "array",
-                    "items": offered,
-                },
-            }),
-        ),
+        "SchemaChoice": object(json!({}), json!({ "schema": schema, "views": views })),
+        "SchemaChange": object(json!({ "schema": schema }), json!({ "views": views })),
     })
 }
 

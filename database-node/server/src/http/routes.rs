@@ -173,7 +173,7 @@ const START_EXCLUSIVE: Parameter = query("start_exclusive", FLAG, "Without the k
 const END: Parameter = query("end", TEXT, "Only entries before this key, as JSON.");
 const END_INCLUSIVE: Parameter = query("end_inclusive", FLAG, "With the key `end` itself.");
 
-const TTL: &str = r#"{"type": "string", "examples": ["10s", "1h 30m"]}"#;
+const DURATION: &str = r#"{"type": "string", "pattern": "^[0-9]{1,2}(ms|s)$", "examples": ["10s"]}"#;
 
 pub(super) const OPERATIONS: &[Operation] = &[
     Operation {
@@ -232,7 +232,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         summary: "Gives a database a schema, or another version of its schema.",
         handler: || put(databases::define),
         parameters: &[],
-        body: Some(("SchemaChoice", true)),
+        body: Some(("SchemaChange", true)),
         answers: &[ok(Content::Json("DatabaseHandle"))],
         problems: &[404, 409, 422, 507],
     },
@@ -293,7 +293,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
             LIMIT,
             query(
                 "wait",
-                TTL,
+                DURATION,
                 "How long to wait for a change if there is none, up to 60s.",
             ),
             header("Last-Event-ID", TEXT, "For events: go on behind this one."),
@@ -334,7 +334,11 @@ pub(super) const OPERATIONS: &[Operation] = &[
         summary: "Sets the value of a key, unless a condition does not hold.",
         handler: || put(key_values::set),
         parameters: &[
-            query("ttl", TTL, "How long it is to live; for ever if not given."),
+            query(
+                "ttl",
+                DURATION,
+                "How long it is to live, also as in `1h 30m`; for ever if not given.",
+            ),
             query(
                 "keep_ttl",
                 FLAG,
