@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn lag_is_told_once_and_the_newest_are_kept() {
         let inbox = Inbox::with_capacity(3);
-        (0..10).for_each(|number| inbox.put(message(number)));
+        (0..10).for_each(|number| assert!(inbox.put(message(number))));
         assert_eq!(inbox.try_receive(), Err(Error::Lagged(7)));
         for number in 7..10 {
             assert_eq!(inbox.try_receive(), Ok(Some(message(number))));
@@ -286,7 +286,7 @@ mod tests {
             let inbox = Arc::clone(&inbox);
             thread::spawn(move || std::iter::from_fn(|| inbox.receive().ok()).collect::<Vec<_>>())
         });
-        (0..MESSAGES).for_each(|number| inbox.put(message(number)));
+        (0..MESSAGES).for_each(|number| assert!(inbox.put(message(number))));
         inbox.close();
         let received = threads.into_iter().flat_map(|thread| thread.join().unwrap());
         let number = |message: Message| message.payload.as_str().parse::<usize>().unwrap();

@@ -215,7 +215,7 @@ async fn hear(
             chunk = receive.read_chunk(LANE_WINDOW as usize, true) => match chunk {
                 Ok(Some(chunk)) => {
                     lane.arrived(&chunk.bytes);
-                    while let Some(message) = lane.next().map_err(|error| error.to_string())? {
+                    while let Some(message) = lane.message().map_err(|error| error.to_string())? {
                         conversation.take(message).await.map_err(|error| error.to_string())?;
                     }
                 }
@@ -251,7 +251,7 @@ async fn hear(
 /// The next message of a lane.
 async fn next(lane: &mut Lane, receive: &mut RecvStream) -> Result<Option<Vec<u8>>, String> {
     loop {
-        if let Some(message) = lane.next().map_err(|error| error.to_string())? {
+        if let Some(message) = lane.message().map_err(|error| error.to_string())? {
             return Ok(Some(message.to_vec()));
         }
         let chunk = receive

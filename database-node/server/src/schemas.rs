@@ -49,7 +49,10 @@ impl Schemas {
                 continue;
             };
             let of_name = || self.0.iter().filter(|known| known.offer.name == has.name);
-            let Some(known) = of_name().find(|known| fits(known, &has)).or(of_name().last()) else {
+            let Some(known) = of_name()
+                .find(|known| fits(known, &has))
+                .or(of_name().next_back())
+            else {
                 tracing::warn!(database = %name, schema = %has.name, "this server does not have the code of the schema");
                 continue;
             };

@@ -399,7 +399,6 @@ pub struct Embedded(Running);
 
 impl Embedded {
     /// Everything that is served over HTTP and WebSocket, to be merged into a program's own routes.
-    #[must_use]
     pub fn routes(&self) -> Router {
         http::api(Arc::clone(&self.0.app))
     }

@@ -102,7 +102,7 @@ async fn open(address: &Address, endpoint: Endpoint, connection: Connection) -> 
 impl Receive {
     pub(super) async fn next(&mut self) -> Result<Vec<u8>, String> {
         loop {
-            if let Some(message) = self.lane.next().map_err(|error| error.to_string())? {
+            if let Some(message) = self.lane.message().map_err(|error| error.to_string())? {
                 return Ok(message.to_vec());
             }
             tokio::select! {

@@ -43,7 +43,7 @@ pub fn framed(message: &[u8], to: &mut Vec<u8>) -> Result<(), TooLong> {
 /// let mut got = Vec::new();
 /// for bytes in sent.chunks(5) {
 ///     lane.arrived(bytes);
-///     while let Some(message) = lane.next().unwrap() {
+///     while let Some(message) = lane.message().unwrap() {
 ///         got.push(message.to_vec());
 ///     }
 /// }
@@ -88,7 +88,7 @@ impl Lane {
     ///
     /// # Errors
     /// [`TooLong`], as soon as its length is known. Nothing can be read after it.
-    pub fn next(&mut self) -> Result<Option<&[u8]>, TooLong> {
+    pub fn message(&mut self) -> Result<Option<&[u8]>, TooLong> {
         let rest = self.bytes.get(self.start..).unwrap_or_default();
         let Some((length, rest)) = rest.split_first_chunk::<LENGTH>() else {
             return Ok(None);
@@ -122,7 +122,7 @@ mod tests {
     fn tells_of_one_that_is_too_long_before_it_came() {
         let mut lane = Lane::new(10);
         lane.arrived(&11_u32.to_be_bytes());
-        assert_eq!(lane.next(), Err(TooLong { length: 11, most: 10 }));
+        assert_eq!(lane.message(), Err(TooLong { length: 11, most: 10 }));
     }
 
     proptest! {
@@ -138,7 +138,7 @@ mod tests {
             let (mut lane, mut got) = (Lane::new(200), Vec::new());
             for bytes in sent.chunks(cut) {
                 lane.arrived(bytes);
-                while let Some(message) = lane.next().unwrap() {
+                while let Some(message) = lane.message().unwrap() {
                     got.push(message.to_vec());
                 }
             }

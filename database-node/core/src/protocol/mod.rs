@@ -95,6 +95,10 @@ pub struct Welcome {
 
 /// What a client sends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly all are questions, which a box would only make slower"
+)]
 pub enum FromClient {
     /// Something to answer.
     Ask(Question),

@@ -109,8 +109,14 @@ fn a_failed_write_ends_the_process_and_recovery_decides() {
         .arg(node.get_program())
         .args(["serve", "--log-format", "json", "--data"])
         .arg(data.path())
-        .args(["--listen", "127.0.0.1:0", "--quic-listen", "127.0.0.1:0"])
-        .args(["--admin-listen", "127.0.0.1:0"]);
+        .args([
+            "--listen",
+            "127.0.0.1:0",
+            "--quic-listen",
+            "127.0.0.1:0",
+            "--admin-listen",
+            "127.0.0.1:0",
+        ]);
     let mut node = Node::spawn(limited);
     let body = |n: usize| format!("\"{n} {}\"", "x".repeat(20_000));
     let mut acknowledged = 0;

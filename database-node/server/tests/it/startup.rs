@@ -106,7 +106,7 @@ fn flags_win_over_variables_over_the_file_over_defaults() {
     let file = folder.path().join("config.yaml");
     let data = |name: &str| folder.path().join(name);
     let text = format!(
-        "data: {}\nlisten: 127.0.0.1:0\nadminListen: 127.0.0.1:0\nmaxBodySize: 2Ki\nlogFormat: json\n",
+        "data: {}\nlisten: 127.0.0.1:0\nquicListen: 127.0.0.1:0\nadminListen: 127.0.0.1:0\nmaxBodySize: 2Ki\nlogFormat: json\n",
         data("from-file").display()
     );
     std::fs::write(&file, text).unwrap();
