@@ -631,7 +631,7 @@ fn wanted(change: &Change) -> (Option<DocumentId>, Precondition) {
         ChangeAction::Insert { id, .. } => (id.clone(), Precondition::Absent),
         ChangeAction::Put { id, precondition, .. }
         | ChangeAction::Delete { id, precondition }
-        | ChangeAction::Check { id, precondition } => (Some(id.clone()), precondition.clone()),
+        | ChangeAction::Check { id, precondition } => (Some(id.clone()), *precondition),
     }
 }
 
@@ -640,7 +640,7 @@ fn with_wanted(error: Error, asked: &[(Option<DocumentId>, Precondition)]) -> Er
     match error {
         Error::Rejected(Rejection::PreconditionFailed { id, current, .. }) => {
             let meant = asked.iter().find(|(of, _)| of.as_ref() == Some(&id));
-            let wanted = meant.map_or(Precondition::None, |(_, wanted)| wanted.clone());
+            let wanted = meant.map_or(Precondition::None, |(_, wanted)| *wanted);
             Rejection::PreconditionFailed { id, wanted, current }.into()
         }
         error => error,
