@@ -297,7 +297,7 @@ mod tests {
             ("{}", "no key"),
             ("[[[[[[[[[1]]]]]]]]]", "8 deep"),
             (&format!("\"{}\"", "x".repeat(5000)), "4096"),
-            ("\"\\ud800\"", "surrogate"),
+            ("\"\\ud800\"", "hex escape"),
         ] {
             let error = read(json).unwrap_err().to_string();
             assert!(error.contains(reason), "{json}: {error}");
