@@ -4,11 +4,13 @@
 
 mod client;
 mod events;
+mod key_changes;
 mod problems;
 #[allow(dead_code, reason = "other doors need the rest")]
 #[path = "../serving/mod.rs"]
 mod serving;
 mod translation;
+mod view_queries;
 
 use client::Client;
 use pliantdb_conformance::Door;

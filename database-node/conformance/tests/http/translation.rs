@@ -5,16 +5,15 @@ use std::time::{Duration, Instant};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use pliantdb_core::{
     Body, Change, ChangeAction, ChangeKind, ChangeOutcome, ChangedDocument, ChangesPage,
-    CommittedTransaction, Document, DocumentId, Error, Expiry, FeedStart, Freshness, Group, KeyAction,
-    KeyCondition, KeyOutcome, KeyPage, KeySelection, KeyStatus, Order, Page, Precondition, Query, Rejection,
-    Request, Response, Revision, RowCursor, Rows, ViewStatus, key_json,
+    CommittedTransaction, Document, DocumentId, Error, FeedStart, Group, KeyPage, KeySelection, Order, Page,
+    Precondition, Rejection, Request, Response, Revision, Rows,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::Database;
 use crate::client::Answer;
+use crate::{Database, view_queries};
 
 fn segment(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
@@ -22,35 +21,35 @@ fn segment(text: &str) -> String {
 
 /// A query string.
 #[derive(Default)]
-struct Parameters(Vec<String>);
+pub(crate) struct Parameters(Vec<String>);
 
 impl Parameters {
-    fn with(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         self.0.push(format!("{name}={}", segment(value)));
         self
     }
 
-    fn with_some(self, name: &str, value: Option<&str>) -> Self {
+    pub(crate) fn with_some(self, name: &str, value: Option<&str>) -> Self {
         match value {
             Some(value) => self.with(name, value),
             None => self,
         }
     }
 
-    fn order(self, order: Order) -> Self {
+    pub(crate) fn order(self, order: Order) -> Self {
         match order {
             Order::Ascending => self,
             Order::Descending => self.with("order", "desc"),
         }
     }
 
-    fn to(&self, path: &str) -> String {
+    pub(crate) fn to(&self, path: &str) -> String {
         format!("{path}?{}", self.0.join("&"))
     }
 }
 
 #[derive(Deserialize)]
-struct JsonDocument {
+pub(crate) struct JsonDocument {
     id: DocumentId,
     revision: String,
     body: Box<RawValue>,
@@ -66,7 +65,7 @@ impl From<JsonDocument> for Document {
     }
 }
 
-fn body(json: &RawValue) -> Body {
+pub(crate) fn body(json: &RawValue) -> Body {
     Body::try_from(json.get().to_owned()).unwrap()
 }
 
@@ -86,12 +85,12 @@ impl From<JsonPage> for Page {
     }
 }
 
-fn read<'j, T: Deserialize<'j>>(answer: &'j Answer) -> T {
+pub(crate) fn read<'j, T: Deserialize<'j>>(answer: &'j Answer) -> T {
     serde_json::from_str(&answer.body).unwrap_or_else(|error| panic!("{error}: {}", answer.body))
 }
 
 impl Database {
-    fn send(&self, method: &str, path: &str, body: Option<&str>) -> Result<Answer, Error> {
+    pub(crate) fn send(&self, method: &str, path: &str, body: Option<&str>) -> Result<Answer, Error> {
         self.send_with(method, path, Vec::new(), body)
     }
 
@@ -106,7 +105,7 @@ impl Database {
         self.client.send(method, path, &headers, body)
     }
 
-    fn path(&self, rest: &str) -> String {
+    pub(crate) fn path(&self, rest: &str) -> String {
         format!("/v1/{}/{rest}", self.name)
     }
 
@@ -183,7 +182,7 @@ impl Database {
                     &self.path(&format!("{collection}/_views/{view}/_status")),
                     None,
                 )?;
-                Ok(Response::ViewStatus(view_status(&answer.json())))
+                Ok(Response::ViewStatus(view_queries::view_status(&answer.json())))
             }
             Request::GetKey { namespace, key } => {
                 let path = self.path(&format!("_kv/{namespace}/{}", segment(key.as_str())));
@@ -309,177 +308,6 @@ impl Database {
         Ok(Some(written(&answer.json(), answer.status == 201)))
     }
 
-    fn view(&self, query: &Query) -> String {
-        self.path(&format!("{}/_views/{}", query.collection, query.view))
-    }
-
-    fn selected(&self, query: &Query) -> Parameters {
-        let json = |key: &[u8]| key_json::write(key).unwrap();
-        let parameters = Parameters::default()
-            .order(query.order)
-            .with_some("limit", query.limit.map(|limit| limit.to_string()).as_deref());
-        let parameters = match query.freshness {
-            Freshness::Current => parameters,
-            Freshness::Stale => parameters.with("freshness", "stale"),
-        };
-        match &query.keys {
-            KeySelection::All => parameters,
-            KeySelection::These(keys) => match keys.as_slice() {
-                [key] => parameters.with("key", &json(key)),
-                keys => {
-                    let keys: Vec<_> = keys.iter().map(|key| json(key)).collect();
-                    parameters.with("keys", &format!("[{}]", keys.join(",")))
-                }
-            },
-            KeySelection::Range(start, end) => match key_json::write(start) {
-                // The beginning of texts.
-                None if !start.is_empty() => {
-                    let prefix = key_json::write(&[start.as_slice(), &[0, 1]].concat()).unwrap();
-                    parameters.with("prefix", &prefix)
-                }
-                start => {
-                    let parameters = parameters.with_some("start", start.as_deref());
-                    match end {
-                        None => parameters,
-                        Some(end) => end_of(parameters, end),
-                    }
-                }
-            },
-        }
-    }
-
-    fn query(&self, query: &Query, with_documents: bool) -> Result<Response, Error> {
-        #[derive(Deserialize)]
-        struct JsonRow {
-            key: Box<RawValue>,
-            id: String,
-            value: Box<RawValue>,
-            document: Option<JsonDocument>,
-        }
-        #[derive(Deserialize)]
-        struct JsonRows {
-            rows: Vec<JsonRow>,
-            next: Option<String>,
-        }
-        let limited = Query {
-            limit: Some(query.limit.unwrap_or(1000).min(1000)),
-            ..query.clone()
-        };
-        let after = query
-            .after
-            .as_ref()
-            .map(|after| str::from_utf8(&after.0).unwrap());
-        let parameters = self.selected(&limited).with_some("after", after);
-        let parameters = match with_documents {
-            true => parameters.with("with_docs", "true"),
-            false => parameters,
-        };
-        let answer = self.send("GET", &parameters.to(&self.view(query)), None)?;
-        let found: JsonRows = read(&answer);
-        let mut rows = Rows::default();
-        for row in found.rows {
-            let key = key_json::read(row.key.get()).unwrap();
-            rows.push(&key, row.id.as_bytes(), row.value.get().as_bytes());
-            rows.documents.extend(row.document.map(Document::from));
-        }
-        rows.next = found.next.map(|next| RowCursor(next.into_bytes()));
-        Ok(Response::Rows(rows))
-    }
-
-    fn groups(&self, query: &Query) -> Result<Response, Error> {
-        #[derive(Deserialize)]
-        struct JsonGroup {
-            key: Box<RawValue>,
-            value: Box<RawValue>,
-        }
-        #[derive(Deserialize)]
-        struct JsonGroups {
-            groups: Vec<JsonGroup>,
-        }
-        let path = self.selected(query).with("group", "true").to(&self.view(query));
-        let answer = self.send("GET", &path, None)?;
-        let groups = read::<JsonGroups>(&answer).groups.into_iter().map(|group| Group {
-            key: key_json::read(group.key.get()).unwrap(),
-            value: group.value.get().as_bytes().to_vec(),
-        });
-        Ok(Response::Groups(groups.collect()))
-    }
-
-    fn change_key(&self, path: &str, action: KeyAction) -> Result<KeyOutcome, Error> {
-        #[derive(Deserialize)]
-        struct Changed {
-            status: String,
-            previous: Option<Box<RawValue>>,
-        }
-        let parameters = Parameters::default().with("return_previous", "true");
-        let (answer, set) = match action {
-            KeyAction::Set {
-                value,
-                expiry,
-                condition,
-            } => {
-                let parameters = match expiry {
-                    Expiry::Never => parameters,
-                    Expiry::Keep => parameters.with("keep_ttl", "true"),
-                    Expiry::After(ttl) => parameters.with("ttl", &format!("{}ms", ttl.as_millis())),
-                };
-                let parameters = match &condition {
-                    KeyCondition::Always => parameters,
-                    KeyCondition::Present => parameters.with("if_present", "true"),
-                    KeyCondition::Vacant => parameters.with("if_vacant", "true"),
-                    KeyCondition::Equals(value) => parameters.with("if_equals", value.as_str()),
-                };
-                let answer = self.send("PUT", &parameters.to(path), Some(value.as_str()))?;
-                (answer, Some(value))
-            }
-            KeyAction::Delete { condition } => {
-                let parameters = match &condition {
-                    KeyCondition::Equals(value) => parameters.with("if_equals", value.as_str()),
-                    _ => parameters,
-                };
-                (self.send("DELETE", &parameters.to(path), None)?, None)
-            }
-            KeyAction::Expire { expiry } => {
-                let asked = match expiry {
-                    Expiry::After(ttl) => json!({ "ttl": format!("{}ms", ttl.as_millis()) }),
-                    Expiry::Never | Expiry::Keep => json!({}),
-                };
-                let path = format!("{path}/_expire");
-                (self.send("POST", &path, Some(&asked.to_string()))?, None)
-            }
-            KeyAction::Increment { by } => {
-                #[derive(Deserialize)]
-                struct Incremented {
-                    value: Box<RawValue>,
-                }
-                let asked = format!("{{\"by\":{}}}", by.to_json().as_str());
-                let answer = self.send("POST", &format!("{path}/_increment"), Some(&asked))?;
-                return Ok(KeyOutcome {
-                    status: KeyStatus::Updated,
-                    previous: None,
-                    current: Some(body(&read::<Incremented>(&answer).value)),
-                });
-            }
-        };
-        let changed: Changed = read(&answer);
-        let previous = changed.previous.as_deref().map(body);
-        let status = match changed.status.as_str() {
-            "created" => KeyStatus::Created,
-            "updated" => KeyStatus::Updated,
-            "deleted" => KeyStatus::Deleted,
-            _ => KeyStatus::Unchanged,
-        };
-        let current = match status {
-            KeyStatus::Unchanged => previous.clone(),
-            _ => set,
-        };
-        Ok(KeyOutcome {
-            status,
-            previous,
-            current,
-        })
-    }
-
     fn changes(&self, from: FeedStart, limit: usize, wait: Duration) -> Result<Response, Error> {
         #[derive(Deserialize)]
         struct JsonChange {
@@ -536,39 +364,12 @@ impl Database {
     }
 }
 
-/// The end of a range: a key that is not in it, or the first bytes behind one that is.
-fn end_of(parameters: Parameters, end: &[u8]) -> Parameters {
-    if let Some(end) = key_json::write(end) {
-        return parameters.with("end", &end);
-    }
-    let mut last = end.to_vec();
-    if let Some(byte) = last.last_mut() {
-        *byte -= 1;
-    }
-    let last = key_json::write(&last).unwrap();
-    parameters.with("end", &last).with("end_inclusive", "true")
-}
-
 fn written(json: &Value, created: bool) -> ChangeOutcome {
     let text = |name: &str| json[name].as_str().unwrap();
     ChangeOutcome::Written {
         id: text("id").parse().unwrap(),
         revision: text("revision").parse().unwrap(),
         created,
-    }
-}
-
-fn view_status(json: &Value) -> ViewStatus {
-    let number = |name: &str| json[name].as_u64().unwrap();
-    match json["state"].as_str().unwrap() {
-        "ready" => ViewStatus::Ready,
-        "failed" => ViewStatus::Failed(json["reason"].as_str().unwrap().to_owned()),
-        _ => ViewStatus::Building {
-            documents: number("documents"),
-            slots_done: number("slotsDone").try_into().unwrap(),
-            slots: number("slots").try_into().unwrap(),
-            serves_previous: json["servesPrevious"].as_bool().unwrap(),
-        },
     }
 }
 

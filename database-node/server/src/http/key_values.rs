@@ -18,7 +18,7 @@ use super::json::Object;
 use super::listing::MAX_BYTES;
 use super::parameters::{self, Parameters};
 use super::{Problem, body};
-use crate::request_memory::{Reserved, held};
+use crate::request_memory::{Reserved, SMALL, held};
 
 /// The longest time to live: some 292 years.
 const MAX_TTL: Duration = Duration::from_secs(9_223_372_036);
@@ -30,10 +30,15 @@ pub(super) async fn read(exchange: Exchange) -> Result<Response, Problem> {
         namespace: namespace.clone(),
         key: key.clone(),
     };
-    // A value can be as large as a body; most are small, and those are not waited for.
     match exchange.read(exchange.database()?, request).await? {
         DatabaseResponse::Value(Some(value)) => {
-            Ok(([(CONTENT_TYPE, "application/json")], value.into_bytes()).into_response())
+            let value = value.into_bytes();
+            // How many large ones wait for clients that are slow to read them is limited.
+            let body = match value.len() {
+                ..=SMALL => value.into(),
+                length => held(value, exchange.app.reserve(length, 1).await?),
+            };
+            Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
         }
         DatabaseResponse::Value(None) => {
             let detail = format!("there is no key {key:?} in the namespace {namespace:?}");
