@@ -19,6 +19,7 @@ use tokio::task::AbortHandle;
 use crate::VERSION;
 use crate::access::Caller;
 use crate::app::App;
+use crate::dispatch;
 use crate::metrics::Door;
 use crate::request_memory::Reserved;
 
@@ -255,6 +256,7 @@ impl Conversation {
                 None => carry_out.await,
                 Some(deadline) => within(deadline, carry_out).await,
             };
+            let result = result.map_err(dispatch::told);
             drop(memory);
             app.metrics
                 .answered(door, operation, result.as_ref().err(), start.elapsed());

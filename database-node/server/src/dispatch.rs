@@ -191,3 +191,22 @@ fn bounded(mut request: Request) -> Request {
     }
     request
 }
+
+/// An error as clients are told it: what the storage below says, with its paths, is for the log.
+pub(crate) fn told(error: Error) -> Error {
+    match error {
+        Error::Storage(reason) => {
+            tracing::error!(reason, "the storage failed");
+            Error::Storage("the storage failed; the server's log says why".to_owned())
+        }
+        Error::DiskFull(reason) => {
+            tracing::debug!(reason, "a write was refused");
+            Error::DiskFull(
+                "the server's disk is nearly full, so the write was refused; reads and deletes go on, and writes do when \
+                 there is room again"
+                    .to_owned(),
+            )
+        }
+        error => error,
+    }
+}

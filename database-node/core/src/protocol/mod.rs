@@ -21,7 +21,7 @@ use crate::{
     ViewDefinition,
 };
 
-pub use encoding::{Malformed, decode, encode};
+pub use encoding::{Malformed, Sent, decode, encode};
 pub use lane::{LANE_MESSAGE, Lane, TooLong, framed};
 pub use secret::Secret;
 

@@ -7,6 +7,7 @@ mod apis;
 mod bad_input;
 mod databases;
 mod documents;
+mod doors;
 mod durability;
 mod feed;
 mod key_values;

@@ -31,6 +31,8 @@ pub(crate) struct Node {
     log: Arc<Mutex<String>>,
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
+    pub(crate) quic: SocketAddr,
+    fingerprint: String,
     agent: ureq::Agent,
 }
 
@@ -80,6 +82,8 @@ impl Node {
             log,
             address: unknown,
             admin: unknown,
+            quic: unknown,
+            fingerprint: String::new(),
             agent,
         };
         let listening = loop {
@@ -92,6 +96,8 @@ impl Node {
         };
         node.address = listening["address"].as_str().unwrap().parse().unwrap();
         node.admin = listening["admin_address"].as_str().unwrap().parse().unwrap();
+        node.quic = listening["quic_address"].as_str().unwrap().parse().unwrap();
+        node.fingerprint = listening["fingerprint"].as_str().unwrap().to_owned();
         node
     }
 
@@ -107,6 +113,28 @@ impl Node {
 
     pub(crate) fn terminate(&self) {
         self.signal(rustix::process::Signal::TERM);
+    }
+
+    /// Ends it as a crash would.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Ends it as it should end.
+    pub(crate) fn stop(&mut self) {
+        self.terminate();
+        self.wait();
+    }
+
+    /// Its address for QUIC clients.
+    pub(crate) fn quic_url(&self) -> String {
+        format!("pliant://{}?fingerprint={}", self.quic, self.fingerprint)
+    }
+
+    /// Its address for WebSocket clients.
+    pub(crate) fn websocket_url(&self) -> String {
+        format!("ws://{}", self.address)
     }
 
     /// Waits for its end.
