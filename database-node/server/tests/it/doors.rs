@@ -259,7 +259,7 @@ fn refuse_what_is_not_the_protocol() {
         raw.send(encode(&newer).unwrap()).await;
         match raw.hear::<Greeting>().await {
             Some(Greeting::Refused(error)) => {
-                assert!(error.to_string().contains("versions 9 to 12"), "{error}")
+                assert!(error.to_string().contains("versions 9 to 12"), "{error}");
             }
             other => panic!("{other:?}"),
         }
