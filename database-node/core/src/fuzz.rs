@@ -10,7 +10,7 @@ use crate::{
     Body, CollectionName, Command, DatabaseName, DocumentAction, DocumentChange, DocumentId, Emitted,
     FeedCursor, Key, KeyAction, KeyName, NamespaceName, Number, Operation, Precondition, Request, RequestId,
     Response, Revision, SchemaName, SlotCount, Timestamp, Topic, TopicPattern, ViewEntry, ViewId, ViewName,
-    WriteAction, key,
+    WriteAction, key, key_json,
 };
 
 /// A text that is taken is written as it was read, and one that is not gets a message of bearable length.
@@ -137,6 +137,32 @@ fn decodes<K: Key>(bytes: &[u8]) {
             Some(length)
         );
     }
+}
+
+#[test]
+fn view_keys_as_json() {
+    let seeds = [
+        r#"["Berlin",[-3,null,1.5e-7],{"$bytes":"00ff"},{"$float":"NaN"}]"#,
+        "18446744073709551615",
+        r#""a\u0000é""#,
+    ];
+    let seeds = seeds.map(|seed| seed.as_bytes().to_vec());
+    bolero::check!()
+        .with_iterations(RUNS)
+        .with_type::<Input>()
+        .for_each(|input| {
+            let bytes = bytes(input, &seeds);
+            let _ = key_json::write(&bytes);
+            let Ok(text) = str::from_utf8(&bytes) else { return };
+            let _ = (key_json::read_many(text), key_json::read_prefix(text));
+            match key_json::read(text) {
+                Ok(key) => {
+                    let again = key_json::write(&key).unwrap();
+                    assert_eq!(key_json::read(&again), Ok(key), "{again}");
+                }
+                Err(error) => assert!(error.to_string().len() < 4000),
+            }
+        });
 }
 
 #[test]

@@ -10,7 +10,7 @@
 //! - module [`revision`] holds [`Revision`], the commit timestamp of the write that made a document
 //! - module [`document`] holds [`Document`]
 //! - module [`slot`] holds [`Slot`], [`SlotCount`] and the hash that assigns one
-//! - module [`key`] holds [`Key`], the types that views are ordered by
+//! - module [`key`] holds [`Key`], the types that views are ordered by, and [`key_json`] what they look like as JSON
 //!
 //! What a program says of its data:
 //! - module [`collection`] holds [`Collection`] and [`Stored`]
@@ -59,6 +59,7 @@ mod fuzz;
 pub mod id;
 pub mod inbox;
 pub mod key;
+pub mod key_json;
 pub mod key_value;
 pub mod keys;
 pub mod name;
@@ -92,6 +93,7 @@ pub use feed::{FeedCursor, InvalidFeedCursor};
 pub use id::Id;
 pub use inbox::Inbox;
 pub use key::{InvalidKey, Key};
+pub use key_json::InvalidKeyJson;
 pub use key_value::{
     Expiry, InvalidKeyName, KeyAction, KeyCondition, KeyName, KeyOutcome, KeyStatus, Number,
 };

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use pliantdb_core::access::{Action, Need, Resource};
 use pliantdb_core::protocol::{Ask, DatabaseHandle, Reply, SchemaOffer};
 use pliantdb_core::{
-    Connection, DatabaseName, Error, Message, Request, RequestId, Response, StorageConnection, Subscriber,
-    TakeSnapshot, TopicPattern,
+    CollectionName, Connection, DatabaseName, DocumentId, Error, Message, Request, RequestId, Response,
+    SchemaName, StorageConnection, Subscriber, TakeSnapshot, TopicPattern,
 };
-use pliantdb_storage::{AsyncDatabase, AsyncDatabaseSnapshot, AsyncStorage, AsyncSubscription};
+use pliantdb_storage::{AsyncDatabase, AsyncDatabaseSnapshot, AsyncStorage, AsyncSubscription, Found};
 use tokio::sync::Semaphore;
 
 use crate::access::Caller;
@@ -94,6 +94,43 @@ impl Dispatcher {
                 "subscriptions and snapshots belong to a connection by QUIC or WebSocket",
             )),
         }
+    }
+
+    /// Reads one document, unless its body is larger than `within` bytes: for who must have room before reading.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub(crate) async fn look_up(
+        &self,
+        caller: &Caller,
+        database: DatabaseHandle,
+        collection: CollectionName,
+        id: DocumentId,
+        within: usize,
+    ) -> Result<Found, Error> {
+        let ids = vec![id];
+        let request = Request::Get { collection, ids };
+        let ask = Ask::Request { database, request };
+        caller.check(&ask)?;
+        match ask {
+            Ask::Request {
+                database,
+                request: Request::Get { collection, mut ids },
+            } => match ids.pop() {
+                Some(id) => {
+                    self.database(&database)?
+                        .get_within(&collection, &id, within)
+                        .await
+                }
+                None => Ok(Found::Nothing),
+            },
+            _ => Err(Error::unexpected_answer()),
+        }
+    }
+
+    /// The schema of that name that the server has the code of: the version that was added last.
+    pub(crate) fn schema(&self, name: &SchemaName) -> Option<SchemaOffer> {
+        self.schemas.of_name(name)
     }
 
     /// Subscribes to messages.
@@ -232,6 +269,10 @@ pub(crate) fn told(error: Error) -> Error {
         Error::Storage(reason) => {
             tracing::error!(reason, "the storage failed");
             Error::Storage("the storage failed; the server's log says why".to_owned())
+        }
+        Error::Corrupt(reason) => {
+            tracing::error!(reason, "stored data is corrupt");
+            Error::Corrupt("stored data is damaged; the server's log says where".to_owned())
         }
         Error::DiskFull(reason) => {
             tracing::debug!(reason, "a write was refused");

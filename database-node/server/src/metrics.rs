@@ -301,6 +301,8 @@ fn kind(error: &Error) -> &'static str {
         Error::Busy => "busy",
         Error::Unauthenticated(_) => "unauthenticated",
         Error::Denied(_) => "denied",
+        Error::UnknownOutcome(_) => "unknown_outcome",
+        Error::Corrupt(_) => "corrupt",
         Error::TimedOut => "timed_out",
         Error::Unreachable(_) | Error::Disconnected(_) => "disconnected",
         Error::Closed => "closed",

@@ -1,17 +1,30 @@
 //! HTTP: which route leads where.
 
 mod accounts;
+mod apis;
 mod auth;
 mod body;
 mod conditions;
+mod databases;
 mod documents;
+mod events;
+mod exchange;
+mod feed;
 mod framing;
 mod health;
+mod json;
+mod key_values;
 mod listing;
+mod messages;
 mod observe;
+mod openapi;
+mod openapi_schemas;
 mod parameters;
 mod problem;
+mod routes;
+mod transactions;
 mod unread;
+mod views;
 
 use std::sync::Arc;
 
@@ -26,17 +39,7 @@ pub(crate) use problem::Problem;
 
 /// What clients use.
 pub(crate) fn api(app: Arc<App>) -> Router {
-    let protected = Router::new()
-        .route(
-            "/v1/{db}/{collection}",
-            get(listing::list).post(documents::insert),
-        )
-        .route(
-            "/v1/{db}/{collection}/{id}",
-            get(documents::read)
-                .put(documents::write)
-                .delete(documents::delete),
-        )
+    let protected = routes::router()
         .merge(accounts::routes())
         .method_not_allowed_fallback(problem::method_not_allowed)
         .fallback(problem::unknown_route)
