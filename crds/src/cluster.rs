@@ -3,7 +3,7 @@
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use crate::{ComputeResources, PliantClusterStatus, PodTemplate, Storage};
+use crate::{ComputeResources, PliantClusterStatus, PodTemplate, Storage, Tls};
 
 /// The longest name of a cluster. Its objects and the labels of its pods add up to 23 characters, and
 /// Kubernetes allows 63.
@@ -67,6 +67,11 @@ pub struct PliantClusterSpec {
     /// 512Mi. A change restarts the nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<ComputeResources>,
+
+    /// The certificate that the nodes show their clients. Left out: HTTP and WebSocket without TLS, and QUIC with a
+    /// certificate that the node makes itself and whose fingerprint it logs. A change restarts the nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
 
     /// Additions to the pods that run the nodes. A change restarts the nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]

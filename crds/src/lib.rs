@@ -10,6 +10,7 @@ mod quantity;
 mod resources;
 mod status;
 mod storage;
+mod tls;
 mod yaml;
 
 pub use cluster::{MAX_NAME_LENGTH, PliantCluster, PliantClusterSpec};
@@ -18,6 +19,7 @@ pub use quantity::{InvalidQuantity, Quantity};
 pub use resources::ComputeResources;
 pub use status::{ConditionType, PliantClusterStatus};
 pub use storage::{Retention, Storage};
+pub use tls::Tls;
 pub use yaml::{MANIFEST_FOLDERS, Manifest, manifests};
 
 /// The API group of every custom resource here.

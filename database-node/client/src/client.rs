@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use pliantdb_core::protocol::{Ask, DatabaseHandle, Reply, SchemaOffer, Secret};
+use pliantdb_core::protocol::{AccountsAsk, Ask, DatabaseHandle, Reply, SchemaOffer, Secret};
 use pliantdb_core::{
     DatabaseName, Error, Inbox, RequestId, Schema, Schematic, StorageConnection, TopicPattern,
 };
@@ -382,6 +382,17 @@ fn can_be_repeated(ask: &Ask) -> bool {
         // A snapshot ends with its connection.
         Ask::RequestAt { .. } | Ask::Snapshot { .. } | Ask::Subscribe { .. } => false,
         Ask::CreateDatabase { .. } | Ask::DeleteDatabase { .. } => false,
+        Ask::Accounts(ask) => match ask {
+            AccountsAsk::WhoAmI | AccountsAsk::Users | AccountsAsk::Roles | AccountsAsk::ApiKeys => true,
+            // They set what is said, whatever was there.
+            AccountsAsk::SetUser { .. } | AccountsAsk::SetRole { .. } => true,
+            AccountsAsk::LogOut
+            | AccountsAsk::ChangePassword { .. }
+            | AccountsAsk::DeleteUser { .. }
+            | AccountsAsk::DeleteRole { .. }
+            | AccountsAsk::CreateApiKey { .. }
+            | AccountsAsk::DeleteApiKey { .. } => false,
+        },
     }
 }
 
@@ -397,6 +408,7 @@ fn what(ask: &Ask) -> &'static str {
             Request::DeleteMatching(_) => "the deletion of the documents",
             _ => "the request",
         },
+        Ask::Accounts(_) => "the change of users, roles or API keys",
         _ => "the request",
     }
 }

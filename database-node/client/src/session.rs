@@ -224,7 +224,10 @@ impl Session {
                     (Some(inbox), Ok(message)) => drop(inbox.put(message)),
                     (Some(inbox), Err(Error::Lagged(count))) => inbox.lose(count),
                     (Some(inbox), Err(_)) => {
-                        inbox.close();
+                        // What ends with a connection goes on over the next.
+                        if state.ended.is_none() {
+                            inbox.close();
+                        }
                         state.inboxes.remove(&number);
                     }
                     (None, _) => {}

@@ -74,29 +74,63 @@ pub(crate) fn shop<D: Door>() -> (D, DatabaseOf<D>) {
     (door, database)
 }
 
-/// Makes a test of every function of the suite, for a door.
+/// Makes a test of every function of the suite, for a door; or of some of its modules, for one that cannot do the rest.
 #[macro_export]
 macro_rules! conformance {
     ($door:ty) => {
+        $crate::conformance!($door: databases, documents, transactions, views, key_values, messages, feed, snapshots,
+            concurrency, apis);
+    };
+    ($door:ty: $($module:ident),+) => {
+        $($crate::tests_in!($door, $module);)+
+    };
+}
+
+/// Makes a test of every function of a module.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! tests_in {
+    ($door:ty, databases) => {
         $crate::tests_of!($door, databases: creates_lists_and_deletes, keeps_schemas_apart, survives_reopening);
+    };
+    ($door:ty, documents) => {
         $crate::tests_of!($door, documents:
             writes_and_reads, refuses_what_was_changed_meanwhile, modifies_under_contention, lists_in_order,
-            takes_natural_ids, keeps_natural_ids, finds_by_name, refuses_other_types, refuses_hostile_ids, holds_deep_and_large_documents);
+            takes_natural_ids, keeps_natural_ids, finds_by_name, refuses_other_types, refuses_hostile_ids,
+            holds_deep_and_large_documents);
+    };
+    ($door:ty, transactions) => {
         $crate::tests_of!($door, transactions:
             are_all_or_nothing, check_without_changing, see_their_own_changes, move_a_unique_key);
+    };
+    ($door:ty, views) => {
         $crate::tests_of!($door, views:
-            lazy_views_follow_every_change, eager_views_follow_every_change, ranges_orders_and_pages, several_keys_and_documents,
-            the_same_key_twice, unique_views_refuse_a_second, reduces_and_groups, reduces_many_with_changes,
-            deletes_matching_documents, a_new_version_is_built_while_the_old_one_serves, a_failed_build_says_why,
-            unknown_views_are_named, a_map_that_panics_is_an_error);
+            lazy_views_follow_every_change, eager_views_follow_every_change, ranges_orders_and_pages,
+            several_keys_and_documents, the_same_key_twice, unique_views_refuse_a_second, reduces_and_groups,
+            reduces_many_with_changes, deletes_matching_documents, a_new_version_is_built_while_the_old_one_serves,
+            a_failed_build_says_why, unknown_views_are_named, a_map_that_panics_is_an_error);
+    };
+    ($door:ty, key_values) => {
         $crate::tests_of!($door, key_values:
             sets_gets_and_deletes, conditions_decide, expires, counts_atomically, lists_in_order, lists_in_pages,
             refuses_hostile_keys);
-        $crate::tests_of!($door, messages: reach_whom_they_concern, tell_of_what_was_dropped, end_with_the_database);
-        $crate::tests_of!($door, feed: tells_every_change_in_order, goes_on_from_a_cursor, waits_for_more, expires_with_an_error);
+    };
+    ($door:ty, messages) => {
+        $crate::tests_of!($door, messages:
+            reach_whom_they_concern, tell_of_what_was_dropped, end_with_the_database);
+    };
+    ($door:ty, feed) => {
+        $crate::tests_of!($door, feed:
+            tells_every_change_in_order, goes_on_from_a_cursor, waits_for_more, expires_with_an_error);
+    };
+    ($door:ty, snapshots) => {
         $crate::tests_of!($door, snapshots: show_one_moment, change_nothing, stay_whatever_happens);
+    };
+    ($door:ty, concurrency) => {
         $crate::tests_of!($door, concurrency:
             clients_go_on_while_views_are_rebuilt, a_unique_view_is_built_under_contention);
+    };
+    ($door:ty, apis) => {
         $crate::tests_of!($door, apis: answer_and_refuse, unknown_apis_are_named);
     };
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::access::AccountsChange;
 use crate::{
     Body, CollectionName, DatabaseName, DocumentId, KeyAction, KeyName, NamespaceName, RequestId, Revision,
     SchemaName, SlotCount, Timestamp, ViewDefinition, ViewId,
@@ -135,6 +136,8 @@ pub enum Operation {
         /// The time of the first request to remember, in milliseconds since the Unix epoch.
         before: u64,
     },
+    /// Changes users, roles or API keys.
+    ChangeAccounts(AccountsChange),
 }
 
 impl Operation {
@@ -160,10 +163,10 @@ impl Operation {
         }
     }
 
-    /// The database that it changes.
+    /// The database that it changes; `None` when it belongs to none.
     #[must_use]
-    pub fn database(&self) -> &DatabaseName {
-        match self {
+    pub fn database(&self) -> Option<&DatabaseName> {
+        let database = match self {
             Self::CreateDatabase { name, .. } | Self::DeleteDatabase { name } => name,
             Self::DefineSchema { database, .. }
             | Self::Transact { database, .. }
@@ -174,7 +177,9 @@ impl Operation {
             | Self::TrimChanges { database, .. }
             | Self::Once { database, .. }
             | Self::ForgetRequests { database, .. } => database,
-        }
+            Self::ChangeAccounts(_) => return None,
+        };
+        Some(database)
     }
 
     /// About how many bytes it adds to a batch, for bounding batches.
@@ -193,6 +198,7 @@ impl Operation {
             Self::FailView { reason, .. } => reason.len(),
             Self::TrimChanges { .. } | Self::ForgetRequests { .. } => 8,
             Self::Once { write, .. } => write.size() + write.remembered(),
+            Self::ChangeAccounts(change) => change.size(),
         }
     }
 
@@ -216,6 +222,7 @@ impl Operation {
                 write: WriteAction::ChangeKey { action, .. },
                 ..
             } => matches!(action, KeyAction::Delete { .. }),
+            Self::ChangeAccounts(change) => change.frees(),
             _ => false,
         }
     }
@@ -431,6 +438,10 @@ mod tests {
                 write: WriteAction::Transact(vec![change(DocumentAction::Delete)]),
             },
             Operation::ForgetRequests { database, before: 7 },
+            Operation::ChangeAccounts(AccountsChange::SetRole {
+                name: "clerk".parse().unwrap(),
+                permissions: vec!["read on collection shop/orders".parse().unwrap()],
+            }),
         ] {
             let command = Command::new(time, operation);
             let bytes = postcard::to_stdvec(&command).unwrap();

@@ -91,6 +91,12 @@ pub enum Error {
     /// Who asks may not do that. Nothing was done.
     #[error("{0}")]
     Denied(String),
+    /// The disk failed under a write, which may or may not have been made, and why.
+    #[error("{0}")]
+    UnknownOutcome(String),
+    /// Stored data is damaged, and where.
+    #[error("{0}")]
+    Corrupt(String),
     /// There was no answer in the time that was given. A write may or may not have been made.
     #[error(
         "there was no answer in time; a write may or may not have been made: read before you write again"

@@ -5,11 +5,12 @@ use std::str::FromStr;
 
 use pliantdb_fuzzing::{Input, RUNS, bytes};
 
+use crate::access::Permission;
 use crate::{
     Body, CollectionName, Command, DatabaseName, DocumentAction, DocumentChange, DocumentId, Emitted,
     FeedCursor, Key, KeyAction, KeyName, NamespaceName, Number, Operation, Precondition, Request, RequestId,
     Response, Revision, SchemaName, SlotCount, Timestamp, Topic, TopicPattern, ViewEntry, ViewId, ViewName,
-    WriteAction, key,
+    WriteAction, key, key_json,
 };
 
 /// A text that is taken is written as it was read, and one that is not gets a message of bearable length.
@@ -30,6 +31,8 @@ fn texts() {
         "018f2a4c-1d30-7000-8000-0000000000ff",
         "a.*.b",
         "a/#",
+        "read,write on collection shop/orders",
+        "all on topic shop/a.**",
         &cursor,
     ];
     let seeds = seeds.map(|seed| seed.as_bytes().to_vec());
@@ -45,6 +48,10 @@ fn texts() {
             reads::<NamespaceName>(text);
             reads::<DocumentId>(text);
             reads::<FeedCursor>(text);
+            match text.parse::<Permission>() {
+                Ok(permission) => assert_eq!(permission.to_string().parse(), Ok(permission)),
+                Err(error) => assert!(error.to_string().len() < 4000, "{text:?}"),
+            }
             let _ = (text.parse::<SchemaName>(), text.parse::<ViewName>());
             if let Ok(key) = text.parse::<KeyName>() {
                 assert_eq!(key.as_str(), text);
@@ -130,6 +137,32 @@ fn decodes<K: Key>(bytes: &[u8]) {
             Some(length)
         );
     }
+}
+
+#[test]
+fn view_keys_as_json() {
+    let seeds = [
+        r#"["Berlin",[-3,null,1.5e-7],{"$bytes":"00ff"},{"$float":"NaN"}]"#,
+        "18446744073709551615",
+        r#""a\u0000é""#,
+    ];
+    let seeds = seeds.map(|seed| seed.as_bytes().to_vec());
+    bolero::check!()
+        .with_iterations(RUNS)
+        .with_type::<Input>()
+        .for_each(|input| {
+            let bytes = bytes(input, &seeds);
+            let _ = key_json::write(&bytes);
+            let Ok(text) = str::from_utf8(&bytes) else { return };
+            let _ = (key_json::read_many(text), key_json::read_prefix(text));
+            match key_json::read(text) {
+                Ok(key) => {
+                    let again = key_json::write(&key).unwrap();
+                    assert_eq!(key_json::read(&again), Ok(key), "{again}");
+                }
+                Err(error) => assert!(error.to_string().len() < 4000),
+            }
+        });
 }
 
 #[test]

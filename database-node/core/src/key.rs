@@ -17,19 +17,22 @@ use crate::DocumentId;
 /// The longest encoded key, in bytes.
 pub const MAX_KEY_LENGTH: usize = 4096;
 
-const END: u8 = 0x00;
+/// How deep tuples can be nested.
+pub const MAX_NESTING: usize = 8;
+
+pub(crate) const END: u8 = 0x00;
 /// What follows a 00 that is part of a text, and one that is its end. With a single byte at the end, "a" would be the
 /// beginning of "a\0", and its entries could not be told from that one's by a range.
 const ESCAPED: u8 = 0xff;
 const ENDED: u8 = 0x01;
-const NONE: u8 = 0x05;
-const FALSE: u8 = 0x06;
-const TRUE: u8 = 0x07;
+pub(crate) const NONE: u8 = 0x05;
+pub(crate) const FALSE: u8 = 0x06;
+pub(crate) const TRUE: u8 = 0x07;
 const ZERO: u8 = 0x14;
-const FLOAT: u8 = 0x21;
-const TEXT: u8 = 0x30;
-const BYTES: u8 = 0x31;
-const TUPLE: u8 = 0x40;
+pub(crate) const FLOAT: u8 = 0x21;
+pub(crate) const TEXT: u8 = 0x30;
+pub(crate) const BYTES: u8 = 0x31;
+pub(crate) const TUPLE: u8 = 0x40;
 
 /// Bytes that are not a key of the type that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -82,10 +85,22 @@ pub fn text_prefix(prefix: &str) -> (Vec<u8>, Vec<u8>) {
     (start, end)
 }
 
+/// The first bytes behind everything that begins with this key; `None` when nothing is.
+#[must_use]
+pub fn behind(mut key: Vec<u8>) -> Option<Vec<u8>> {
+    while let Some(last) = key.pop() {
+        if last < 0xff {
+            key.push(last + 1);
+            return Some(key);
+        }
+    }
+    None
+}
+
 /// How many bytes of `bytes` the key at its front has; `None` when there is no whole one.
 #[must_use]
 pub fn encoded_length(bytes: &[u8]) -> Option<usize> {
-    encoded_length_within(bytes, 8)
+    encoded_length_within(bytes, MAX_NESTING)
 }
 
 fn encoded_length_within(bytes: &[u8], depth: usize) -> Option<usize> {
@@ -147,7 +162,7 @@ fn unescape(from: &mut &[u8], tag: u8, expected: &'static str) -> Result<Vec<u8>
 }
 
 /// Encodes an integer given as sign and magnitude.
-fn encode_integer(is_negative: bool, magnitude: u64, to: &mut Vec<u8>) {
+pub(crate) fn encode_integer(is_negative: bool, magnitude: u64, to: &mut Vec<u8>) {
     let bytes = if is_negative {
         (!magnitude).to_be_bytes()
     } else {
@@ -160,7 +175,7 @@ fn encode_integer(is_negative: bool, magnitude: u64, to: &mut Vec<u8>) {
     to.extend(bytes.iter().skip(8 - usize::from(length)));
 }
 
-fn decode_integer(from: &mut &[u8]) -> Option<(bool, u64)> {
+pub(crate) fn decode_integer(from: &mut &[u8]) -> Option<(bool, u64)> {
     let tag = *from.first()?;
     let length = usize::from(tag.abs_diff(ZERO));
     if length > 8 {

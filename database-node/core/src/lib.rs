@@ -10,7 +10,7 @@
 //! - module [`revision`] holds [`Revision`], the commit timestamp of the write that made a document
 //! - module [`document`] holds [`Document`]
 //! - module [`slot`] holds [`Slot`], [`SlotCount`] and the hash that assigns one
-//! - module [`key`] holds [`Key`], the types that views are ordered by
+//! - module [`key`] holds [`Key`], the types that views are ordered by, and [`key_json`] what they look like as JSON
 //!
 //! What a program says of its data:
 //! - module [`collection`] holds [`Collection`] and [`Stored`]
@@ -30,6 +30,7 @@
 //! - module [`request`] holds [`Request`] and [`Response`]: the same without types
 //! - module [`error`] holds [`Error`]
 //! - module [`protocol`] holds what clients and servers say to each other
+//! - module [`access`] holds [`access::Permission`], users, roles and API keys, and what each request needs
 //!
 //! How the database changes:
 //! - module [`command`] holds [`Command`], the only thing that changes state
@@ -42,6 +43,7 @@
 // The derives name this crate, also when it is tested itself.
 extern crate self as pliantdb_core;
 
+pub mod access;
 pub mod api;
 pub mod body;
 pub mod collection;
@@ -57,6 +59,7 @@ mod fuzz;
 pub mod id;
 pub mod inbox;
 pub mod key;
+pub mod key_json;
 pub mod key_value;
 pub mod keys;
 pub mod name;
@@ -90,11 +93,15 @@ pub use feed::{FeedCursor, InvalidFeedCursor};
 pub use id::Id;
 pub use inbox::Inbox;
 pub use key::{InvalidKey, Key};
+pub use key_json::InvalidKeyJson;
 pub use key_value::{
     Expiry, InvalidKeyName, KeyAction, KeyCondition, KeyName, KeyOutcome, KeyStatus, Number,
 };
 pub use keys::{KeyList, KeyValue};
-pub use name::{ApiName, CollectionName, DatabaseName, InvalidName, NamespaceName, SchemaName, ViewName};
+pub use name::{
+    ApiKeyName, ApiName, CollectionName, DatabaseName, InvalidName, NamespaceName, RoleName, SchemaName,
+    UserName, ViewName,
+};
 pub use outcome::{ChangeOutcome, Outcome, Rejection};
 pub use pliantdb_macros::{Api, Collection, Schema, View};
 pub use request::{

@@ -1,4 +1,4 @@
-//! Names of databases, collections, schemas, views, key-value namespaces and APIs.
+//! Names of databases, collections, schemas, views, key-value namespaces, APIs, users, roles and API keys.
 
 use std::fmt;
 use std::str::FromStr;
@@ -34,6 +34,11 @@ fn is_name(value: &str) -> bool {
         && value
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+}
+
+/// Whether a text is what a name can begin with.
+pub(crate) fn begins_name(value: &str) -> bool {
+    value.is_empty() || is_name(value)
 }
 
 macro_rules! name_type {
@@ -117,6 +122,30 @@ name_type!(
     ApiName,
     "API"
 );
+
+name_type!(
+    /// The name of a user: 1 to 63 ASCII letters, digits, `.`, `_`, `-`; the first a letter or digit.
+    UserName,
+    "user"
+);
+name_type!(
+    /// The name of a role: 1 to 63 ASCII letters, digits, `.`, `_`, `-`; the first a letter or digit.
+    RoleName,
+    "role"
+);
+name_type!(
+    /// The name of an API key, which is no secret: 1 to 63 ASCII letters, digits, `.`, `_`, `-`; the first a letter or
+    /// digit.
+    ApiKeyName,
+    "API key"
+);
+
+impl RoleName {
+    /// A name that is known to be one.
+    pub(crate) const fn new_static(name: &'static str) -> Self {
+        Self(SmolStr::new_static(name))
+    }
+}
 
 impl DatabaseName {
     /// `default`: the database that exists from the start.

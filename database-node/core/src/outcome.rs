@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CollectionName, DatabaseName, DocumentId, KeyName, KeyOutcome, NamespaceName, Precondition,
-    REQUEST_MEMORY, RequestId, Revision, SchemaName, ViewName,
+    ApiKeyName, CollectionName, DatabaseName, DocumentId, KeyName, KeyOutcome, NamespaceName, Precondition,
+    REQUEST_MEMORY, RequestId, Revision, RoleName, SchemaName, UserName, ViewName,
 };
 
 /// What a command did.
@@ -136,6 +136,55 @@ pub enum Rejection {
         id: RequestId,
         /// The database's time, in milliseconds since the Unix epoch.
         now: u64,
+    },
+    /// No user of that name.
+    #[error("there is no user {user:?}")]
+    UnknownUser {
+        /// The name.
+        user: UserName,
+    },
+    /// No role of that name.
+    #[error(
+        "there is no role {role:?}; make it first, or use one of those that are built in: administrator, writer, reader"
+    )]
+    UnknownRole {
+        /// The name.
+        role: RoleName,
+    },
+    /// No API key of that name.
+    #[error("there is no API key {key:?}")]
+    UnknownApiKey {
+        /// The name.
+        key: ApiKeyName,
+    },
+    /// The name of an API key is taken.
+    #[error("the API key {key:?} exists already; delete it first, or choose another name")]
+    ApiKeyExists {
+        /// The name.
+        key: ApiKeyName,
+    },
+    /// The role cannot be changed or deleted.
+    #[error("the role {role:?} is built in and stays as it is; make a role of your own with another name")]
+    BuiltInRole {
+        /// The name.
+        role: RoleName,
+    },
+    /// A role cannot be deleted while somebody has it.
+    #[error("the role {role:?} cannot be deleted while {holder} has it")]
+    RoleInUse {
+        /// The role.
+        role: RoleName,
+        /// One who has it, such as `the user "ada"`.
+        holder: String,
+    },
+    /// Nobody would be left to administer the server.
+    #[error(
+        "the user {user:?} is the last one who has a password and the role administrator, and must stay so; make another \
+         administrator first"
+    )]
+    LastAdministrator {
+        /// The user.
+        user: UserName,
     },
 }
 

@@ -111,6 +111,29 @@ impl TopicPattern {
         }
         words.next().is_none()
     }
+
+    /// Whether every topic of another pattern is one of this: a topic is a pattern too, of itself only.
+    ///
+    /// ```
+    /// use pliantdb_core::TopicPattern;
+    ///
+    /// let orders: TopicPattern = "orders.**".parse().unwrap();
+    /// assert!(orders.covers("orders.*.eu") && orders.covers("orders.created"));
+    /// assert!(!orders.covers("**") && !orders.covers("orders"));
+    /// ```
+    #[must_use]
+    pub fn covers(&self, pattern: &str) -> bool {
+        let mut words = pattern.split('.');
+        for part in self.0.split('.') {
+            match (part, words.next()) {
+                ("**", rest) => return rest.is_some(),
+                ("*", Some(word)) if word != "**" => {}
+                (part, word) if word == Some(part) => {}
+                _ => return false,
+            }
+        }
+        words.next().is_none()
+    }
 }
 
 impl TryFrom<String> for TopicPattern {

@@ -6,7 +6,7 @@ use std::ops::{Bound, RangeBounds};
 use serde::de::DeserializeOwned;
 
 use crate::documents::{collection, read};
-use crate::key::text_prefix;
+use crate::key::{behind, text_prefix};
 use crate::{
     Collection, Connection, DocumentId, Error, Freshness, Group, Id, Key, KeySelection, Map, Order, Query,
     RawRow, Reduce, Request, Response, RowCursor, Rows, Stored, View, ViewStatus,
@@ -291,17 +291,6 @@ impl<V: View<Key = String>, C: Connection> ViewQuery<'_, C, V> {
         }
         self
     }
-}
-
-/// The first bytes behind everything that begins with this key.
-fn behind(mut key: Vec<u8>) -> Option<Vec<u8>> {
-    while let Some(last) = key.pop() {
-        if last < 0xff {
-            key.push(last + 1);
-            return Some(key);
-        }
-    }
-    None
 }
 
 fn row<V: Map>(raw: RawRow<'_>) -> Result<RowOf<V>, Error> {

@@ -1,12 +1,11 @@
 //! What all requests share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use pliantdb_core::{ChangeOutcome, DatabaseName, Error, Outcome, Request};
-use pliantdb_storage::{AsyncStorage, QUEUE_CAPACITY, Storage, StorageError};
-use tokio::sync::{AcquireError, Semaphore, oneshot};
+use pliantdb_core::Error;
+use pliantdb_storage::{AsyncStorage, Storage, StorageError};
+use tokio::sync::AcquireError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -33,9 +32,7 @@ pub(crate) struct App {
     pub(crate) websockets: WebSockets,
     access: Access,
     dispatcher: Dispatcher,
-    stopping: AtomicBool,
-    /// Keeps the storage's queue from overflowing: who cannot enter waits here, in order.
-    writes: Arc<Semaphore>,
+    stopping: CancellationToken,
     memory: RequestMemory,
 }
 
@@ -90,8 +87,7 @@ impl App {
             header_timeout: settings.header_timeout,
             protect_admin: !settings.admin_listen.ip().is_loopback(),
             websockets: WebSockets::new(),
-            stopping: AtomicBool::new(false),
-            writes: Arc::new(Semaphore::new(QUEUE_CAPACITY)),
+            stopping: CancellationToken::new(),
             memory: RequestMemory::new(pliantdb_storage::memory::limit()),
         }
     }
@@ -108,11 +104,16 @@ impl App {
 
     /// From now on the server is not ready.
     pub(crate) fn stop(&self) {
-        self.stopping.store(true, Ordering::Release);
+        self.stopping.cancel();
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Acquire)
+        self.stopping.is_cancelled()
+    }
+
+    /// Resolves when the server stops.
+    pub(crate) async fn stopped(&self) {
+        self.stopping.cancelled().await;
     }
 
     /// The time that request ids are compared with, in milliseconds since the Unix epoch.
@@ -141,35 +142,6 @@ impl App {
                 }
                 error => error.into(),
             })
-    }
-
-    /// Commits a transaction, and waits until it is on disk. Its memory is given back when it is done,
-    /// even if the client is gone before.
-    pub(crate) async fn commit(
-        &self,
-        database: &DatabaseName,
-        transaction: Request,
-        memory: Option<Reserved>,
-    ) -> Result<Vec<ChangeOutcome>, Problem> {
-        let operation = self.storage.get(database)?.operation(transaction)?;
-        let commit = async {
-            let place = Arc::clone(&self.writes).acquire_owned().await;
-            let place = place.map_err(|AcquireError { .. }| StorageError::Closed)?;
-            let (done, outcome) = oneshot::channel();
-            self.storage.submit(operation, move |result| {
-                drop((place, memory));
-                // Fails only if the client is gone.
-                let _ = done.send(result);
-            })?;
-            outcome.await.map_err(|_| StorageError::Closed)?
-        };
-        match tokio::time::timeout(self.request_timeout, commit).await {
-            Ok(result) => match result? {
-                Outcome::Transacted(outcomes) => Ok(outcomes),
-                _ => Ok(Vec::new()),
-            },
-            Err(_) => Err(Problem::unknown_outcome()),
-        }
     }
 
     /// Reads, on a thread that may wait for the disk.

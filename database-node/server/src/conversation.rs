@@ -7,18 +7,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use pliantdb_core::Error;
 use pliantdb_core::protocol::{
     Ask, DatabaseHandle, FromClient, FromServer, Greeting, Hello, MAX_HELLO, Malformed, PROTOCOL_VERSION,
     Question, Reply, Welcome, decode, encode,
 };
-use pliantdb_core::{Error, Subscriber};
-use pliantdb_storage::{AsyncDatabaseSnapshot, AsyncSubscription};
+use pliantdb_storage::AsyncDatabaseSnapshot;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::AbortHandle;
 
 use crate::VERSION;
 use crate::access::Caller;
 use crate::app::App;
+use crate::dispatch::{self, Subscription};
 use crate::metrics::Door;
 use crate::request_memory::Reserved;
 
@@ -56,7 +57,7 @@ struct Begun {
     /// What waits for its answer.
     answers: HashMap<u64, AbortHandle>,
     /// Whose messages are handed on.
-    subscriptions: HashMap<u64, Arc<AsyncSubscription>>,
+    subscriptions: HashMap<u64, Arc<Subscription>>,
     snapshots: HashMap<u64, (DatabaseHandle, AsyncDatabaseSnapshot)>,
 }
 
@@ -255,6 +256,7 @@ impl Conversation {
                 None => carry_out.await,
                 Some(deadline) => within(deadline, carry_out).await,
             };
+            let result = result.map_err(dispatch::told);
             drop(memory);
             app.metrics
                 .answered(door, operation, result.as_ref().err(), start.elapsed());
@@ -287,7 +289,7 @@ fn at_once<T>(work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
 }
 
 /// Hands messages on to the client, until there are no more.
-async fn forward(number: u64, subscription: Arc<AsyncSubscription>, out: Sender, begun: Arc<Mutex<Begun>>) {
+async fn forward(number: u64, subscription: Arc<Subscription>, out: Sender, begun: Arc<Mutex<Begun>>) {
     loop {
         let message = subscription.receive().await;
         let is_last = matches!(&message, Err(error) if !matches!(error, Error::Lagged(_)));

@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
-use pliantdb_core::protocol::{Ask, DatabaseHandle, Reply};
+use pliantdb_core::access::{Action, Need, Resource};
+use pliantdb_core::protocol::{Ask, DatabaseHandle, Reply, SchemaOffer};
 use pliantdb_core::{
-    Connection, Error, Request, RequestId, Response, StorageConnection, TakeSnapshot, TopicPattern,
+    CollectionName, Connection, DatabaseName, DocumentId, Error, Message, Request, RequestId, Response,
+    SchemaName, StorageConnection, Subscriber, TakeSnapshot, TopicPattern,
 };
-use pliantdb_storage::{AsyncDatabase, AsyncDatabaseSnapshot, AsyncStorage, AsyncSubscription};
+use pliantdb_storage::{AsyncDatabase, AsyncDatabaseSnapshot, AsyncStorage, AsyncSubscription, Found};
 use tokio::sync::Semaphore;
 
 use crate::access::Caller;
+use crate::accounts;
+use crate::audit::Change;
 use crate::schemas::Schemas;
 
 /// The most bytes of documents in one answer; a client that asks for more is told where to go on.
@@ -37,8 +41,28 @@ impl Dispatcher {
     /// # Errors
     /// Any [`Error`].
     pub(crate) async fn ask(&self, caller: &Caller, ask: Ask, id: Option<RequestId>) -> Result<Reply, Error> {
-        caller.check(&ask)?;
+        match &ask {
+            // Whoever names the schema that it has already changes nothing.
+            Ask::OpenDatabase {
+                name,
+                schema: Some(schema),
+            } if self.has_schema(name, schema) => {
+                caller.check_need(&Need::Any(name))?;
+                return self.carry_out_all(caller, ask, id).await;
+            }
+            ask => caller.check(ask)?,
+        }
+        let change = Change::of(&ask);
+        let result = self.carry_out_all(caller, ask, id).await;
+        if let Some(change) = change {
+            change.record(caller, result.as_ref().err());
+        }
+        result
+    }
+
+    async fn carry_out_all(&self, caller: &Caller, ask: Ask, id: Option<RequestId>) -> Result<Reply, Error> {
         match ask {
+            Ask::Accounts(ask) => accounts::carry_out(&self.storage, caller, ask).await,
             Ask::Databases => self.storage.databases().await.map(Reply::Databases),
             Ask::CreateDatabase { name, schema } => {
                 let database = self.schemas.create(&self.storage, name, schema).await?;
@@ -52,14 +76,61 @@ impl Dispatcher {
                 self.storage.delete_database(name.as_str()).await?;
                 Ok(Reply::Done)
             }
-            Ask::Request { database, request } => {
-                let database = self.database(&database)?;
-                self.carry_out(&database, request, id).await.map(Reply::Response)
+            Ask::Request {
+                database: handle,
+                request,
+            } => {
+                let database = self.database(&handle)?;
+                let waits = matches!(request, Request::Changes { .. });
+                let response = self.carry_out(&database, request, id).await?;
+                if waits {
+                    // They may be allowed to hear of changes no longer.
+                    let changes = Resource::Database(&handle.name);
+                    caller.check_need(&Need::Action(Action::Read, changes))?;
+                }
+                Ok(Reply::Response(response))
             }
             Ask::Subscribe { .. } | Ask::Snapshot { .. } | Ask::RequestAt { .. } => Err(Error::invalid(
                 "subscriptions and snapshots belong to a connection by QUIC or WebSocket",
             )),
         }
+    }
+
+    /// Reads one document, unless its body is larger than `within` bytes: for who must have room before reading.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub(crate) async fn look_up(
+        &self,
+        caller: &Caller,
+        database: DatabaseHandle,
+        collection: CollectionName,
+        id: DocumentId,
+        within: usize,
+    ) -> Result<Found, Error> {
+        let ids = vec![id];
+        let request = Request::Get { collection, ids };
+        let ask = Ask::Request { database, request };
+        caller.check(&ask)?;
+        match ask {
+            Ask::Request {
+                database,
+                request: Request::Get { collection, mut ids },
+            } => match ids.pop() {
+                Some(id) => {
+                    self.database(&database)?
+                        .get_within(&collection, &id, within)
+                        .await
+                }
+                None => Ok(Found::Nothing),
+            },
+            _ => Err(Error::unexpected_answer()),
+        }
+    }
+
+    /// The schema of that name that the server has the code of: the version that was added last.
+    pub(crate) fn schema(&self, name: &SchemaName) -> Option<SchemaOffer> {
+        self.schemas.of_name(name)
     }
 
     /// Subscribes to messages.
@@ -71,15 +142,25 @@ impl Dispatcher {
         caller: &Caller,
         database: DatabaseHandle,
         patterns: Vec<TopicPattern>,
-    ) -> Result<AsyncSubscription, Error> {
-        let ask = Ask::Subscribe { database, patterns };
+    ) -> Result<Subscription, Error> {
+        let ask = Ask::Subscribe {
+            database: database.clone(),
+            patterns: patterns.clone(),
+        };
         caller.check(&ask)?;
-        match ask {
-            Ask::Subscribe { database, patterns } => {
-                self.database(&database)?.subscribe_to(Ok(patterns)).await
-            }
-            _ => Err(Error::unexpected_answer()),
-        }
+        Ok(Subscription {
+            messages: self.database(&database)?.subscribe_to(Ok(patterns)).await?,
+            caller: caller.clone(),
+            ask,
+        })
+    }
+
+    /// Whether a database has this schema, in whatever order the views are told.
+    fn has_schema(&self, name: &DatabaseName, schema: &SchemaOffer) -> bool {
+        let has = self.storage.blocking().schema(name);
+        matches!(has, Ok(Some(has)) if has.name == schema.name
+            && has.views.len() == schema.views.len()
+            && has.views.iter().all(|view| schema.views.contains(view)))
     }
 
     /// Takes a snapshot of a database.
@@ -91,9 +172,12 @@ impl Dispatcher {
         caller: &Caller,
         database: DatabaseHandle,
     ) -> Result<AsyncDatabaseSnapshot, Error> {
-        let found = self.database(&database)?;
-        caller.check(&Ask::Snapshot { database })?;
-        found.snapshot().await
+        // First, so that nobody learns which databases there are.
+        let ask = Ask::Snapshot {
+            database: database.clone(),
+        };
+        caller.check(&ask)?;
+        self.database(&database)?.snapshot().await
     }
 
     /// Reads from a snapshot of a database.
@@ -144,6 +228,31 @@ impl Dispatcher {
     }
 }
 
+/// Messages for a subscriber, as long as they may have them.
+pub(crate) struct Subscription {
+    messages: AsyncSubscription,
+    caller: Caller,
+    ask: Ask,
+}
+
+impl Subscription {
+    /// Waits for the next message.
+    ///
+    /// # Errors
+    /// [`Error::Lagged`] when some were dropped. After any other error there are none: [`Error::Closed`] when the database
+    /// was closed, [`Error::Denied`] or [`Error::Unauthenticated`] when the subscriber may have them no longer.
+    pub(crate) async fn receive(&self) -> Result<Message, Error> {
+        let message = self.messages.receive().await;
+        self.caller.check(&self.ask)?;
+        message
+    }
+
+    /// Ends it: whoever waits for a message hears that there are none.
+    pub(crate) fn end(&self) {
+        self.messages.end();
+    }
+}
+
 /// A request whose answer is of a bounded size, as far as the request says it.
 fn bounded(mut request: Request) -> Request {
     match &mut request {
@@ -152,4 +261,27 @@ fn bounded(mut request: Request) -> Request {
         _ => {}
     }
     request
+}
+
+/// An error as clients are told it: what the storage below says, with its paths, is for the log.
+pub(crate) fn told(error: Error) -> Error {
+    match error {
+        Error::Storage(reason) => {
+            tracing::error!(reason, "the storage failed");
+            Error::Storage("the storage failed; the server's log says why".to_owned())
+        }
+        Error::Corrupt(reason) => {
+            tracing::error!(reason, "stored data is corrupt");
+            Error::Corrupt("stored data is damaged; the server's log says where".to_owned())
+        }
+        Error::DiskFull(reason) => {
+            tracing::debug!(reason, "a write was refused");
+            Error::DiskFull(
+                "the server's disk is nearly full, so the write was refused; reads and deletes go on, and writes do when \
+                 there is room again"
+                    .to_owned(),
+            )
+        }
+        error => error,
+    }
 }

@@ -9,12 +9,15 @@
 //! - module [`logging`]: where the log goes
 //! - [`Server`]: listeners, start and shutdown; below it the state that requests share, the metrics, the memory that
 //!   requests may take
-//! - `dispatch`: the one place that carries out what is asked; `access`: who may ask it; `schemas`: the views' code
+//! - `dispatch`: the one place that carries out what is asked; `access`: who may ask it; `accounts`: users,
+//!   roles and API keys; `audit`: what is remembered of all that; `schemas`: the views' code
 //! - `quic`, `websocket`: two doors, and `conversation`, what goes on behind both; `certificate`: what they are known by
 //! - `connections`, `http`: the third, with its routes, one file for each concern
 
 mod access;
+mod accounts;
 mod app;
+mod audit;
 mod certificate;
 pub mod cli;
 pub mod config;
@@ -32,6 +35,8 @@ mod server;
 mod token;
 mod websocket;
 
+pub use access::{AccessError, JwksError};
+pub use audit::AuditError;
 pub use certificate::CertificateError;
 pub use pliantdb_storage::*;
 pub use server::{Addresses, Builder, Embedded, Server, StartError};
@@ -39,3 +44,10 @@ pub use token::TokenError;
 
 /// The version of this build.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The part of the guide that needs a server, whose code is tested here.
+#[cfg(doctest)]
+mod documentation {
+    #[doc = include_str!("../../../docs/guide/11-server.md")]
+    mod server {}
+}

@@ -263,6 +263,7 @@ pub(crate) fn operation(ask: &Ask) -> &'static str {
         Ask::DeleteDatabase { .. } => "delete_database",
         Ask::Subscribe { .. } => "subscribe",
         Ask::Snapshot { .. } => "snapshot",
+        Ask::Accounts(_) => "accounts",
         Ask::Request { request, .. } | Ask::RequestAt { request, .. } => match request {
             Request::Get { .. } => "get",
             Request::List { .. } => "list",
@@ -300,6 +301,8 @@ fn kind(error: &Error) -> &'static str {
         Error::Busy => "busy",
         Error::Unauthenticated(_) => "unauthenticated",
         Error::Denied(_) => "denied",
+        Error::UnknownOutcome(_) => "unknown_outcome",
+        Error::Corrupt(_) => "corrupt",
         Error::TimedOut => "timed_out",
         Error::Unreachable(_) | Error::Disconnected(_) => "disconnected",
         Error::Closed => "closed",

@@ -10,6 +10,7 @@ use quinn::{
     Connection, Endpoint, EndpointConfig, IdleTimeout, Incoming, RecvStream, SendStream, ServerConfig,
     TransportConfig, VarInt,
 };
+use quinn_proto::HashedConnectionIdGenerator;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -65,18 +66,15 @@ pub(crate) fn bind(
     let tls = QuicServerConfig::try_from(tls).map_err(other)?;
     let mut config = ServerConfig::with_crypto(Arc::new(tls));
     config.transport_config(Arc::new(transport(max_message)));
-    // The same after a restart, so that clients of the server before learn at once that their connections are gone.
-    let reset = aws_lc_rs::hmac::Key::new(
-        aws_lc_rs::hmac::HMAC_SHA256,
-        &certificate.secret("stateless reset"),
-    );
-    let runtime = Arc::new(quinn::TokioRuntime);
-    Endpoint::new(
-        EndpointConfig::new(Arc::new(reset)),
-        Some(config),
-        socket,
-        runtime,
-    )
+    // The same after a restart, so that clients of the server before learn at once that their connections are gone
+    // (RFC 9000, section 10.3).
+    let reset = certificate.secret("stateless reset");
+    let reset = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &reset);
+    let ids = certificate.secret("connection ids");
+    let ids = ids.first_chunk().map_or(0, |first| u64::from_le_bytes(*first));
+    let mut endpoint = EndpointConfig::new(Arc::new(reset));
+    endpoint.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(ids)));
+    Endpoint::new(endpoint, Some(config), socket, Arc::new(quinn::TokioRuntime))
 }
 
 fn transport(max_message: usize) -> TransportConfig {

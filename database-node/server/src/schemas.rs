@@ -32,6 +32,12 @@ impl Schemas {
         Ok(())
     }
 
+    /// The schema of that name, of the version that was added last.
+    pub(crate) fn of_name(&self, name: &SchemaName) -> Option<SchemaOffer> {
+        let known = self.0.iter().rfind(|known| known.offer.name == *name);
+        known.map(|known| known.offer.clone())
+    }
+
     /// Gives the databases that have one of these schemas the code of it: of the version that they have, else of the one
     /// that was added last.
     ///

@@ -16,17 +16,16 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::VERSION;
-use crate::access::Access;
+use crate::access::{Access, AccessError, AccessFiles};
 use crate::app::App;
 use crate::certificate::{self, Certificate, CertificateError};
-use crate::config::Settings;
+use crate::config::{ConfigError, Settings};
 use crate::connections::{self, Limits};
 use crate::encryption::{self, KeyError};
 use crate::http;
 use crate::metrics::Metrics;
 use crate::quic;
 use crate::schemas::Schemas;
-use crate::token::{TokenError, TokenFile};
 
 /// How many connections the admin listener serves at once.
 const ADMIN_CONNECTIONS: usize = 64;
@@ -34,9 +33,12 @@ const ADMIN_CONNECTIONS: usize = 64;
 /// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The token file cannot be used.
+    /// The token file, the file of keys or the audit log cannot be used.
     #[error(transparent)]
-    Token(#[from] TokenError),
+    Access(#[from] AccessError),
+    /// Other machines could reach it, and nobody would be asked who they are.
+    #[error(transparent)]
+    Unprotected(#[from] ConfigError),
     /// The master key cannot be used.
     #[error(transparent)]
     MasterKey(#[from] KeyError),
@@ -159,18 +161,22 @@ impl Builder {
             options,
         } = self;
         let schemas = schemas?;
-        let token = settings.token_file.as_deref().map(TokenFile::open).transpose()?;
+        let access = AccessFiles::open(&settings)?;
         let own = settings.certificate.clone().map(Certificate::open).transpose()?;
         let metrics = Arc::new(Metrics::default());
         let (failure, failed) = oneshot::channel();
         let storage = open_storage(&settings, options, &metrics, failure).await?;
+        let access = Access::new(&storage, access);
+        if access.is_open() {
+            settings.check_loopback()?;
+        }
         schemas.define_all(&storage).map_err(StartError::Schemas)?;
         metrics.watch_storage(&storage);
         let certificate = match own {
             Some(certificate) => certificate,
             None => Certificate::own(&settings.data)?,
         };
-        let app = Arc::new(App::new(storage, schemas, metrics, Access::new(token), &settings));
+        let app = Arc::new(App::new(storage, schemas, metrics, access, &settings));
         let listen_failed = |reason| StartError::Listen {
             setting: "quicListen",
             address: settings.quic_listen,
@@ -217,8 +223,7 @@ impl Opened {
             stop.clone(),
         ));
         let mut following = vec![tokio::spawn(self.certificate.clone().follow()).abort_handle()];
-        let token = self.app.access().token_file().cloned();
-        following.extend(token.map(|token| tokio::spawn(token.follow()).abort_handle()));
+        following.push(tokio::spawn(self.app.access().clone().follow()).abort_handle());
         Running {
             app: self.app,
             certificate: self.certificate,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -54,6 +55,8 @@ impl fmt::Debug for Token {
 pub(crate) struct TokenFile {
     path: PathBuf,
     current: Arc<RwLock<Token>>,
+    /// How often it has changed.
+    generation: Arc<AtomicU64>,
 }
 
 impl TokenFile {
@@ -63,13 +66,20 @@ impl TokenFile {
         Ok(Self {
             path: path.to_owned(),
             current: Arc::new(RwLock::new(token)),
+            generation: Arc::default(),
         })
     }
 
-    /// Whether `presented` is the token. Takes the same time wherever they differ.
-    pub(crate) fn accepts(&self, presented: &[u8]) -> bool {
+    /// Whether `presented` is the token, and which one over time. Takes the same time wherever they differ.
+    pub(crate) fn accepted(&self, presented: &[u8]) -> Option<u64> {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        current.0.ct_eq(presented).into()
+        let is_token: bool = current.0.ct_eq(presented).into();
+        is_token.then(|| self.generation())
+    }
+
+    /// How often it has changed: a token that was accepted counts as long as this stays.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     /// Reads the file again every few seconds, for ever. While it is missing or wrong, the last good token
@@ -87,6 +97,7 @@ impl TokenFile {
                     let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
                     if current.0 != token.0 {
                         *current = token;
+                        self.generation.fetch_add(1, Ordering::AcqRel);
                         tracing::info!("the token file has changed; the new token is in force");
                     }
                 }
@@ -131,14 +142,14 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "0123456789abcdef\n").unwrap();
         let token = TokenFile::open(file.path()).unwrap();
-        assert!(token.accepts(b"0123456789abcdef"));
+        assert_eq!(token.accepted(b"0123456789abcdef"), Some(0));
         for wrong in [
             &b""[..],
             b"0123456789abcdeF",
             b"0123456789abcdef0",
             b"0123456789abcdef\n",
         ] {
-            assert!(!token.accepts(wrong));
+            assert_eq!(token.accepted(wrong), None);
         }
         assert!(!format!("{token:?}").contains("0123"));
     }

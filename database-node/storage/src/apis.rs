@@ -37,9 +37,11 @@ impl Apis {
                 api: api.clone(),
                 reason,
             };
-            let request = request
-                .read()
-                .map_err(|error| failed(format!("the request is not of its type: {error}")))?;
+            let request = request.read().map_err(|error| {
+                Error::Invalid(format!(
+                    "the request of the API {api} is not of its type: {error}"
+                ))
+            })?;
             let written = match handler(database, request) {
                 Ok(response) => Body::of(&response).map(Ok),
                 Err(error) => Body::of(&error).map(Err),

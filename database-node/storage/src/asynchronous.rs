@@ -11,14 +11,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pliantdb_core::{
-    Connection, DatabaseName, Error, FeedStart, Inbox, Message, Request, RequestId, Response, Schema, Step,
-    StorageConnection, Subscriber, TopicPattern,
+    CollectionName, Connection, DatabaseName, DocumentId, Error, FeedStart, Inbox, Message, Request,
+    RequestId, Response, Schema, Step, StorageConnection, Subscriber, TopicPattern,
 };
 use tokio::sync::oneshot;
 
 use crate::database::Database;
 use crate::engine::answer;
 use crate::error::StorageError;
+use crate::reading::{self, Found};
 use crate::retry::{LOOK_AGAIN, Retry};
 use crate::storage::{Options, Storage};
 
@@ -148,6 +149,24 @@ impl AsyncDatabase {
     /// As [`Database::execute_once`].
     pub async fn execute_once(&self, id: RequestId, request: Request) -> Result<Response, Error> {
         self.answer(request, Some(id)).await
+    }
+
+    /// As [`Database::get_within`].
+    ///
+    /// # Errors
+    /// As [`Database::get_within`].
+    pub async fn get_within(
+        &self,
+        collection: &CollectionName,
+        id: &DocumentId,
+        most: usize,
+    ) -> Result<Found, Error> {
+        let (entry, store) = (self.0.entry()?, self.0.inner().engine.store.as_ref());
+        if let Some(found) = reading::get_within_cached(store, entry, collection, id, most)? {
+            return Ok(found);
+        }
+        let (database, collection, id) = (self.0.clone(), collection.clone(), id.clone());
+        blocking(move || Ok(database.get_within(&collection, &id, most)?)).await
     }
 
     async fn answer(&self, request: Request, id: Option<RequestId>) -> Result<Response, Error> {

@@ -11,6 +11,7 @@ use pliantdb_core::{
     WriteAction,
 };
 
+use crate::accounts::SharedAccounts;
 use crate::broker::Broker;
 use crate::catalog::{Catalog, DatabaseEntry, DatabaseId, DatabaseState, ViewState};
 use crate::disk_space::DiskSpace;
@@ -34,6 +35,7 @@ pub(crate) struct Engine<S> {
     pub(crate) store: Arc<S>,
     pub(crate) writer: Writer,
     pub(crate) catalog: Arc<RwLock<Catalog>>,
+    pub(crate) accounts: Arc<SharedAccounts>,
     pub(crate) disk: Arc<DiskSpace>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) log_clock: Arc<LogClock>,
@@ -51,7 +53,7 @@ impl<S: OrderedStore> Engine<S> {
         on_failure: OnFailure,
     ) -> Result<Self, StorageError> {
         let machine = StateMachine::open(Arc::clone(&store))?;
-        let catalog = machine.catalog();
+        let (catalog, accounts) = (machine.catalog(), machine.accounts());
         let progress = Arc::new(Progress::at(machine.applied().timestamp));
         let log_clock = Arc::new(LogClock::after(machine.applied().timestamp));
         let writer = Writer::start(
@@ -67,6 +69,7 @@ impl<S: OrderedStore> Engine<S> {
             store,
             writer,
             catalog,
+            accounts,
             disk,
             progress,
             log_clock,

@@ -140,7 +140,11 @@ impl From<StorageError> for Error {
             StorageError::UnknownDatabase(database) => Self::UnknownDatabase(database),
             StorageError::Busy => Self::Busy,
             StorageError::Closed => Self::Closed,
-            StorageError::DiskFull { .. } => Self::DiskFull(error.to_string()),
+            StorageError::DiskFull { .. } | StorageError::Store(StoreError::NoSpace(_)) => {
+                Self::DiskFull(error.to_string())
+            }
+            StorageError::Commit(_) => Self::UnknownOutcome(error.to_string()),
+            StorageError::Store(StoreError::Corrupt(_)) => Self::Corrupt(error.to_string()),
             StorageError::InvalidApi(_) => Self::Invalid(error.to_string()),
             error => Self::Storage(error.to_string()),
         }

@@ -24,6 +24,7 @@
 //! 0 | 5 | database id               what a database is made of
 //! 0 | 6                             the highest database id ever given
 //! 0 | 7 | database id | view u32    how far a lazy view has read the changes; local
+//! 0 | 8 | kind u8 | name            an account: 1 a user, 2 a role, 3 an API key
 //! ```
 //! - Names are ASCII and are ended by a 00. Ids and keys of the key-value store are UTF-8 without control characters, to
 //!   the end. Keys of views end by themselves ([`pliantdb_core::Key`]).
@@ -38,6 +39,7 @@
 //!
 //! So a database, a range of its slots (a shard), and a collection in a slot are each one range of keys.
 
+use pliantdb_core::access::Account;
 use pliantdb_core::{
     CollectionName, DatabaseName, DocumentId, KeyName, NamespaceName, RequestId, Slot, Timestamp, ViewId,
     WriteAction,
@@ -92,6 +94,28 @@ pub(crate) const LAST_DATABASE: [u8; 5] = [0, 0, 0, 0, 6];
 
 /// What the key of every lazy view's progress begins with.
 pub(crate) const LAZY_VIEWS: [u8; 5] = [0, 0, 0, 0, 7];
+
+/// What the key of every account begins with, before its kind and name.
+pub(crate) const ACCOUNTS: [u8; 5] = [0, 0, 0, 0, 8];
+
+/// The kind of users.
+pub(crate) const USER: u8 = 1;
+
+/// The kind of roles.
+pub(crate) const ROLE: u8 = 2;
+
+/// The kind of API keys.
+pub(crate) const API_KEY: u8 = 3;
+
+/// The key of an account.
+pub(crate) fn account(account: &Account) -> Vec<u8> {
+    let (kind, name) = match account {
+        Account::User(name) => (USER, name.as_str()),
+        Account::Role(name) => (ROLE, name.as_str()),
+        Account::ApiKey(name) => (API_KEY, name.as_str()),
+    };
+    [&ACCOUNTS[..], &[kind], name.as_bytes()].concat()
+}
 
 /// The key of a database record.
 pub(crate) fn database(name: &DatabaseName) -> Vec<u8> {
@@ -373,6 +397,14 @@ mod tests {
             owner(entry, ViewId::FIRST, &key)[6..],
             *b"\x06\0\0\0\x01\x30a\0\x01"
         );
+        let accounts = [
+            (Account::User("ada".parse().unwrap()), b"\0\0\0\0\x08\x01ada"),
+            (Account::Role("ada".parse().unwrap()), b"\0\0\0\0\x08\x02ada"),
+            (Account::ApiKey("ada".parse().unwrap()), b"\0\0\0\0\x08\x03ada"),
+        ];
+        for (of, key) in accounts {
+            assert_eq!(account(&of), key);
+        }
         assert_eq!(makeup(entry.id), b"\0\0\0\0\x05\0\0\0\x01");
         assert_eq!(
             view_of(&lazy_view(entry.id, ViewId::FIRST)),

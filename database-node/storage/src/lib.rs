@@ -34,6 +34,7 @@
 //! - module [`backup`]: online backup to a directory or an object store, and restore
 //! - module [`dump`]: everything as JSON lines, and back
 //! - module [`check`]: whether a data directory is sound
+//! - `accounts`: users, roles and API keys
 //! - `inspect`: what a key stands for
 //! - modules [`storage`] and [`database`]: [`Storage`] and [`Database`], the embedded interface; `apis`: its custom APIs
 //! - module [`asynchronous`]: [`AsyncStorage`] and [`AsyncDatabase`], the same without blocking
@@ -44,6 +45,7 @@
 // The derives name this crate for those who depend on no other.
 extern crate self as pliantdb_storage;
 
+mod accounts;
 mod apis;
 pub mod asynchronous;
 pub mod backup;
@@ -79,6 +81,7 @@ mod values;
 mod views;
 mod writer;
 
+pub use accounts::SharedAccounts;
 pub use apis::Apis;
 pub use asynchronous::{AsyncDatabase, AsyncStorage, AsyncSubscription};
 pub use catalog::{Catalog, DatabaseEntry, DatabaseId, DatabaseState, Makeup, ViewRecord, ViewState};

@@ -80,16 +80,33 @@ pub(crate) fn get_within(
     most: usize,
 ) -> Result<Found, StorageError> {
     let key = keys::document(database, collection, id);
-    let read = |value: &[u8]| {
-        let (_, body) = records::split_document(value)?;
-        if body.len() > most {
-            return Ok(Found::Larger(body.len()));
-        }
-        let (revision, body) = records::decode_document(value)?;
-        let id = id.clone();
-        Ok::<_, StoreError>(Found::Document(Document { id, revision, body }))
+    let found = store.get(&key, |value| decode_within(value, id, most))?;
+    Ok(found.transpose()?.unwrap_or(Found::Nothing))
+}
+
+/// [`get_within`], if that needs no disk; `None` when it would have to wait for one.
+pub(crate) fn get_within_cached(
+    store: &impl OrderedStore,
+    database: DatabaseEntry,
+    collection: &CollectionName,
+    id: &DocumentId,
+    most: usize,
+) -> Result<Option<Found>, StorageError> {
+    let key = keys::document(database, collection, id);
+    let Some(found) = store.get_cached(&key, |value| decode_within(value, id, most))? else {
+        return Ok(None);
     };
-    Ok(store.get(&key, read)?.transpose()?.unwrap_or(Found::Nothing))
+    Ok(Some(found.transpose()?.unwrap_or(Found::Nothing)))
+}
+
+fn decode_within(value: &[u8], id: &DocumentId, most: usize) -> Result<Found, StoreError> {
+    let (_, body) = records::split_document(value)?;
+    if body.len() > most {
+        return Ok(Found::Larger(body.len()));
+    }
+    let (revision, body) = records::decode_document(value)?;
+    let id = id.clone();
+    Ok(Found::Document(Document { id, revision, body }))
 }
 
 /// Reads one page.

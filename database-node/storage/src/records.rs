@@ -1,5 +1,6 @@
 //! How values are laid out: a version byte, then what that version says.
 
+use pliantdb_core::access::{ApiKey, Permission, User};
 use pliantdb_core::{
     Body, ChangeKind, ChangedDocument, CollectionName, DocumentId, Outcome, Revision, Timestamp,
 };
@@ -226,6 +227,31 @@ pub(crate) fn decode_lazy_view(value: &[u8]) -> Result<LazyView, StoreError> {
     }
 }
 
+pub(crate) fn encode_user(user: &User) -> Result<Vec<u8>, StoreError> {
+    encode("user", user)
+}
+
+pub(crate) fn decode_user(value: &[u8]) -> Result<User, StoreError> {
+    decode("user", value)
+}
+
+/// The permissions of a role, as the texts that they are written as.
+pub(crate) fn encode_role(permissions: &[Permission]) -> Result<Vec<u8>, StoreError> {
+    encode("role", &permissions)
+}
+
+pub(crate) fn decode_role(value: &[u8]) -> Result<Vec<Permission>, StoreError> {
+    decode("role", value)
+}
+
+pub(crate) fn encode_api_key(key: &ApiKey) -> Result<Vec<u8>, StoreError> {
+    encode("API key", key)
+}
+
+pub(crate) fn decode_api_key(value: &[u8]) -> Result<ApiKey, StoreError> {
+    decode("API key", value)
+}
+
 pub(crate) fn encode_applied(applied: &Applied) -> Result<Vec<u8>, StoreError> {
     encode("applied", applied)
 }
@@ -348,6 +374,32 @@ mod tests {
             supported: 2,
         };
         assert_eq!(decode_lazy_view(b"\x03"), Err(newer));
+    }
+
+    #[test]
+    fn accounts_are_what_they_always_were() {
+        use pliantdb_core::access::{KeyHash, KeyOwner, reader};
+        use pliantdb_core::protocol::Secret;
+
+        let user = User {
+            password: Some(Secret::new("p")),
+            roles: [reader()].into(),
+            is_disabled: false,
+        };
+        assert_eq!(encode_user(&user).unwrap(), b"\x01\x01\x01p\x01\x06reader\0");
+        assert_eq!(decode_user(b"\x01\x01\x01p\x01\x06reader\0"), Ok(user));
+        let role: Vec<Permission> = vec!["call on api a/b".parse().unwrap()];
+        assert_eq!(encode_role(&role).unwrap(), b"\x01\x01\x0fcall on api a/b");
+        assert_eq!(decode_role(b"\x01\x01\x0fcall on api a/b"), Ok(role));
+        let key = ApiKey {
+            hash: KeyHash([7; 32]),
+            owner: KeyOwner::User("ada".parse().unwrap()),
+            expires_ms: Some(5),
+        };
+        let bytes = [&b"\x01"[..], &[7; 32], b"\0\x03ada\x01\x05"].concat();
+        assert_eq!(encode_api_key(&key).unwrap(), bytes);
+        assert_eq!(decode_api_key(&bytes), Ok(key));
+        assert!(decode_role(b"\x01\x01\x01x").is_err(), "no permission");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use pliantdb_core::{
     DatabaseName, DocumentId, Error, Operation, Outcome, Schema, SlotCount, StorageConnection,
 };
 
+use crate::accounts::SharedAccounts;
 use crate::apis::Apis;
 use crate::database::Database;
 use crate::directory::DataDirectory;
@@ -205,6 +206,12 @@ impl Storage {
             name,
             views: makeup.views.iter().map(|view| view.definition.clone()).collect(),
         }))
+    }
+
+    /// The users, roles and API keys. They are changed by [`Operation::ChangeAccounts`].
+    #[must_use]
+    pub fn accounts(&self) -> Arc<SharedAccounts> {
+        Arc::clone(&self.inner.engine.accounts)
     }
 
     /// The names of all databases, in order.

@@ -320,7 +320,7 @@ impl<S: OrderedStore> Committer<S> {
                 // Deletes may go on while writes are refused.
                 self.set_health(self.no_room.clone());
                 let changed = commands.iter().zip(&results).filter(|(_, result)| result.is_ok());
-                let changed = changed.map(|(command, _)| command.operation.database());
+                let changed = changed.filter_map(|(command, _)| command.operation.database());
                 self.progress.advance(self.machine.synced(), changed);
                 let changes = results.iter().map(changes).sum();
                 let commit = Commit {

@@ -6,16 +6,12 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a command")]
 
-mod contender;
-mod figures;
-
 use std::path::{Path, PathBuf};
 
 use load::Failure;
+use load::contender::{Contender, Program};
+use load::figures::{Figures, Sample};
 use load::job::{Answer, Job};
-
-use crate::contender::{Contender, Program};
-use crate::figures::{Figures, Sample};
 
 /// Bytes that an insert stores, as benchmarks count them: the document without its id.
 const INSERT_BYTES: f64 = 256.0;

@@ -4,8 +4,13 @@
 //! - [`job`]: the jobs and answers, and how a contender serves them
 //! - [`clients`]: closed loops on threads or tasks, with their latencies
 //! - [`process`]: what a process has used
+//! - [`contender`] and [`figures`]: for who sets them against each other
+//! - [`http`]: a client of HTTP/1.1 that costs next to nothing
 
 pub mod clients;
+pub mod contender;
+pub mod figures;
+pub mod http;
 pub mod job;
 pub mod process;
 

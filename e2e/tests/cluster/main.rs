@@ -2,6 +2,7 @@
 //! Run by `e2e/test cluster`.
 #![allow(clippy::expect_used)]
 
+mod doors;
 mod drift;
 mod editing;
 mod explain;

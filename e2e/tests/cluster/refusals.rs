@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 #[test]
 fn every_rule_refuses_with_its_message() {
     let namespace = Namespace::new("refusals");
-    let cases: [(&str, Value, &str); 17] = [
+    let cases: [(&str, Value, &str); 18] = [
         (
             "three nodes",
             json!({"nodes": 3}),
@@ -24,6 +24,11 @@ fn every_rule_refuses_with_its_message() {
             "spec.version",
         ),
         ("an empty image", json!({"image": ""}), "spec.image"),
+        (
+            "a Secret that cannot be",
+            json!({"tls": {"secretName": "Shop TLS"}}),
+            "spec.tls.secretName",
+        ),
         ("no storage", json!({"storage": null}), "spec.storage"),
         (
             "no size",

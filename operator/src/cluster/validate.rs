@@ -10,8 +10,8 @@ use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
 use pliant_crds::{
-    ComputeResources, MAX_NAME_LENGTH, PliantCluster, PodTemplate, Quantity, RESERVED_LABEL_PREFIXES,
-    RESERVED_VARIABLES, Retention,
+    ComputeResources, MAX_NAME_LENGTH, PliantCluster, PliantClusterSpec, PodTemplate, Quantity,
+    RESERVED_LABEL_PREFIXES, RESERVED_VARIABLES, Retention,
 };
 
 use super::fingerprint::fingerprint;
@@ -49,6 +49,8 @@ pub struct ValidCluster {
     pub retention: Retention,
     /// CPU and memory of each node.
     pub resources: ResourceRequirements,
+    /// The Secret with the certificate that clients are shown.
+    pub tls_secret: Option<String>,
     /// Additions to the pods.
     pub pod_template: PodTemplate,
     /// Seconds that a node has to finish the requests it took.
@@ -106,6 +108,12 @@ pub fn validate(cluster: &PliantCluster, settings: &Settings) -> Result<ValidClu
         Err(error) => errors.add("spec.storage.size", error.to_string()),
     }
     let resources = resources(spec.resources.as_ref(), &mut errors);
+    let tls_secret = spec.tls.as_ref().map(|tls| tls.secret_name.clone());
+    if let Some(name) = &tls_secret {
+        errors.check("spec.tls.secretName", is_secret_name(name), || {
+            format!("\"{name}\" must be the name of a Secret: at most 253 lower-case letters, digits, hyphens and dots, that begins and ends with a letter or digit")
+        });
+    }
     check_pod_template(&pod_template, &mut errors);
 
     let (Some(owner), Some(uid)) = (cluster.controller_owner_ref(&()), cluster.metadata.uid.clone()) else {
@@ -147,19 +155,38 @@ pub fn validate(cluster: &PliantCluster, settings: &Settings) -> Result<ValidClu
         storage_class_name: spec.storage.storage_class_name.clone(),
         retention: spec.storage.retention,
         resources,
+        tls_secret,
         termination_grace_period_seconds: pod_template
             .termination_grace_period_seconds
             .unwrap_or(DEFAULT_TERMINATION_GRACE_PERIOD_SECONDS),
         pod_template,
-        request: fingerprint(&(
-            &uid,
-            &spec.version,
-            &spec.image,
-            &spec.resources,
-            &spec.pod_template,
-        )),
+        request: request(&uid, spec),
         uid,
     })
+}
+
+/// What of a spec restarts nodes. A field that came later counts only where it is set, so that an operator that knows
+/// it restarts nothing.
+fn request(uid: &str, spec: &PliantClusterSpec) -> String {
+    let parts = (
+        uid,
+        &spec.version,
+        &spec.image,
+        &spec.resources,
+        &spec.pod_template,
+    );
+    match &spec.tls {
+        None => fingerprint(&parts),
+        Some(tls) => fingerprint(&(parts, tls)),
+    }
+}
+
+fn is_secret_name(name: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    name.len() <= 253
+        && name.starts_with(is_plain)
+        && name.ends_with(is_plain)
+        && name.chars().all(|c| is_plain(c) || c == '-' || c == '.')
 }
 
 #[derive(Default)]

@@ -112,7 +112,12 @@ impl Serving {
 
     /// Its address for WebSocket.
     pub fn websocket(&self) -> String {
-        format!("ws://{}", self.running.as_ref().unwrap().addresses.http)
+        format!("ws://{}", self.http())
+    }
+
+    /// Its address for HTTP.
+    pub fn http(&self) -> SocketAddr {
+        self.running.as_ref().unwrap().addresses.http
     }
 
     /// Runs what is asynchronous.

@@ -35,7 +35,7 @@ impl From<Malformed> for Error {
     }
 }
 
-/// What is sent.
+/// What is sent: the messages of this module.
 pub trait Sent: Serialize + DeserializeOwned {
     /// Looks at what decoding takes as it is.
     ///

@@ -8,6 +8,7 @@
 //!   [`LANE_MESSAGE`] bytes travels on a unidirectional stream of its own, alone and without a length, so that small ones
 //!   need not wait for it. Only messages to subscribers, whose order counts, stay on the lane whatever their size.
 
+mod accounts;
 mod encoding;
 mod lane;
 mod secret;
@@ -21,7 +22,8 @@ use crate::{
     ViewDefinition,
 };
 
-pub use encoding::{Malformed, decode, encode};
+pub use accounts::{AccountsAsk, AccountsReply, ApiKeyInfo, RoleInfo, UserInfo, WhoAmI};
+pub use encoding::{Malformed, Sent, decode, encode};
 pub use lane::{LANE_MESSAGE, Lane, TooLong, framed};
 pub use secret::Secret;
 
@@ -171,6 +173,8 @@ pub enum Ask {
         /// What.
         request: Request,
     },
+    /// Something about users, roles and API keys. [`Reply::Accounts`], or [`Reply::Done`].
+    Accounts(AccountsAsk),
 }
 
 /// Which database is meant.
@@ -243,6 +247,8 @@ pub enum Reply {
     Database(DatabaseHandle),
     /// What came of a request.
     Response(Response),
+    /// Users, roles or API keys.
+    Accounts(AccountsReply),
 }
 
 impl Request {

@@ -17,11 +17,11 @@ pub struct Inputs {
     #[arg(long, env = "PLIANT_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
 
-    /// Where to serve HTTP. Off loopback only with a token file [default: 127.0.0.1:6480]
+    /// Where to serve HTTP. Off loopback only with a token file, keys or users [default: 127.0.0.1:6480]
     #[arg(long, env = "PLIANT_LISTEN", value_name = "IP:PORT")]
     pub listen: Option<String>,
 
-    /// Where to serve QUIC (UDP). Off loopback only with a token file [default: 127.0.0.1:6481]
+    /// Where to serve QUIC (UDP). Off loopback only with a token file, keys or users [default: 127.0.0.1:6481]
     #[arg(long, env = "PLIANT_QUIC_LISTEN", value_name = "IP:PORT")]
     pub quic_listen: Option<String>,
 
@@ -34,15 +34,33 @@ pub struct Inputs {
     #[arg(long, env = "PLIANT_KEY_FILE", value_name = "FILE")]
     pub key_file: Option<PathBuf>,
 
-    /// Where to serve /metrics, /healthz and /readyz. Off loopback only with a token file
+    /// Where to serve /metrics, /healthz and /readyz. Off loopback only with a token file, keys or users
     /// [default: 127.0.0.1:6483]
     #[arg(long, env = "PLIANT_ADMIN_LISTEN", value_name = "IP:PORT")]
     pub admin_listen: Option<String>,
 
-    /// A file with the bearer token that every request must carry. It is read again when it changes
-    /// [default: none, no authentication]
+    /// A file with the bearer token of the administrator. It is read again when it changes [default: none; without users
+    /// and jwksFile neither, nobody is asked who they are]
     #[arg(long, env = "PLIANT_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+
+    /// A file with the public keys (JWKS) of whoever signs JWTs that are taken. It is read again when it changes
+    /// [default: none, no JWTs]
+    #[arg(long, env = "PLIANT_JWKS_FILE", value_name = "FILE")]
+    pub jwks_file: Option<PathBuf>,
+
+    /// The audience (aud) that JWTs must be for
+    #[arg(long, env = "PLIANT_JWT_AUDIENCE", value_name = "TEXT")]
+    pub jwt_audience: Option<String>,
+
+    /// The issuer (iss) that JWTs must be from [default: whoever has one of the keys]
+    #[arg(long, env = "PLIANT_JWT_ISSUER", value_name = "TEXT")]
+    pub jwt_issuer: Option<String>,
+
+    /// A file for the audit log, as JSON lines: logins, what was denied, and changes of databases, users and roles
+    /// [default: the log only]
+    #[arg(long, env = "PLIANT_AUDIT_LOG", value_name = "FILE")]
+    pub audit_log: Option<PathBuf>,
 
     /// A file with the master key, of 64 hexadecimal digits: the data directory is encrypted with it, or is to be when
     /// it is created. Without it, the variable PLIANT_MASTER_KEY may hold the key itself [default: no encryption]
@@ -99,6 +117,10 @@ impl Inputs {
             key_file: self.key_file.or(other.key_file),
             admin_listen: self.admin_listen.or(other.admin_listen),
             token_file: self.token_file.or(other.token_file),
+            jwks_file: self.jwks_file.or(other.jwks_file),
+            jwt_audience: self.jwt_audience.or(other.jwt_audience),
+            jwt_issuer: self.jwt_issuer.or(other.jwt_issuer),
+            audit_log: self.audit_log.or(other.audit_log),
             master_key_file: self.master_key_file.or(other.master_key_file),
             max_body_size: self.max_body_size.or(other.max_body_size),
             min_free_space: self.min_free_space.or(other.min_free_space),

@@ -33,6 +33,14 @@ pub struct Settings {
     pub admin_listen: SocketAddr,
     /// The file with the bearer token; `None` for no authentication.
     pub token_file: Option<PathBuf>,
+    /// The file with the public keys of whoever signs JWTs; `None` for no JWTs.
+    pub jwks_file: Option<PathBuf>,
+    /// The audience that JWTs must be for; there with the file of keys.
+    pub jwt_audience: Option<String>,
+    /// The issuer that JWTs must be from; `None` for whoever has one of the keys.
+    pub jwt_issuer: Option<String>,
+    /// The file that the audit log is written to besides the log.
+    pub audit_log: Option<PathBuf>,
     /// The file with the master key; `None` for [`crate::encryption::VARIABLE`], or no encryption.
     pub master_key_file: Option<PathBuf>,
     /// The largest HTTP body, and message by QUIC or WebSocket, in bytes.
@@ -93,9 +101,9 @@ pub enum ConfigError {
         /// What would be right.
         right: &'static str,
     },
-    /// A certificate without a key, or a key without a certificate.
+    /// A certificate without a key, or a key without a certificate; or keys without an audience.
     #[error("{given} is set and {missing} is not: set both, or neither")]
-    HalfCertificate {
+    Half {
         /// The setting that is there.
         given: &'static str,
         /// The one that is not.
@@ -103,8 +111,9 @@ pub enum ConfigError {
     },
     /// Anyone who reaches the machine could read and write everything.
     #[error(
-        "{setting} is {address}, which other machines can reach, and no token is set: set tokenFile (--token-file, \
-         PLIANT_TOKEN_FILE) to a file with a token of at least {} characters, or listen on 127.0.0.1",
+        "{setting} is {address}, which other machines can reach, and nobody would be asked who they are: set tokenFile \
+         (--token-file, PLIANT_TOKEN_FILE) to a file with a token of at least {} characters, or make a user first, or listen on \
+         127.0.0.1",
         crate::token::MIN_LENGTH
     )]
     Unprotected {
@@ -137,6 +146,10 @@ impl Settings {
             certificate: certificate(inputs.certificate_file, inputs.key_file)?,
             admin_listen: address("adminListen", inputs.admin_listen, 6483)?,
             token_file: inputs.token_file,
+            jwks_file: inputs.jwks_file,
+            jwt_audience: inputs.jwt_audience,
+            jwt_issuer: inputs.jwt_issuer,
+            audit_log: inputs.audit_log,
             master_key_file: inputs.master_key_file,
             max_body_size: body_size(inputs.max_body_size.unwrap_or_else(default_body_size))?,
             min_free_space: inputs.min_free_space.map(Quantity::bytes),
@@ -148,18 +161,42 @@ impl Settings {
             header_timeout: duration("headerTimeout", inputs.header_timeout, 30)?,
             request_timeout: duration("requestTimeout", inputs.request_timeout, 30)?,
         };
-        if settings.token_file.is_none() {
-            for (setting, address) in [
-                ("listen", settings.listen),
-                ("quicListen", settings.quic_listen),
-                ("adminListen", settings.admin_listen),
-            ] {
-                if !address.ip().is_loopback() {
-                    return Err(ConfigError::Unprotected { setting, address });
-                }
+        match (&settings.jwks_file, &settings.jwt_audience) {
+            (Some(_), None) => {
+                return Err(ConfigError::Half {
+                    given: "jwksFile",
+                    missing: "jwtAudience",
+                });
             }
+            (None, Some(_)) => {
+                return Err(ConfigError::Half {
+                    given: "jwtAudience",
+                    missing: "jwksFile",
+                });
+            }
+            _ => {}
+        }
+        // A directory that is there can have users, which are seen when it is opened.
+        if settings.token_file.is_none() && settings.jwks_file.is_none() && !settings.data.exists() {
+            settings.check_loopback()?;
         }
         Ok(settings)
+    }
+
+    /// Checks that only this machine can reach the node, of which nobody is asked who they are.
+    pub(crate) fn check_loopback(&self) -> Result<(), ConfigError> {
+        let listeners = [
+            ("listen", self.listen),
+            ("quicListen", self.quic_listen),
+            ("adminListen", self.admin_listen),
+        ];
+        match listeners
+            .into_iter()
+            .find(|(_, address)| !address.ip().is_loopback())
+        {
+            Some((setting, address)) => Err(ConfigError::Unprotected { setting, address }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -229,7 +266,7 @@ fn certificate(
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
 ) -> Result<Option<CertificateFiles>, ConfigError> {
-    let half = |given, missing| Err(ConfigError::HalfCertificate { given, missing });
+    let half = |given, missing| Err(ConfigError::Half { given, missing });
     match (certificate, key) {
         (Some(certificate), Some(key)) => Ok(Some(CertificateFiles { certificate, key })),
         (None, None) => Ok(None),
@@ -300,6 +337,10 @@ mod tests {
             keyFile: /p
             adminListen: '[::1]:2'
             tokenFile: /t
+            jwksFile: /j
+            jwtAudience: us
+            jwtIssuer: them
+            auditLog: /a
             masterKeyFile: /k
             maxBodySize: 1Mi
             minFreeSpace: 5000
@@ -323,6 +364,10 @@ mod tests {
                 }),
                 admin_listen: "[::1]:2".parse().unwrap(),
                 token_file: Some("/t".into()),
+                jwks_file: Some("/j".into()),
+                jwt_audience: Some("us".to_owned()),
+                jwt_issuer: Some("them".to_owned()),
+                audit_log: Some("/a".into()),
                 master_key_file: Some("/k".into()),
                 max_body_size: 1 << 20,
                 min_free_space: Some(5000),
@@ -355,6 +400,7 @@ mod tests {
                 "adminListen: 0.0.0.0:6483",
                 &["adminListen is 0.0.0.0:6483", "PLIANT_TOKEN_FILE"],
             ),
+            ("jwksFile: /j", &["jwksFile", "jwtAudience"]),
             ("- a", &["not valid"]),
         ] {
             let error = load(file).unwrap_err();

@@ -1,6 +1,6 @@
 //! Reading a document from a request.
 
-use axum::body::Body as HttpBody;
+use axum::body::{Body as HttpBody, HttpBody as _};
 use axum::extract::Request;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
@@ -15,22 +15,9 @@ use crate::request_memory::{Reserved, SMALL};
 /// in its memtable.
 const COPIES: usize = 4;
 
-/// Reads and checks the request's body. The memory that it takes is reserved before it is read.
+/// Reads and checks the request's body, which is one JSON value. The memory that it takes is reserved before it is read.
 pub(super) async fn document(app: &App, request: Request) -> Result<(Body, Reserved), Problem> {
-    check_type(request.headers())?;
-    let limit = app.max_body_size;
-    let announced = announced_length(request.headers());
-    if announced.is_some_and(|length| length > limit as u64) {
-        return Err(Problem::too_large(limit));
-    }
-    let length = announced
-        .and_then(|length| usize::try_from(length).ok())
-        .unwrap_or(limit);
-    let reserved = app.reserve(length, COPIES).await?;
-    let receiving = tokio::time::timeout(app.request_timeout, receive(request.into_body(), length, limit));
-    let bytes = receiving
-        .await
-        .map_err(|_| Problem::slow_body(app.request_timeout))??;
+    let (bytes, reserved) = bytes(app, request).await?;
     // Checking a large body takes longer than a thread that serves connections should be held.
     let body = if bytes.len() <= SMALL {
         Body::parse(bytes)
@@ -39,18 +26,42 @@ pub(super) async fn document(app: &App, request: Request) -> Result<(Body, Reser
             .await
             .map_err(|_| Problem::from(pliantdb_storage::StorageError::Closed))?
     };
-    let body = body.map_err(|error| {
-        Problem::new(
-            StatusCode::BAD_REQUEST,
-            "invalid-json",
-            "The body is not valid JSON",
-            error.to_string(),
-        )
-        .with("field", "body")
-        .with("line", error.line)
-        .with("column", error.column)
-    })?;
+    let body = body.map_err(|error| Problem::invalid_json(error.to_string(), error.line, error.column))?;
     Ok((body, reserved))
+}
+
+/// Reads the request's body, of which parts will be looked at one by one; nothing but its encoding is checked. The memory
+/// that it takes is reserved before it is read.
+pub(super) async fn text(app: &App, request: Request) -> Result<(String, Reserved), Problem> {
+    let (bytes, reserved) = bytes(app, request).await?;
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok((text, reserved)),
+        // Which says where.
+        Err(error) => match Body::parse(error.into_bytes()) {
+            Err(error) => Err(Problem::invalid_json(error.to_string(), error.line, error.column)),
+            Ok(body) => Ok((body.as_str().to_owned(), reserved)),
+        },
+    }
+}
+
+async fn bytes(app: &App, request: Request) -> Result<(Vec<u8>, Reserved), Problem> {
+    check_type(request.headers())?;
+    let limit = app.max_body_size;
+    let announced = announced_length(request.headers());
+    if announced.is_some_and(|length| length > limit as u64) {
+        return Err(Problem::too_large(limit));
+    }
+    // Of a request without a body nothing is announced, and nothing comes.
+    let announced = announced.or_else(|| request.body().is_end_stream().then_some(0));
+    let length = announced
+        .and_then(|length| usize::try_from(length).ok())
+        .unwrap_or(limit);
+    let reserved = app.reserve(length, COPIES).await?;
+    let receiving = tokio::time::timeout(app.request_timeout, receive(request.into_body(), length, limit));
+    let bytes = receiving
+        .await
+        .map_err(|_| Problem::slow_body(app.request_timeout))??;
+    Ok((bytes, reserved))
 }
 
 async fn receive(mut body: HttpBody, length: usize, limit: usize) -> Result<Vec<u8>, Problem> {

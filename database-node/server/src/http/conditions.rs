@@ -1,6 +1,6 @@
 //! `If-Match` and `If-None-Match` (RFC 9110, section 13), and `ETag`.
 
-use axum::http::header::{HeaderName, IF_MATCH, IF_NONE_MATCH};
+use axum::http::header::{CONNECTION, HeaderName, IF_MATCH, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderValue};
 use pliantdb_core::{Precondition, Revision};
 
@@ -35,6 +35,19 @@ pub(super) fn of_write(headers: &HeaderMap) -> Result<Precondition, Problem> {
             "send If-Match or If-None-Match, not both",
         )),
     }
+}
+
+/// Refuses conditions of a POST: there is nothing that they could be compared with.
+pub(super) fn of_post(headers: &HeaderMap) -> Result<(), Problem> {
+    for (field, name) in [("If-Match", IF_MATCH), ("If-None-Match", IF_NONE_MATCH)] {
+        if let Some(value) = joined(field, name, headers)? {
+            let detail = "a POST writes under a new id, or says in its body what must hold, so there is nothing to compare \
+                          with: leave it out, or use PUT";
+            let close = HeaderValue::from_static("close");
+            return Err(Problem::invalid(field, &value, detail).with_header(CONNECTION, close));
+        }
+    }
+    Ok(())
 }
 
 /// Whether a read is to be answered with the document.

@@ -1,23 +1,23 @@
 //! Reading, writing and deleting one document.
 
-use std::sync::Arc;
-
 use axum::Json;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::header::{CONTENT_TYPE, ETAG, LOCATION};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use pliantdb_core::protocol::DatabaseHandle;
 use pliantdb_core::{
-    Change, ChangeAction, ChangeOutcome, Document, DocumentId, Precondition, Request as DatabaseRequest,
+    Change, ChangeAction, ChangeOutcome, CollectionName, Document, DocumentId, Page,
+    Request as DatabaseRequest, Response as DatabaseResponse,
 };
-use pliantdb_storage::{Found, generate_document_id};
+use pliantdb_storage::Found;
 use serde::Serialize;
 
-use super::Problem;
 use super::conditions::{self, ReadCondition, etag};
-use super::parameters::{CollectionPath, DocumentAddress, DocumentPath};
-use crate::app::App;
+use super::exchange::{Exchange, unexpected};
+use super::{Problem, json, listing};
+use crate::dispatch::MAX_PAGE_BYTES;
 use crate::request_memory::{Reserved, SMALL, held};
 
 /// What must be encoded in a path segment: all but RFC 3986's unreserved characters.
@@ -38,18 +38,16 @@ struct Written {
 }
 
 /// `GET /v1/{db}/{collection}/{id}`
-pub(super) async fn read(
-    State(app): State<Arc<App>>,
-    DocumentPath(address): DocumentPath,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let DocumentAddress { collection, id, .. } = &address;
+pub(super) async fn read(exchange: Exchange, headers: HeaderMap) -> Result<Response, Problem> {
+    let (database, collection, id) = (exchange.database()?, exchange.collection()?, exchange.id()?);
     let missing = || {
         Problem::unknown_document(format!(
             "there is no document {id:?} in the collection {collection:?}"
         ))
+        .with("collection", collection.as_str())
+        .with("id", id.as_str())
     };
-    let (document, reserved) = look_up(&app, &address).await?;
+    let (document, reserved) = look_up(&exchange, database, &collection, &id).await?;
     let document = document.ok_or_else(missing)?;
     let tag = (ETAG, etag(document.revision));
     match conditions::of_read(&headers, document.revision)? {
@@ -75,131 +73,139 @@ pub(super) async fn read(
 
 /// Reads a document, after reserving memory for it if it is large.
 async fn look_up(
-    app: &App,
-    address: &DocumentAddress,
+    exchange: &Exchange,
+    database: DatabaseHandle,
+    collection: &CollectionName,
+    id: &DocumentId,
 ) -> Result<(Option<Document>, Option<Reserved>), Problem> {
-    let DocumentAddress {
-        database,
-        collection,
-        id,
-    } = address.clone();
+    let look_up = |within| {
+        let (database, collection, id) = (database.clone(), collection.clone(), id.clone());
+        let dispatcher = exchange.app.dispatcher();
+        dispatcher.look_up(&exchange.caller, database, collection, id, within)
+    };
     // Small ones in one look-up.
-    let looked_up = app.read(move |storage| storage.get(&database)?.get_within(&collection, &id, SMALL));
-    match looked_up.await? {
+    match look_up(SMALL).await? {
         Found::Nothing => Ok((None, None)),
         Found::Document(found) => Ok((Some(found), None)),
         Found::Larger(size) => {
-            let reserved = app.reserve(size, READ_COPIES).await?;
-            let DocumentAddress {
-                database,
-                collection,
-                id,
-            } = address.clone();
-            let found = app
-                .read(move |storage| storage.get(&database)?.get(&collection, &id))
-                .await?;
-            Ok((found, Some(reserved)))
+            let reserved = exchange.app.reserve(size, READ_COPIES).await?;
+            match look_up(usize::MAX).await? {
+                Found::Document(found) => Ok((Some(found), Some(reserved))),
+                Found::Nothing | Found::Larger(_) => Ok((None, None)),
+            }
         }
     }
 }
 
-/// `PUT /v1/{db}/{collection}/{id}`
-pub(super) async fn write(
-    State(app): State<Arc<App>>,
-    DocumentPath(address): DocumentPath,
-    request: Request,
-) -> Result<Response, Problem> {
-    let precondition = conditions::of_write(request.headers())?;
-    let (status, answer) = put(&app, address, precondition, request).await?;
-    Ok((status, answer).into_response())
-}
+/// The most documents that are read at once.
+const MAX_IDS: usize = 1000;
 
-/// `POST /v1/{db}/{collection}`
-pub(super) async fn insert(
-    State(app): State<Arc<App>>,
-    CollectionPath { database, collection }: CollectionPath,
-    request: Request,
-) -> Result<Response, Problem> {
-    let id = generate_document_id();
-    let location = format!(
-        "/v1/{database}/{collection}/{}",
-        utf8_percent_encode(id.as_str(), SEGMENT)
-    );
-    let address = DocumentAddress {
-        database,
-        collection,
-        id,
+/// `POST /v1/{db}/{collection}/_get`: several documents, from one moment.
+pub(super) async fn read_many(exchange: Exchange, request: Request) -> Result<Response, Problem> {
+    let (database, collection) = (exchange.database()?, exchange.collection()?);
+    let (text, _memory) = super::body::text(&exchange.app, request).await?;
+    let mut ids = Vec::new();
+    for (at, id) in json::array("", &text)?.into_iter().enumerate() {
+        let place = format!("[{at}]");
+        let id: String = json::read(&place, id.get(), "a text")?;
+        let parsed = DocumentId::try_from(id.clone());
+        ids.push(parsed.map_err(|error| Problem::invalid(place, &id, error.to_string()))?);
+    }
+    if ids.len() > MAX_IDS {
+        let detail = format!("{MAX_IDS} ids are the most");
+        return Err(Problem::invalid("body", &format!("{} ids", ids.len()), detail));
+    }
+    let reserved = exchange.app.reserve(MAX_PAGE_BYTES, READ_COPIES).await?;
+    let request = DatabaseRequest::Get { collection, ids };
+    let DatabaseResponse::Documents(documents) = exchange.read(database, request).await? else {
+        return Err(unexpected());
     };
-    let (status, answer) = put(&app, address, Precondition::Absent, request).await?;
-    let location = HeaderValue::try_from(location).unwrap_or(HeaderValue::from_static("/"));
-    Ok((status, [(LOCATION, location)], answer).into_response())
+    let bytes: usize = documents
+        .iter()
+        .map(|document| document.body.as_str().len())
+        .sum();
+    if bytes > MAX_PAGE_BYTES {
+        let detail = format!(
+            "the documents have {bytes} bytes together, and {MAX_PAGE_BYTES} is the most of an answer: ask for fewer at once"
+        );
+        return Err(Problem::unfit(
+            "answer-too-large",
+            "The answer is too large",
+            detail,
+        ));
+    }
+    let page = Page {
+        documents,
+        ..Page::default()
+    };
+    Ok(listing::page(page, reserved))
 }
 
-/// `DELETE /v1/{db}/{collection}/{id}`
-pub(super) async fn delete(
-    State(app): State<Arc<App>>,
-    DocumentPath(address): DocumentPath,
-    headers: HeaderMap,
-) -> Result<StatusCode, Problem> {
-    let precondition = conditions::of_write(&headers)?;
-    let DocumentAddress {
-        database,
-        collection,
-        id,
-    } = address;
-    let action = ChangeAction::Delete { id, precondition };
-    app.commit(
-        &database,
-        DatabaseRequest::Transact(vec![Change { collection, action }]),
-        None,
-    )
-    .await?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-async fn put(
-    app: &App,
-    address: DocumentAddress,
-    precondition: Precondition,
-    request: Request,
-) -> Result<(StatusCode, impl IntoResponse), Problem> {
-    let (body, memory) = super::body::document(app, request).await?;
-    let DocumentAddress {
-        database,
-        collection,
-        id,
-    } = address;
+/// `PUT /v1/{db}/{collection}/{id}`
+pub(super) async fn write(exchange: Exchange, request: Request) -> Result<Response, Problem> {
+    let (database, collection, id) = (exchange.database()?, exchange.collection()?, exchange.id()?);
+    let precondition = conditions::of_write(request.headers())?;
+    let (body, memory) = super::body::document(&exchange.app, request).await?;
     let action = ChangeAction::Put {
         id,
         body,
         precondition,
     };
+    let change = Change { collection, action };
+    let (status, _, answer) = put(&exchange, database, change, memory).await?;
+    Ok((status, answer).into_response())
+}
+
+/// `POST /v1/{db}/{collection}`
+pub(super) async fn insert(exchange: Exchange, request: Request) -> Result<Response, Problem> {
+    let (database, collection) = (exchange.database()?, exchange.collection()?);
+    let (body, memory) = super::body::document(&exchange.app, request).await?;
+    let location = format!("/v1/{}/{collection}/", database.name);
+    let action = ChangeAction::Insert { id: None, body };
+    let change = Change { collection, action };
+    let (status, id, answer) = put(&exchange, database, change, memory).await?;
+    let location = format!("{location}{}", utf8_percent_encode(id.as_str(), SEGMENT));
+    let location = HeaderValue::try_from(location).unwrap_or(HeaderValue::from_static("/"));
+    Ok((status, [(LOCATION, location)], answer).into_response())
+}
+
+/// `DELETE /v1/{db}/{collection}/{id}`
+pub(super) async fn delete(exchange: Exchange, headers: HeaderMap) -> Result<StatusCode, Problem> {
+    let (database, collection, id) = (exchange.database()?, exchange.collection()?, exchange.id()?);
+    let precondition = conditions::of_write(&headers)?;
+    let action = ChangeAction::Delete { id, precondition };
     let request = DatabaseRequest::Transact(vec![Change { collection, action }]);
-    match app.commit(&database, request, Some(memory)).await?.pop() {
-        Some(ChangeOutcome::Written {
-            id,
-            revision,
-            created,
-        }) => {
-            let status = if created {
-                StatusCode::CREATED
-            } else {
-                StatusCode::OK
-            };
-            let answer = Json(Written {
-                id,
-                revision: revision.to_string(),
-            });
-            Ok((status, ([(ETAG, etag(revision))], answer)))
-        }
-        other => {
-            let detail = format!("a write came to {other:?}");
-            Err(Problem::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "internal",
-                "An error of the server",
-                detail,
-            ))
-        }
-    }
+    exchange.write(database, request, None).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Writes one document; gives its id and what to answer.
+async fn put(
+    exchange: &Exchange,
+    database: DatabaseHandle,
+    change: Change,
+    memory: Reserved,
+) -> Result<(StatusCode, DocumentId, impl IntoResponse), Problem> {
+    let request = DatabaseRequest::Transact(vec![change]);
+    let DatabaseResponse::Transacted(mut outcomes) = exchange.write(database, request, Some(memory)).await?
+    else {
+        return Err(unexpected());
+    };
+    let Some(ChangeOutcome::Written {
+        id,
+        revision,
+        created,
+    }) = outcomes.pop()
+    else {
+        return Err(unexpected());
+    };
+    let status = match created {
+        true => StatusCode::CREATED,
+        false => StatusCode::OK,
+    };
+    let answer = Json(Written {
+        id: id.clone(),
+        revision: revision.to_string(),
+    });
+    Ok((status, id, ([(ETAG, etag(revision))], answer)))
 }

@@ -3,8 +3,7 @@
 
 use axum::extract::{Request, State};
 use axum::http::header::{
-    CONNECTION, CONTENT_RANGE, CONTENT_TYPE, HOST, HeaderName, IF_MATCH, IF_NONE_MATCH, ORIGIN,
-    TRANSFER_ENCODING,
+    CONNECTION, CONTENT_RANGE, CONTENT_TYPE, HOST, HeaderName, ORIGIN, TRANSFER_ENCODING,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use axum::middleware::Next;
@@ -63,14 +62,6 @@ fn check_framing(request: &Request) -> Result<(), Problem> {
             &text(headers, CONTENT_RANGE),
             detail,
         ));
-    }
-    if request.method() == Method::POST {
-        for (field, name) in [("If-Match", IF_MATCH), ("If-None-Match", IF_NONE_MATCH)] {
-            if headers.contains_key(&name) {
-                let detail = "POST inserts under a new id, so there is nothing to compare with: leave it out, or use PUT";
-                return Err(Problem::invalid(field, &text(headers, name), detail));
-            }
-        }
     }
     Ok(())
 }

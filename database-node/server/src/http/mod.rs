@@ -1,16 +1,30 @@
 //! HTTP: which route leads where.
 
+mod accounts;
+mod apis;
 mod auth;
 mod body;
 mod conditions;
+mod databases;
 mod documents;
+mod events;
+mod exchange;
+mod feed;
 mod framing;
 mod health;
+mod json;
+mod key_values;
 mod listing;
+mod messages;
 mod observe;
+mod openapi;
+mod openapi_schemas;
 mod parameters;
 mod problem;
+mod routes;
+mod transactions;
 mod unread;
+mod views;
 
 use std::sync::Arc;
 
@@ -25,26 +39,24 @@ pub(crate) use problem::Problem;
 
 /// What clients use.
 pub(crate) fn api(app: Arc<App>) -> Router {
-    let protected = Router::new()
-        .route(
-            "/v1/{db}/{collection}",
-            get(listing::list).post(documents::insert),
-        )
-        .route(
-            "/v1/{db}/{collection}/{id}",
-            get(documents::read)
-                .put(documents::write)
-                .delete(documents::delete),
-        )
+    let protected = routes::router()
+        .merge(accounts::routes())
         .method_not_allowed_fallback(problem::method_not_allowed)
         .fallback(problem::unknown_route)
-        .layer(from_fn_with_state(Arc::clone(&app), auth::require_token));
+        .layer(from_fn_with_state(Arc::clone(&app), auth::identify));
     let unprotected = framing::Unprotected(app.access().is_open());
     // Its clients say who they are in their first message.
     let websocket = Router::new()
         .route(WEBSOCKET_PATH, get(websocket::upgrade))
         .method_not_allowed_fallback(problem::method_not_allowed);
-    finish(protected.merge(health()).merge(websocket), app, unprotected)
+    finish(
+        protected
+            .merge(health())
+            .merge(websocket)
+            .merge(accounts::login()),
+        app,
+        unprotected,
+    )
 }
 
 /// What operators use.
@@ -53,7 +65,9 @@ pub(crate) fn admin(app: Arc<App>) -> Router {
         .route("/metrics", get(health::metrics))
         .method_not_allowed_fallback(problem::method_not_allowed);
     let metrics = match app.protect_admin {
-        true => metrics.layer(from_fn_with_state(Arc::clone(&app), auth::require_token)),
+        true => metrics
+            .layer(from_fn(auth::may_monitor))
+            .layer(from_fn_with_state(Arc::clone(&app), auth::identify)),
         false => metrics,
     };
     let unprotected = framing::Unprotected(app.access().is_open() || !app.protect_admin);

@@ -45,15 +45,28 @@ impl Problem {
     }
 
     /// A part of the request, called `field`, that has an impossible value.
-    pub(crate) fn invalid(field: &'static str, value: &str, detail: impl Into<String>) -> Self {
+    pub(crate) fn invalid(field: impl Into<String>, value: &str, detail: impl Into<String>) -> Self {
         Self::new(
             StatusCode::BAD_REQUEST,
             "invalid-value",
             "The request has an invalid value",
             detail,
         )
-        .with("field", field)
+        .with("field", field.into())
         .with("value", shorten(value))
+    }
+
+    /// A body that is not JSON.
+    pub(crate) fn invalid_json(detail: impl Into<String>, line: usize, column: usize) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "invalid-json",
+            "The body is not valid JSON",
+            detail,
+        )
+        .with("field", "body")
+        .with("line", line)
+        .with("column", column)
     }
 
     /// More work than the server takes on at once.
@@ -75,6 +88,20 @@ impl Problem {
             StatusCode::GATEWAY_TIMEOUT,
             "unknown-outcome",
             "The outcome of the write is unknown",
+            detail,
+        )
+    }
+
+    /// A read that nobody waits for any longer.
+    pub(crate) fn timed_out(timeout: Duration) -> Self {
+        let detail = format!(
+            "there was no answer within {timeout:?}; if a view is being built, try again when it is, or ask with \
+             freshness=stale"
+        );
+        Self::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "timed-out",
+            "The answer took too long",
             detail,
         )
     }
@@ -132,6 +159,17 @@ impl Problem {
         .with_header(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
     }
 
+    /// What is wrong, in words.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// A member of its own, if it has it.
+    pub(super) fn member(&self, name: &str) -> Option<&Value> {
+        let found = self.members.iter().find(|(found, _)| *found == name);
+        found.map(|(_, value)| value)
+    }
+
     /// Adds a member of its own to the object.
     pub(crate) fn with(mut self, name: &'static str, value: impl Into<Value>) -> Self {
         self.members.push((name, value.into()));
@@ -144,7 +182,7 @@ impl Problem {
         self
     }
 
-    fn not_found(name: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+    pub(super) fn not_found(name: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, name, title, detail)
     }
 }
@@ -191,16 +229,30 @@ impl From<Rejection> for Problem {
                 Self::conflict("database-exists", "The database exists", detail)
                     .with("database", database.as_str())
             }
-            Rejection::UnknownDocument { .. } => Self::unknown_document(detail),
-            Rejection::PreconditionFailed { current, .. } => Self::precondition_failed(detail)
+            Rejection::UnknownDocument { collection, id } => Self::unknown_document(detail)
+                .with("collection", collection.as_str())
+                .with("id", id.as_str()),
+            Rejection::PreconditionFailed { id, current, .. } => Self::precondition_failed(detail)
+                .with("id", id.as_str())
                 .with("currentRevision", current.map(|revision| revision.to_string())),
-            Rejection::NotUnique { existing, .. } => {
-                Self::conflict("not-unique", "Another document has the key", detail)
-                    .with("existing", existing.as_str())
-            }
-            Rejection::OtherSchema { .. } => {
-                Self::conflict("other-schema", "The database has another schema", detail)
-            }
+            Rejection::NotUnique {
+                collection,
+                view,
+                id,
+                existing,
+            } => Self::conflict("not-unique", "Another document has the key", detail)
+                .with("collection", collection.as_str())
+                .with("view", view.as_str())
+                .with("id", id.as_str())
+                .with("existing", existing.as_str()),
+            Rejection::OtherSchema {
+                database,
+                current,
+                wanted,
+            } => Self::conflict("other-schema", "The database has another schema", detail)
+                .with("database", database.as_str())
+                .with("current", current.as_str())
+                .with("wanted", wanted.as_str()),
             Rejection::ViewBuilding { .. } => Self::busy(&detail),
             Rejection::SchemaMoved { .. } => Self::conflict(
                 "schema-needed",
@@ -212,9 +264,25 @@ impl From<Rejection> for Problem {
                 "The request is too old or ahead of its time",
                 detail,
             ),
-            Rejection::NotCountable { .. } => {
-                Self::conflict("not-countable", "The value cannot be counted with", detail)
+            Rejection::UnknownUser { .. } => Self::not_found("unknown-user", "There is no such user", detail),
+            Rejection::UnknownRole { .. } => Self::not_found("unknown-role", "There is no such role", detail),
+            Rejection::UnknownApiKey { .. } => {
+                Self::not_found("unknown-key", "There is no such API key", detail)
             }
+            Rejection::ApiKeyExists { .. } => Self::conflict("key-exists", "The API key exists", detail),
+            Rejection::BuiltInRole { .. } => Self::conflict("built-in-role", "The role is built in", detail),
+            Rejection::RoleInUse { .. } => Self::conflict("role-in-use", "Somebody has the role", detail),
+            Rejection::LastAdministrator { .. } => {
+                Self::conflict("last-administrator", "Nobody else administers the server", detail)
+            }
+            Rejection::NotCountable {
+                namespace,
+                key,
+                reason,
+            } => Self::conflict("not-countable", "The value cannot be counted with", detail)
+                .with("namespace", namespace.as_str())
+                .with("key", key.as_str())
+                .with("reason", reason),
         }
     }
 }
@@ -279,13 +347,7 @@ impl From<StorageError> for Problem {
             }
             StorageError::Store(StoreError::Corrupt(_)) => {
                 tracing::error!(error = detail, "stored data is corrupt");
-                let detail = "stored data is damaged; the server's log says where";
-                Self::new(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "corrupt-data",
-                    "Stored data is damaged",
-                    detail,
-                )
+                Self::corrupt()
             }
             _ => {
                 tracing::error!(error = detail, "the storage failed");
@@ -296,28 +358,115 @@ impl From<StorageError> for Problem {
 }
 
 impl From<Error> for Problem {
-    /// What can be wrong with a write before it is committed; the rest comes as a [`StorageError`].
     fn from(error: Error) -> Self {
         let detail = error.to_string();
         match error {
             Error::Rejected(rejection) => rejection.into(),
             Error::UnknownDatabase(name) => unknown_database(detail, name.as_str()),
-            Error::OtherType { .. }
-            | Error::OtherNaturalId { .. }
-            | Error::View { .. }
-            | Error::Invalid(_) => Self::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "unfit-document",
-                "The document does not fit its collection",
+            Error::UnknownView { collection, view } => {
+                Self::not_found("unknown-view", "There is no such view", detail)
+                    .with("collection", collection.as_str())
+                    .with("view", view.as_str())
+            }
+            Error::UnknownApi(api) => {
+                Self::not_found("unknown-api", "There is no such API", detail).with("api", api.as_str())
+            }
+            Error::Invalid(_) | Error::ReadOnlySnapshot(_) => {
+                Self::unfit("unfit-request", "The request cannot be carried out", detail)
+            }
+            Error::OtherType {
+                collection,
+                id,
+                reason,
+            } => Self::unfit_document(detail)
+                .with("collection", collection.as_str())
+                .with("id", id.as_str())
+                .with("reason", reason),
+            Error::OtherNaturalId {
+                collection,
+                id,
+                natural,
+            } => Self::unfit_document(detail)
+                .with("collection", collection.as_str())
+                .with("id", id.as_str())
+                .with("naturalId", natural.as_str()),
+            Error::View {
+                collection,
+                view,
+                reason,
+            } => Self::unfit("view-failed", "The view failed", detail)
+                .with("collection", collection.as_str())
+                .with("view", view.as_str())
+                .with("reason", reason),
+            Error::CursorExpired => Self::new(
+                StatusCode::GONE,
+                "cursor-expired",
+                "The changes are no longer kept",
                 detail,
             ),
+            Error::Api { api, .. } => {
+                // What it was may be for the operator only.
+                tracing::error!(error = detail, "an API failed");
+                let detail = format!("the API {api} failed; the server's log says why");
+                Self::internal("api-failed", "The API failed", detail).with("api", api.as_str())
+            }
             Error::Busy => Self::busy(&detail),
+            Error::Unauthenticated(_) => {
+                Self::unauthorized(&detail, "Bearer realm=\"pliantdb\", error=\"invalid_token\"")
+            }
+            Error::Denied(_) => Self::new(
+                StatusCode::FORBIDDEN,
+                "denied",
+                "The request is not allowed",
+                detail,
+            ),
             Error::Closed => StorageError::Closed.into(),
-            _ => {
-                tracing::error!(error = detail, "a write could not be prepared");
+            Error::TimedOut => Self::unknown_outcome(),
+            Error::UnknownOutcome(_) => {
+                // The storage logs it once, when it begins.
+                tracing::debug!(error = detail, "a commit failed");
+                Self::failed_commit()
+            }
+            // The path of the data directory is for the operator's log, not for clients.
+            Error::DiskFull(_) => {
+                tracing::debug!(error = detail, "the disk is full");
+                let detail = "the server's disk is nearly full; nothing was written. Reads and deletes go on; writes do \
+                              when there is room again";
+                Self::disk_full(detail.to_owned())
+            }
+            Error::Corrupt(_) => {
+                tracing::error!(error = detail, "stored data is corrupt");
+                Self::corrupt()
+            }
+            Error::Lagged(_) | Error::Unreachable(_) | Error::Disconnected(_) | Error::Storage(_) => {
+                tracing::error!(error = detail, "the storage failed");
                 Self::storage_failed()
             }
         }
+    }
+}
+
+impl Problem {
+    /// A document that is not of the type of its collection.
+    fn unfit_document(detail: String) -> Self {
+        Self::unfit(
+            "unfit-document",
+            "The document does not fit its collection",
+            detail,
+        )
+    }
+
+    pub(super) fn unfit(name: &'static str, title: &'static str, detail: String) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, name, title, detail)
+    }
+
+    fn internal(name: &'static str, title: &'static str, detail: String) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, name, title, detail)
+    }
+
+    fn corrupt() -> Self {
+        let detail = "stored data is damaged; the server's log says where".to_owned();
+        Self::internal("corrupt-data", "Stored data is damaged", detail)
     }
 }
 

@@ -15,7 +15,7 @@ fn names_the_part_that_is_wrong() {
     for (path, field) in [
         ("/v1/_x/c/a", "database"),
         (&format!("/v1/{long}/c/a"), "database"),
-        ("/v1/default/_kv/a", "collection"),
+        ("/v1/default/_x/a", "collection"),
         ("/v1/default/a%2Fb/a", "collection"),
         ("/v1/default/c/%00", "id"),
         ("/v1/default/c/a%0Ab", "id"),
@@ -35,8 +35,7 @@ fn names_the_part_that_is_wrong() {
     node.get("/v1/other/c/a").problem(404, "unknown-database");
     for path in [
         "/",
-        "/v1",
-        "/v1/default",
+        "/v2",
         "/v1/default/c/a/b",
         "/v1/default/c/",
         "/metrics",

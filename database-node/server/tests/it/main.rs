@@ -3,12 +3,24 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests")]
 
 mod access;
+mod accounts;
+mod apis;
 mod bad_input;
+mod databases;
 mod documents;
+mod doors;
 mod durability;
+mod feed;
+mod key_values;
 mod listing;
 mod maintenance;
+mod messages;
 mod node;
+mod openapi;
 mod operations;
+mod permissions;
+mod served;
 mod shutdown;
 mod startup;
+mod transactions;
+mod views;

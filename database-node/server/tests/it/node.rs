@@ -31,6 +31,8 @@ pub(crate) struct Node {
     log: Arc<Mutex<String>>,
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
+    pub(crate) quic: SocketAddr,
+    fingerprint: String,
     agent: ureq::Agent,
 }
 
@@ -73,17 +75,15 @@ impl Node {
         let log = Arc::new(Mutex::new(String::new()));
         let lines = follow(stderr, Arc::clone(&log));
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-        let agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(PATIENCE))
-            .build()
-            .new_agent();
+        let agent = agent();
         // From here on the process is ended if anything fails.
         let mut node = Self {
             child,
             log,
             address: unknown,
             admin: unknown,
+            quic: unknown,
+            fingerprint: String::new(),
             agent,
         };
         let listening = loop {
@@ -96,6 +96,8 @@ impl Node {
         };
         node.address = listening["address"].as_str().unwrap().parse().unwrap();
         node.admin = listening["admin_address"].as_str().unwrap().parse().unwrap();
+        node.quic = listening["quic_address"].as_str().unwrap().parse().unwrap();
+        node.fingerprint = listening["fingerprint"].as_str().unwrap().to_owned();
         node
     }
 
@@ -111,6 +113,28 @@ impl Node {
 
     pub(crate) fn terminate(&self) {
         self.signal(rustix::process::Signal::TERM);
+    }
+
+    /// Ends it as a crash would.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Ends it as it should end.
+    pub(crate) fn stop(&mut self) {
+        self.terminate();
+        self.wait();
+    }
+
+    /// Its address for QUIC clients.
+    pub(crate) fn quic_url(&self) -> String {
+        format!("pliant://{}?fingerprint={}", self.quic, self.fingerprint)
+    }
+
+    /// Its address for WebSocket clients.
+    pub(crate) fn websocket_url(&self) -> String {
+        format!("ws://{}", self.address)
     }
 
     /// Waits for its end.
@@ -156,35 +180,13 @@ impl Node {
 
     fn to(
         &self,
-        mut address: SocketAddr,
+        address: SocketAddr,
         method: &str,
         path: &str,
         headers: &[(&str, &str)],
         body: &str,
     ) -> Result<Answer, ureq::Error> {
-        if address.ip().is_unspecified() {
-            address.set_ip([127, 0, 0, 1].into());
-        }
-        let mut request = ureq::http::Request::builder()
-            .method(method)
-            .uri(format!("http://{address}{path}"));
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let mut response = match body {
-            "" if method != "PUT" && method != "POST" => self.agent.run(request.body(()).unwrap())?,
-            body => self.agent.run(request.body(body).unwrap())?,
-        };
-        let body = response
-            .body_mut()
-            .with_config()
-            .limit(64 << 20)
-            .read_to_string()?;
-        Ok(Answer {
-            status: response.status().as_u16(),
-            headers: response.headers().clone(),
-            body,
-        })
+        ask(&self.agent, address, method, path, headers, body)
     }
 
     /// Sends bytes as they are, and reads until the node closes the connection.
@@ -196,6 +198,49 @@ impl Node {
         let _ = stream.read_to_end(&mut answer);
         String::from_utf8_lossy(&answer).into_owned()
     }
+}
+
+/// What sends requests.
+pub(crate) fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(PATIENCE))
+        .build()
+        .new_agent()
+}
+
+/// Sends a request.
+pub(crate) fn ask(
+    agent: &ureq::Agent,
+    mut address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Result<Answer, ureq::Error> {
+    if address.ip().is_unspecified() {
+        address.set_ip([127, 0, 0, 1].into());
+    }
+    let mut request = ureq::http::Request::builder()
+        .method(method)
+        .uri(format!("http://{address}{path}"));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let mut response = match body {
+        "" if method != "PUT" && method != "POST" => agent.run(request.body(()).unwrap())?,
+        body => agent.run(request.body(body).unwrap())?,
+    };
+    let body = response
+        .body_mut()
+        .with_config()
+        .limit(64 << 20)
+        .read_to_string()?;
+    Ok(Answer {
+        status: response.status().as_u16(),
+        headers: response.headers().clone(),
+        body,
+    })
 }
 
 /// Collects the log, and hands its lines on until nobody listens.
@@ -228,6 +273,16 @@ impl Answer {
 
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+
+    /// Checks that it is a problem with this field and value.
+    pub(crate) fn wrong(&self, field: &str, value: &str) {
+        let problem = self.problem(400, "invalid-value");
+        assert_eq!(
+            (problem["field"].as_str(), problem["value"].as_str()),
+            (Some(field), Some(value)),
+            "{problem}"
+        );
     }
 
     /// Checks that it is a problem of this kind, and returns it.

@@ -9,6 +9,7 @@ use pliantdb_core::{
 };
 
 use super::{CheckReport, CheckedDatabase, Fault};
+use crate::accounts;
 use crate::catalog::DatabaseEntry;
 use crate::inspect::{self, Place};
 use crate::keys::{self, Space};
@@ -135,6 +136,7 @@ impl<'a> Records<'a> {
                 Err(error) => Err(error),
             },
             keys::MAKEUPS => records::decode_makeup(value).map(drop),
+            keys::ACCOUNTS => accounts::decode(rest, value).map(drop),
             keys::LAST_DATABASE => records::decode_last_database(value).map(drop),
             keys::LAZY_VIEWS => records::decode_lazy_view(value).map(drop),
             _ => return Err("there is no such kind of record".to_owned()),

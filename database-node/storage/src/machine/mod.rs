@@ -1,5 +1,6 @@
 //! The state machine: the only code that changes state.
 
+mod access;
 mod documents;
 mod once;
 mod pending;
@@ -10,8 +11,10 @@ pub(crate) mod views;
 use std::borrow::Cow;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use pliantdb_core::access::Accounts;
 use pliantdb_core::{APPLY_VERSION, Command, DatabaseName, Operation, Outcome, Rejection, Timestamp};
 
+use crate::accounts::{self, SharedAccounts};
 use crate::catalog::{Catalog, DatabaseState};
 use crate::error::StorageError;
 use crate::keys;
@@ -29,6 +32,7 @@ pub(crate) use pending::Pending;
 pub struct StateMachine<S> {
     store: Arc<S>,
     catalog: Arc<RwLock<Catalog>>,
+    accounts: Arc<SharedAccounts>,
     applied: Applied,
     /// The last command that a crash cannot take back.
     synced: Timestamp,
@@ -71,10 +75,12 @@ impl<S: OrderedStore> StateMachine<S> {
             cursor.advance()?;
         }
         drop(cursor);
+        let accounts = accounts::read(&snapshot)?;
         drop(snapshot);
         Ok(Self {
             store,
             catalog: Arc::new(RwLock::new(catalog)),
+            accounts: Arc::new(SharedAccounts::new(accounts)),
             applied,
             synced: applied.timestamp,
         })
@@ -84,6 +90,12 @@ impl<S: OrderedStore> StateMachine<S> {
     #[must_use]
     pub fn catalog(&self) -> Arc<RwLock<Catalog>> {
         Arc::clone(&self.catalog)
+    }
+
+    /// The users, roles and API keys, for readers; they change as commands are applied.
+    #[must_use]
+    pub fn accounts(&self) -> Arc<SharedAccounts> {
+        Arc::clone(&self.accounts)
     }
 
     /// How far it has come.
@@ -112,10 +124,13 @@ impl<S: OrderedStore> StateMachine<S> {
         }
         // Only this changes it, below.
         let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
+        let (_, accounts) = self.accounts.current();
         let mut applying = Applying {
             pending: Pending::new(self.store.as_ref()),
             shared: &catalog,
             changed: None,
+            accounts: &accounts,
+            changed_accounts: None,
             applied: self.applied,
         };
         let results = commands
@@ -125,6 +140,7 @@ impl<S: OrderedStore> StateMachine<S> {
         let Applying {
             pending,
             changed,
+            changed_accounts,
             applied,
             ..
         } = applying;
@@ -146,6 +162,9 @@ impl<S: OrderedStore> StateMachine<S> {
         }
         if let Some(changed) = changed {
             *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = changed;
+        }
+        if let Some(changed) = changed_accounts {
+            self.accounts.replace(changed);
         }
         Ok(results)
     }
@@ -194,6 +213,10 @@ struct Applying<'a, S> {
     shared: &'a Catalog,
     /// The databases, if the batch has changed them.
     changed: Option<Catalog>,
+    /// The accounts as they were before the batch.
+    accounts: &'a Accounts,
+    /// The accounts, if the batch may have changed them.
+    changed_accounts: Option<Accounts>,
     applied: Applied,
 }
 
@@ -269,6 +292,7 @@ impl<'a, S: OrderedStore> Applying<'a, S> {
             }
             Operation::TrimChanges { database, before } => self.trim_changes(database, *before)?,
             Operation::Once { database, id, write } => return self.once(database, *id, write, time),
+            Operation::ChangeAccounts(change) => self.change_accounts(change)?,
             Operation::ForgetRequests { database, before } => {
                 self.forget_requests(database, *before, time)?;
             }

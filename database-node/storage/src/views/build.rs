@@ -32,7 +32,14 @@ impl<S: OrderedStore> Engine<S> {
                 match self.build(&name, &view, is_wanted) {
                     Ok(()) => {}
                     // It is tried again, here or at the next start.
-                    Err(error @ (Error::Closed | Error::Busy | Error::DiskFull(_) | Error::Storage(_))) => {
+                    Err(
+                        error @ (Error::Closed
+                        | Error::Busy
+                        | Error::DiskFull(_)
+                        | Error::UnknownOutcome(_)
+                        | Error::Corrupt(_)
+                        | Error::Storage(_)),
+                    ) => {
                         tracing::warn!(database = %name, view = %view.record.definition.name, %error, "a view was not built");
                     }
                     Err(error) => {

@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::super::fingerprint::fingerprint;
 use super::super::release::{Record, Release};
-use super::pod::{DATA_FOLDER, TOKEN_FILE};
-use super::{ADMIN_PORT, HTTP_PORT, ValidCluster, metadata, names};
+use super::pod::{CERTIFICATE_FILE, DATA_FOLDER, KEY_FILE, TOKEN_FILE};
+use super::{ADMIN_PORT, HTTP_PORT, QUIC_PORT, ValidCluster, metadata, names};
 
 /// The key of the configuration file.
 pub(super) const FILE: &str = "config.yaml";
@@ -26,6 +26,11 @@ const CLOSING_SECONDS: i64 = 4;
 struct NodeConfig {
     data: String,
     listen: String,
+    quic_listen: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate_file: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_file: Option<&'static str>,
     admin_listen: String,
     token_file: String,
     log_format: &'static str,
@@ -37,6 +42,9 @@ pub(super) fn text(cluster: &ValidCluster) -> String {
     let config = NodeConfig {
         data: DATA_FOLDER.into(),
         listen: format!("0.0.0.0:{HTTP_PORT}"),
+        quic_listen: format!("0.0.0.0:{QUIC_PORT}"),
+        certificate_file: cluster.tls_secret.as_ref().map(|_| CERTIFICATE_FILE),
+        key_file: cluster.tls_secret.as_ref().map(|_| KEY_FILE),
         admin_listen: format!("0.0.0.0:{ADMIN_PORT}"),
         token_file: TOKEN_FILE.into(),
         log_format: "json",
@@ -86,11 +94,21 @@ mod tests {
             serde_json::json!({
                 "data": "/var/lib/pliantdb/data",
                 "listen": "0.0.0.0:6480",
+                "quicListen": "0.0.0.0:6481",
                 "adminListen": "0.0.0.0:6483",
                 "tokenFile": "/etc/pliantdb/admin/token",
                 "logFormat": "json",
                 "shutdownTimeout": "26s"
             })
         );
+    }
+
+    #[test]
+    fn a_certificate_is_where_the_pod_has_it() {
+        let mut cluster = samples::valid_cluster();
+        cluster.tls_secret = Some("shop-tls".into());
+        let config: serde_json::Value = serde_saphyr::from_str(&text(&cluster)).expect("YAML");
+        assert_eq!(config["certificateFile"], "/etc/pliantdb/tls/tls.crt");
+        assert_eq!(config["keyFile"], "/etc/pliantdb/tls/tls.key");
     }
 }

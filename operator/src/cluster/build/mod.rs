@@ -22,8 +22,10 @@ use super::names;
 use super::release::Release;
 use super::validate::ValidCluster;
 
-/// The port of documents over HTTP.
+/// The port of HTTP and WebSocket.
 const HTTP_PORT: i32 = 6480;
+/// The port of QUIC.
+const QUIC_PORT: i32 = 6481;
 /// The port of administration and metrics.
 const ADMIN_PORT: i32 = 6483;
 

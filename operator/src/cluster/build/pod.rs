@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::{ADMIN_PORT, HTTP_PORT, ValidCluster, config_map, names};
+use super::{ADMIN_PORT, HTTP_PORT, QUIC_PORT, ValidCluster, config_map, names};
 
 /// The node's container.
 pub(super) const CONTAINER: &str = "node";
@@ -21,6 +21,11 @@ const CONFIG_FOLDER: &str = "/etc/pliantdb/config";
 const ADMIN_VOLUME: &str = "admin";
 const ADMIN_FOLDER: &str = "/etc/pliantdb/admin";
 pub(super) const TOKEN_FILE: &str = "/etc/pliantdb/admin/token";
+
+const TLS_VOLUME: &str = "tls";
+const TLS_FOLDER: &str = "/etc/pliantdb/tls";
+pub(super) const CERTIFICATE_FILE: &str = "/etc/pliantdb/tls/tls.crt";
+pub(super) const KEY_FILE: &str = "/etc/pliantdb/tls/tls.key";
 
 /// The user and group of the image.
 const USER: i64 = 65_532;
@@ -71,7 +76,11 @@ fn container(cluster: &ValidCluster) -> Container {
             format!("{CONFIG_FOLDER}/{}", config_map::FILE),
         ]),
         env: some_unless_empty(&cluster.pod_template.env),
-        ports: Some(vec![port("http", HTTP_PORT), port("admin", ADMIN_PORT)]),
+        ports: Some(vec![
+            port("http", HTTP_PORT, "TCP"),
+            port("quic", QUIC_PORT, "UDP"),
+            port("admin", ADMIN_PORT, "TCP"),
+        ]),
         resources: Some(cluster.resources.clone()),
         security_context: Some(container_security()),
         // Replaying a long log after a crash takes its time: up to ten minutes before the kubelet gives up.
@@ -81,17 +90,36 @@ fn container(cluster: &ValidCluster) -> Container {
         liveness_probe: Some(probe("/healthz", 10, 6)),
         // The last lines of the log reach the operator, and so the status, when a node fails.
         termination_message_policy: Some("FallbackToLogsOnError".into()),
-        volume_mounts: Some(vec![
-            mount(names::DATA_VOLUME, VOLUME_FOLDER, false),
-            mount(CONFIG_VOLUME, CONFIG_FOLDER, true),
-            mount(ADMIN_VOLUME, ADMIN_FOLDER, true),
-        ]),
+        volume_mounts: Some(mounts(cluster)),
         ..Container::default()
     }
 }
 
+fn mounts(cluster: &ValidCluster) -> Vec<VolumeMount> {
+    let tls = cluster
+        .tls_secret
+        .as_ref()
+        .map(|_| mount(TLS_VOLUME, TLS_FOLDER, true));
+    let always = [
+        mount(names::DATA_VOLUME, VOLUME_FOLDER, false),
+        mount(CONFIG_VOLUME, CONFIG_FOLDER, true),
+        mount(ADMIN_VOLUME, ADMIN_FOLDER, true),
+    ];
+    always.into_iter().chain(tls).collect()
+}
+
 fn volumes(cluster: &ValidCluster, config: &str) -> Vec<Volume> {
-    vec![
+    let secret = |name: &str, secret: String| Volume {
+        name: name.into(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(secret),
+            // Readable by the node's group alone.
+            default_mode: Some(0o440),
+            ..SecretVolumeSource::default()
+        }),
+        ..Volume::default()
+    };
+    let always = [
         Volume {
             name: CONFIG_VOLUME.into(),
             config_map: Some(ConfigMapVolumeSource {
@@ -100,17 +128,10 @@ fn volumes(cluster: &ValidCluster, config: &str) -> Vec<Volume> {
             }),
             ..Volume::default()
         },
-        Volume {
-            name: ADMIN_VOLUME.into(),
-            secret: Some(SecretVolumeSource {
-                secret_name: Some(names::admin_secret(&cluster.name)),
-                // Readable by the node's group alone.
-                default_mode: Some(0o440),
-                ..SecretVolumeSource::default()
-            }),
-            ..Volume::default()
-        },
-    ]
+        secret(ADMIN_VOLUME, names::admin_secret(&cluster.name)),
+    ];
+    let tls = cluster.tls_secret.clone().map(|name| secret(TLS_VOLUME, name));
+    always.into_iter().chain(tls).collect()
 }
 
 fn pod_security() -> PodSecurityContext {
@@ -155,11 +176,11 @@ fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {
     }
 }
 
-fn port(name: &str, port: i32) -> ContainerPort {
+fn port(name: &str, port: i32, protocol: &str) -> ContainerPort {
     ContainerPort {
         name: Some(name.into()),
         container_port: port,
-        protocol: Some("TCP".into()),
+        protocol: Some(protocol.into()),
         ..ContainerPort::default()
     }
 }

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 use pliant_crds::PliantCluster;
 
-use super::{ADMIN_PORT, HTTP_PORT, ValidCluster, metadata, names};
+use super::{ADMIN_PORT, HTTP_PORT, QUIC_PORT, ValidCluster, metadata, names};
 
 pub(super) fn build(cluster: &ValidCluster) -> [Service; 2] {
     [any_node(cluster), each_node(cluster)]
@@ -18,7 +18,11 @@ pub fn endpoint(cluster: &PliantCluster, domain: &str) -> String {
         names::main(&cluster.name_any()),
         cluster.namespace().unwrap_or_default(),
     );
-    format!("http://{service}.{namespace}.svc.{domain}:{HTTP_PORT}")
+    let scheme = match cluster.spec.tls {
+        Some(_) => "https",
+        None => "http",
+    };
+    format!("{scheme}://{service}.{namespace}.svc.{domain}:{HTTP_PORT}")
 }
 
 /// Leads to any node that is ready.
@@ -28,7 +32,10 @@ fn any_node(cluster: &ValidCluster) -> Service {
         spec: Some(ServiceSpec {
             type_: Some("ClusterIP".into()),
             selector: Some(names::labels(&cluster.name)),
-            ports: Some(vec![port("http", HTTP_PORT)]),
+            ports: Some(vec![
+                port("http", HTTP_PORT, "TCP"),
+                port("quic", QUIC_PORT, "UDP"),
+            ]),
             ..ServiceSpec::default()
         }),
         status: None,
@@ -44,19 +51,23 @@ fn each_node(cluster: &ValidCluster) -> Service {
             cluster_ip: Some("None".into()),
             publish_not_ready_addresses: Some(true),
             selector: Some(names::labels(&cluster.name)),
-            ports: Some(vec![port("http", HTTP_PORT), port("admin", ADMIN_PORT)]),
+            ports: Some(vec![
+                port("http", HTTP_PORT, "TCP"),
+                port("quic", QUIC_PORT, "UDP"),
+                port("admin", ADMIN_PORT, "TCP"),
+            ]),
             ..ServiceSpec::default()
         }),
         status: None,
     }
 }
 
-fn port(name: &str, port: i32) -> ServicePort {
+fn port(name: &str, port: i32, protocol: &str) -> ServicePort {
     ServicePort {
         name: Some(name.into()),
         port,
         target_port: Some(IntOrString::String(name.into())),
-        protocol: Some("TCP".into()),
+        protocol: Some(protocol.into()),
         ..ServicePort::default()
     }
 }

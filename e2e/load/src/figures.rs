@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use load::clients::Run;
+use crate::clients::Run;
 
 /// What one run of a job gave.
 pub struct Sample {
+    /// What the clients measured.
     pub run: Run,
     /// Bytes sent to the disk for each byte stored.
     pub bytes_per_byte: Option<f64>,
@@ -32,6 +33,7 @@ const METRICS: [Metric; 6] = [
 ];
 
 impl Figures {
+    /// Adds what a job gave in a round.
     pub fn add(&mut self, job: &'static str, contender: &'static str, round: u64, sample: Sample) {
         self.samples
             .entry((job, contender))

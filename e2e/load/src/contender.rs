@@ -4,8 +4,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use load::Failure;
-use load::job::{Answer, Job};
+use crate::Failure;
+use crate::job::{Answer, Job};
 
 /// A program that takes part.
 #[derive(Debug, Clone)]

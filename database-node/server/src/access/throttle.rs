@@ -1,0 +1,278 @@
+//! Slows down whoever guesses passwords.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use pliantdb_core::{Error, UserName};
+use tokio::time::Instant;
+
+/// So many failures are free.
+const FREE: u32 = 5;
+/// How long the attempt after them waits; each further one twice as long.
+const FIRST_DELAY: Duration = Duration::from_millis(250);
+/// The longest that an attempt waits.
+const MAX_DELAY: Duration = Duration::from_secs(30);
+/// So many attempts of one user name, or one peer, wait at once; the next is refused.
+const MAX_WAITING: u32 = 4;
+/// Failures are forgotten when none has come for so long.
+const MEMORY: Duration = Duration::from_secs(15 * 60);
+/// So many user names and peers are remembered.
+const MAX_REMEMBERED: usize = 10_000;
+
+/// Who guesses, or whose password is guessed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Subject {
+    User(UserName),
+    Peer(IpAddr),
+}
+
+#[derive(Debug)]
+struct Failures {
+    count: u32,
+    last: Instant,
+    /// How many attempts wait now.
+    waiting: u32,
+}
+
+impl Failures {
+    fn delay(&self) -> Duration {
+        let beyond = match self.last.elapsed() < MEMORY {
+            true => self.count.checked_sub(FREE),
+            false => None,
+        };
+        let doubled = |beyond: u32| FIRST_DELAY.saturating_mul(1 << beyond.min(16));
+        beyond.map_or(Duration::ZERO, |beyond| doubled(beyond).min(MAX_DELAY))
+    }
+}
+
+/// Remembers who failed lately.
+#[derive(Debug, Default)]
+pub(super) struct Throttle(Mutex<HashMap<Subject, Failures>>);
+
+/// An attempt that may be made now.
+pub(super) struct Attempt<'t> {
+    throttle: &'t Throttle,
+    subjects: [Subject; 2],
+}
+
+impl Throttle {
+    /// Waits until an attempt to prove to be `user` may be made.
+    ///
+    /// # Errors
+    /// [`Error::Unauthenticated`] when too many wait already.
+    pub(super) async fn attempt(&self, user: &UserName, peer: IpAddr) -> Result<Attempt<'_>, Error> {
+        let subjects = [Subject::User(user.clone()), Subject::Peer(network(peer))];
+        let delay = {
+            let mut failures = self.failures();
+            let known = || subjects.iter().filter_map(|subject| failures.get(subject));
+            let delay = known().map(Failures::delay).max().unwrap_or_default();
+            if !delay.is_zero() && known().any(|failures| failures.waiting >= MAX_WAITING) {
+                return Err(Error::Unauthenticated(format!(
+                    "there were too many failed logins as {user:?} or from your address: try again in {} s",
+                    delay.as_secs().max(1)
+                )));
+            }
+            for subject in &subjects {
+                make_room(&mut failures);
+                let of_subject = failures.entry(subject.clone()).or_insert_with(|| Failures {
+                    count: 0,
+                    last: Instant::now(),
+                    waiting: 0,
+                });
+                of_subject.waiting += 1;
+            }
+            delay
+        };
+        // Dropped while it waits, it waits no longer.
+        let attempt = Attempt {
+            throttle: self,
+            subjects,
+        };
+        tokio::time::sleep(delay).await;
+        Ok(attempt)
+    }
+
+    fn failures(&self) -> MutexGuard<'_, HashMap<Subject, Failures>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Attempt<'_> {
+    /// The password was wrong.
+    pub(super) fn failed(self) {
+        let mut failures = self.throttle.failures();
+        for subject in &self.subjects {
+            // It can have been forgotten to make room.
+            let Some(of_subject) = failures.get_mut(subject) else {
+                continue;
+            };
+            if of_subject.last.elapsed() >= MEMORY {
+                of_subject.count = 0;
+            }
+            of_subject.count = of_subject.count.saturating_add(1);
+            of_subject.last = Instant::now();
+        }
+    }
+
+    /// It was right: the failures of the user are forgotten. Those of the peer are not, who may know one password and
+    /// guess others.
+    pub(super) fn succeeded(self) {
+        if let [user, _] = &self.subjects
+            && let Some(failures) = self.throttle.failures().get_mut(user)
+        {
+            failures.count = 0;
+        }
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        let mut failures = self.throttle.failures();
+        for subject in &self.subjects {
+            if let Some(of_subject) = failures.get_mut(subject) {
+                of_subject.waiting = of_subject.waiting.saturating_sub(1);
+                if of_subject.waiting == 0 && of_subject.count == 0 {
+                    failures.remove(subject);
+                }
+            }
+        }
+    }
+}
+
+/// Who has one address of IPv6 has all of its /64.
+fn network(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(address) => {
+            let bits = address.to_bits() & (u128::MAX << 64);
+            IpAddr::V6(bits.into())
+        }
+        address => address,
+    }
+}
+
+/// Forgets old failures, and if that is not enough the oldest of those that are remembered.
+fn make_room(failures: &mut HashMap<Subject, Failures>) {
+    if failures.len() < MAX_REMEMBERED {
+        return;
+    }
+    failures.retain(|_, failures| failures.waiting > 0 || failures.last.elapsed() < MEMORY);
+    if failures.len() >= MAX_REMEMBERED {
+        // Many at once, so that not every attempt has to look for one.
+        let mut times: Vec<_> = failures.values().map(|failures| failures.last).collect();
+        let (_, limit, _) = times.select_nth_unstable(MAX_REMEMBERED / 8);
+        let limit = *limit;
+        failures.retain(|_, failures| failures.last > limit);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    async fn fails(throttle: &Throttle, user: &str, peer: IpAddr) -> Duration {
+        let start = Instant::now();
+        throttle
+            .attempt(&user.parse().unwrap(), peer)
+            .await
+            .unwrap()
+            .failed();
+        start.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn guesses_take_longer_and_longer() {
+        let throttle = Throttle::default();
+        for _ in 0..FREE {
+            assert_eq!(fails(&throttle, "ada", PEER).await, Duration::ZERO);
+        }
+        let mut expected = FIRST_DELAY;
+        for _ in 0..12 {
+            let took = fails(&throttle, "ada", PEER).await;
+            assert!(
+                took >= expected && took < expected + Duration::from_millis(5),
+                "{took:?}"
+            );
+            expected = (2 * expected).min(MAX_DELAY);
+        }
+        // Neither another name nor another address helps.
+        assert!(fails(&throttle, "alan", PEER).await >= MAX_DELAY);
+        assert!(fails(&throttle, "ada", [10, 0, 0, 1].into()).await >= MAX_DELAY);
+        assert_eq!(
+            fails(&throttle, "grace", [10, 0, 0, 2].into()).await,
+            Duration::ZERO
+        );
+        tokio::time::advance(MEMORY).await;
+        assert_eq!(fails(&throttle, "ada", PEER).await, Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_knows_the_password_is_forgiven() {
+        let throttle = Throttle::default();
+        for n in 0..FREE {
+            fails(&throttle, "ada", [10, 0, 0, n as u8].into()).await;
+        }
+        let start = Instant::now();
+        throttle
+            .attempt(&"ada".parse().unwrap(), [10, 0, 1, 1].into())
+            .await
+            .unwrap()
+            .succeeded();
+        assert!(start.elapsed() >= FIRST_DELAY);
+        assert_eq!(
+            fails(&throttle, "ada", [10, 0, 1, 1].into()).await,
+            Duration::ZERO
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn not_many_wait_at_once() {
+        let throttle = std::sync::Arc::new(Throttle::default());
+        for _ in 0..20 {
+            fails(&throttle, "ada", PEER).await;
+        }
+        let mut waiting = Vec::new();
+        for _ in 0..MAX_WAITING {
+            let throttle = std::sync::Arc::clone(&throttle);
+            waiting.push(tokio::spawn(async move { fails(&throttle, "ada", PEER).await }));
+        }
+        tokio::task::yield_now().await;
+        let Err(Error::Unauthenticated(refused)) = throttle.attempt(&"ada".parse().unwrap(), PEER).await
+        else {
+            panic!("it is let through");
+        };
+        assert!(refused.contains("try again in 30 s"), "{refused}");
+        // Who goes away waits no longer.
+        waiting.pop().unwrap().abort();
+        tokio::task::yield_now().await;
+        let another = tokio::spawn({
+            let throttle = std::sync::Arc::clone(&throttle);
+            async move { fails(&throttle, "ada", PEER).await }
+        });
+        for one in waiting {
+            one.await.unwrap();
+        }
+        another.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn memory_is_bounded() {
+        let throttle = Throttle::default();
+        for n in 0..2 * MAX_REMEMBERED {
+            let peer = IpAddr::from(((n as u128) << 64).to_be_bytes());
+            throttle
+                .attempt(&format!("user{n}").parse().unwrap(), peer)
+                .await
+                .unwrap()
+                .failed();
+        }
+        assert!(throttle.failures().len() <= MAX_REMEMBERED);
+        assert_eq!(
+            network("fe80::1:2".parse().unwrap()),
+            network("fe80::9".parse().unwrap())
+        );
+    }
+}

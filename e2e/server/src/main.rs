@@ -1,0 +1,184 @@
+//! Sets `pliant-node` beside BonsaiDb's server (by QUIC) and PostgreSQL (by HTTP against its own protocol), on the same
+//! machine and disk: each job for one after the other, several rounds of it. Then what a node takes of memory at rest, and
+//! with many idle connections. Prints one JSON object a line for every figure.
+//!
+//! `e2e/bench server` starts it with the paths of the peers' programs. From the environment: `SERVER_ROUNDS`,
+//! `SERVER_MILLISECONDS` (each timed run), `SERVER_DOCUMENTS`, `SERVER_CONNECTIONS`, `SERVER_DIRECTORY`.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a command")]
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use load::Failure;
+use load::contender::{Contender, Program};
+use load::figures::{Figures, Sample};
+use load::job::{Answer, Job};
+use pliantdb_client::{AsyncClient, Options};
+use server_bench::node::Node;
+
+const BONSAIDB: &str = "BonsaiDb 0.5 server";
+const POSTGRES: &str = "PostgreSQL 15";
+
+/// Job, ours, peer, and the ratio that is wanted.
+const GOALS: [(&str, &str, &str, f64); 4] = [
+    ("insert_64", "quic", BONSAIDB, 20.0),
+    ("get_64", "quic", BONSAIDB, 2.5),
+    ("insert_64", "http", POSTGRES, 1.0),
+    ("get_64", "http", POSTGRES, 1.0),
+];
+
+fn main() -> Result<(), Failure> {
+    let usage = "usage: server-bench PLIANT-NODE CONTENDER-BONSAIDB POSTGRES-PROGRAMS";
+    let argument = |at| std::env::args().nth(at).ok_or(usage);
+    let (node, bonsaidb, postgres) = (argument(1)?, argument(2)?, argument(3)?);
+    let directory = std::env::var("SERVER_DIRECTORY").unwrap_or_else(|_| "/var/tmp".to_owned());
+    let directory = tempfile::Builder::new()
+        .prefix("pliantdb-server-")
+        .tempdir_in(&directory)?;
+    // PostgreSQL runs as another user.
+    std::process::Command::new("chmod")
+        .arg("755")
+        .arg(directory.path())
+        .status()?;
+    let here = std::env::current_exe()?;
+    let here = here.parent().ok_or("this program is in no folder")?.to_owned();
+    let contender = |name, program: PathBuf, arguments: Vec<String>| {
+        let arguments: Vec<&'static str> = arguments.into_iter().map(|text| &*text.leak()).collect();
+        Program {
+            name,
+            path: program,
+            arguments: arguments.leak(),
+        }
+    };
+    let programs = [
+        contender(
+            "quic",
+            here.join("contender-node"),
+            vec![node.clone(), "quic".to_owned()],
+        ),
+        contender(BONSAIDB, bonsaidb.into(), vec!["server".to_owned()]),
+        contender(
+            "http",
+            here.join("contender-node"),
+            vec![node.clone(), "http".to_owned()],
+        ),
+        contender(POSTGRES, here.join("contender-postgres"), vec![postgres]),
+    ];
+    let figures = play(&programs, directory.path())?;
+    for (job, ours, peer, goal) in GOALS {
+        for line in figures.lines("server", job, ours, peer, Some(goal)) {
+            println!("{line}");
+        }
+    }
+    memory(Path::new(&node), directory.path())
+}
+
+/// Every job, each for every contender in turn, several rounds of it.
+fn play(programs: &[Program], directory: &Path) -> Result<Figures, Failure> {
+    let rounds = number("SERVER_ROUNDS", 5)?.max(1);
+    let milliseconds = number("SERVER_MILLISECONDS", 3000)?;
+    let documents = number("SERVER_DOCUMENTS", 100_000)?;
+    let mut contenders = Vec::new();
+    for (number, program) in programs.iter().enumerate() {
+        contenders.push((
+            program.name,
+            Contender::start(program, &directory.join(number.to_string()))?,
+        ));
+    }
+    let clients = 64;
+    let mut figures = Figures::default();
+    for (name, job) in [
+        ("load", Job::Load { documents }),
+        (
+            "get_64",
+            Job::Get {
+                clients,
+                milliseconds,
+            },
+        ),
+        (
+            "insert_64",
+            Job::Insert {
+                clients,
+                milliseconds,
+            },
+        ),
+    ] {
+        for round in 0..if name == "load" { 1 } else { rounds } {
+            for (contender_name, contender) in &mut contenders {
+                // So that no sync waits for what another wrote.
+                std::process::Command::new("sync").status()?;
+                let answer = contender.work(job)?;
+                report(name, round, contender_name, &answer);
+                if let Some(run) = answer.run {
+                    let sample = Sample {
+                        run,
+                        bytes_per_byte: None,
+                        syncs_per_1000: None,
+                    };
+                    figures.add(name, contender_name, round, sample);
+                }
+            }
+        }
+    }
+    Ok(figures)
+}
+
+/// What a node takes at rest, and with many idle connections by QUIC.
+fn memory(program: &Path, directory: &Path) -> Result<(), Failure> {
+    let connections = number("SERVER_CONNECTIONS", 10_000)?;
+    let most = (connections + 100).to_string();
+    let node = Node::start(program, &directory.join("memory"), &["--max-connections", &most])?;
+    std::thread::sleep(Duration::from_secs(5));
+    tell("rss_mib_at_rest", resident(node.id())?, 40);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let clients = runtime.block_on(async {
+        let mut clients = Vec::new();
+        for _ in 0..connections {
+            clients.push(AsyncClient::connect(&node.quic, Options::default()).await?);
+        }
+        // Each has shown a few times that it is there.
+        tokio::time::sleep(Duration::from_secs(25)).await;
+        Ok::<_, Failure>(clients)
+    })?;
+    let name = format!("rss_mib_{}_idle_quic_connections", clients.len());
+    tell(&name, resident(node.id())?, 400);
+    Ok(())
+}
+
+fn tell(metric: &str, mib: u64, goal: u64) {
+    let line = serde_json::json!({
+        "bench": "server", "metric": metric, "pliantdb": mib, "peer": null, "peer_name": null, "ratio": null,
+        "spread": null, "goal": goal, "met": mib < goal,
+    });
+    println!("{line}");
+}
+
+/// The resident set of a process, in MiB.
+fn resident(process: u32) -> Result<u64, Failure> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line
+        .and_then(|line| line.split_whitespace().next())
+        .ok_or("it has no VmRSS")?;
+    Ok(kib.parse::<u64>()? >> 10)
+}
+
+fn number(variable: &str, default: u64) -> Result<u64, Failure> {
+    match std::env::var(variable) {
+        Ok(text) => text
+            .parse()
+            .map_err(|error| format!("{variable}={text}: {error}").into()),
+        Err(_) => Ok(default),
+    }
+}
+
+fn report(job: &str, round: u64, contender: &str, answer: &Answer) {
+    let what = match (&answer.run, &answer.failure) {
+        (_, Some(failure)) => failure.clone(),
+        (Some(run), _) => format!("{:.0} a second, p99 {:.0} us", run.per_second, run.p99),
+        _ => "done".to_owned(),
+    };
+    eprintln!("{job}, round {round}, {contender}: {what}");
+}
