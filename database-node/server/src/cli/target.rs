@@ -219,10 +219,16 @@ fn password_of(user: &str) -> Result<String, Failure> {
     }
 }
 
-/// The certificate that this machine's node has made, if it has.
+/// The certificate of this machine's node: the one that it was given by a variable, as in a container, else the one that
+/// it has made.
 fn own_trust() -> Result<Trust, Failure> {
-    let data = variable("PLIANT_DATA").unwrap_or_else(|| DEFAULT_DATA.to_owned());
-    let file = certificate::own_files(Path::new(&data)).certificate;
+    let file = match variable("PLIANT_CERTIFICATE_FILE") {
+        Some(file) => PathBuf::from(file),
+        None => {
+            let data = variable("PLIANT_DATA").unwrap_or_else(|| DEFAULT_DATA.to_owned());
+            certificate::own_files(Path::new(&data)).certificate
+        }
+    };
     match file.exists() {
         true => certificate::fingerprint_of(&file)
             .map(Trust::Fingerprint)
