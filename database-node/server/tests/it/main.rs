@@ -19,6 +19,7 @@ mod node;
 mod openapi;
 mod operations;
 mod permissions;
+mod readme;
 mod served;
 mod shutdown;
 mod startup;
