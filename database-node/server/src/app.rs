@@ -77,7 +77,11 @@ impl App {
         settings: &Settings,
     ) -> Self {
         Self {
-            dispatcher: Dispatcher::new(AsyncStorage::from(storage.clone()), schemas),
+            dispatcher: Dispatcher::new(
+                AsyncStorage::from(storage.clone()),
+                schemas,
+                settings.backup_places.clone(),
+            ),
             storage,
             metrics,
             access,

@@ -4,7 +4,7 @@
 //! [`config::Settings`] → [`Server::builder`] → [`Server::run`].
 //!
 //! - module [`config`]: every setting, from flags, variables and a file
-//! - module [`cli`]: the commands of `pliant-node`
+//! - module [`certificate`]: what a node is known by; module [`backup_place`]: where backups go
 //! - module [`encryption`]: where the master key comes from
 //! - module [`logging`]: where the log goes
 //! - [`Server`]: listeners, start and shutdown; below it the state that requests share, the metrics, the memory that
@@ -18,8 +18,8 @@ mod access;
 mod accounts;
 mod app;
 mod audit;
-mod certificate;
-pub mod cli;
+pub mod backup_place;
+pub mod certificate;
 pub mod config;
 mod connections;
 mod conversation;
