@@ -45,9 +45,11 @@ pub use token::TokenError;
 /// The version of this build.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The part of the guide that needs a server, whose code is tested here.
+/// The README, and the part of the guide that needs a server, whose code is tested here.
 #[cfg(doctest)]
 mod documentation {
+    #[doc = include_str!("../../../README.md")]
+    mod readme {}
     #[doc = include_str!("../../../docs/guide/11-server.md")]
     mod server {}
 }

@@ -20,6 +20,7 @@ mod node;
 mod openapi;
 mod operations;
 mod permissions;
+mod readme;
 mod served;
 mod shutdown;
 mod startup;
