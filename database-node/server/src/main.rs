@@ -47,14 +47,23 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::RotateMasterKey(args) => print(&maintenance::rotate_master_key(&args)?),
         Command::Serve(args) => {
             let settings = Settings::load(args.inputs, args.config.as_deref())?;
-            logging::start(settings.log_format, settings.log_level);
+            let (format, level) = (settings.log_format, settings.log_level);
+            let traces = match &settings.otlp_endpoint {
+                Some(endpoint) => Some(logging::start_with_traces(format, level, endpoint)?),
+                None => {
+                    logging::start(format, level);
+                    None
+                }
+            };
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
                 // They wait for the disk; each costs memory while it reads.
                 .max_blocking_threads(64)
                 .build()
                 .context("cannot start the runtime")?;
-            runtime.block_on(serve(settings))
+            let served = runtime.block_on(serve(settings));
+            drop(traces);
+            served
         }
     }
 }

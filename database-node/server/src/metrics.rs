@@ -44,6 +44,16 @@ pub(crate) enum Door {
     WebSocket,
 }
 
+impl Door {
+    /// Its name in spans.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Quic => "quic",
+            Self::WebSocket => "websocket",
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DoorLabels {
     door: Door,
@@ -285,7 +295,7 @@ pub(crate) fn operation(ask: &Ask) -> &'static str {
 }
 
 /// What went wrong, as a label.
-fn kind(error: &Error) -> &'static str {
+pub(crate) fn kind(error: &Error) -> &'static str {
     match error {
         Error::Rejected(_) => "rejected",
         Error::UnknownDatabase(_) => "unknown_database",

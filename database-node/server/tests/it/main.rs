@@ -22,5 +22,6 @@ mod permissions;
 mod served;
 mod shutdown;
 mod startup;
+mod traces;
 mod transactions;
 mod views;
