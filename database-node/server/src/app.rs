@@ -77,7 +77,7 @@ impl App {
         settings: &Settings,
     ) -> Self {
         Self {
-            dispatcher: Dispatcher::new(AsyncStorage::from(storage.clone()), schemas),
+            dispatcher: Dispatcher::new(AsyncStorage::from(storage.clone()), schemas, Arc::clone(&metrics)),
             storage,
             metrics,
             access,

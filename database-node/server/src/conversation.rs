@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pliantdb_core::protocol::{
     Ask, DatabaseHandle, FromClient, FromServer, Greeting, Hello, MAX_HELLO, Malformed, PROTOCOL_VERSION,
@@ -222,7 +222,8 @@ impl Conversation {
                 request_id,
                 ask,
             } = question;
-            let (start, operation) = (Instant::now(), metrics::operation(&ask));
+            let operation = metrics::operation(&ask);
+            let asked = app.metrics.asked(door, operation);
             // Costs nothing when neither the log nor a collector wants it.
             let span = tracing::debug_span!(
                 "question",
@@ -277,8 +278,7 @@ impl Conversation {
                     traces::mark_failed(&span, kind);
                 }
             }
-            app.metrics
-                .answered(door, operation, result.as_ref().err(), start.elapsed());
+            asked.answered(result.as_ref().err());
             result
         }
     }

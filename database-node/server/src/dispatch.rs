@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use crate::access::Caller;
 use crate::accounts;
 use crate::audit::Change;
+use crate::metrics::Metrics;
 use crate::schemas::Schemas;
 
 /// The most bytes of documents in one answer; a client that asks for more is told where to go on.
@@ -23,15 +24,17 @@ pub(crate) const MAX_PAGE_BYTES: usize = 16 << 20;
 pub(crate) struct Dispatcher {
     storage: AsyncStorage,
     schemas: Schemas,
+    metrics: Arc<Metrics>,
     /// Keeps the storage's queue from overflowing: who cannot enter waits here, in order, and without a thread.
     writes: Arc<Semaphore>,
 }
 
 impl Dispatcher {
-    pub(crate) fn new(storage: AsyncStorage, schemas: Schemas) -> Self {
+    pub(crate) fn new(storage: AsyncStorage, schemas: Schemas, metrics: Arc<Metrics>) -> Self {
         Self {
             storage,
             schemas,
+            metrics,
             writes: Arc::new(Semaphore::new(pliantdb_storage::QUEUE_CAPACITY)),
         }
     }
@@ -220,6 +223,7 @@ impl Dispatcher {
         if !request.is_write() {
             return database.execute(bounded(request)).await;
         }
+        let _waiting = self.metrics.write_waits();
         let _place = self.writes.acquire().await.map_err(|_| Error::Closed)?;
         match id {
             Some(id) => database.execute_once(id, request).await,
