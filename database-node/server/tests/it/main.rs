@@ -6,6 +6,7 @@ mod access;
 mod accounts;
 mod apis;
 mod bad_input;
+mod certificates;
 mod databases;
 mod documents;
 mod doors;
