@@ -80,6 +80,7 @@ impl App {
             dispatcher: Dispatcher::new(
                 AsyncStorage::from(storage.clone()),
                 schemas,
+                Arc::clone(&metrics),
                 settings.backup_places.clone(),
             ),
             storage,

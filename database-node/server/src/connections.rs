@@ -17,6 +17,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::metrics::{Door, Metrics};
+
 /// How long to wait when no connection can be accepted, for example for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -42,7 +44,7 @@ pub(crate) struct Limits {
 }
 
 /// Serves connections until `stop` is cancelled; then accepts no more, lets each connection finish the
-/// request it is at, and returns when all are closed.
+/// request it is at, and returns when all are closed. They are counted if there are metrics for them.
 ///
 /// `axum::serve` would do but for the limits: it has no time-out for headers.
 pub(crate) async fn serve(
@@ -50,6 +52,7 @@ pub(crate) async fn serve(
     router: Router,
     limits: Limits,
     tls: Option<TlsAcceptor>,
+    metrics: Option<Arc<Metrics>>,
     stop: CancellationToken,
 ) {
     let connections = TaskTracker::new();
@@ -83,6 +86,9 @@ pub(crate) async fn serve(
             tracing::debug!(%error, "cannot limit the time that answers wait for a client");
         }
         let service = TowerToHyperService::new(router.clone().layer(Extension(Peer(peer))));
+        let open = metrics
+            .as_ref()
+            .map(|metrics| metrics.connection_opens(Door::Http));
         let (http, tls, stop) = (http.clone(), tls.clone(), stop.clone());
         connections.spawn(async move {
             match tls {
@@ -93,7 +99,7 @@ pub(crate) async fn serve(
                     Err(_) => tracing::debug!(%peer, "a TLS handshake took too long"),
                 },
             }
-            drop(place);
+            drop((place, open));
         });
     }
     drop(listener);

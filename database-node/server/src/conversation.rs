@@ -5,23 +5,25 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use pliantdb_core::Error;
 use pliantdb_core::protocol::{
     Ask, DatabaseHandle, FromClient, FromServer, Greeting, Hello, MAX_HELLO, Malformed, PROTOCOL_VERSION,
     Question, Reply, Welcome, decode, encode,
 };
+use pliantdb_core::{DatabaseName, Error};
 use pliantdb_storage::AsyncDatabaseSnapshot;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::AbortHandle;
+use tracing::Instrument;
 
 use crate::VERSION;
 use crate::access::Caller;
 use crate::app::App;
 use crate::dispatch::{self, Subscription};
-use crate::metrics::Door;
+use crate::metrics::{self, Door};
 use crate::request_memory::Reserved;
+use crate::traces;
 
 /// How many subscriptions and snapshots a connection may have.
 const MAX_HELD: usize = 1000;
@@ -220,7 +222,18 @@ impl Conversation {
                 request_id,
                 ask,
             } = question;
-            let (start, operation) = (Instant::now(), crate::metrics::operation(&ask));
+            let operation = metrics::operation(&ask);
+            let asked = app.metrics.asked(door, operation);
+            // Costs nothing when neither the log nor a collector wants it.
+            let span = tracing::debug_span!(
+                "question",
+                id = %request_id.map_or_else(|| uuid::Uuid::now_v7().to_string(), |id| id.to_string()),
+                door = door.name(),
+                operation,
+                database = database(&ask).map(DatabaseName::as_str),
+                caller = caller.name(),
+                result = tracing::field::Empty,
+            );
             let dispatcher = app.dispatcher();
             let carry_out = async {
                 match ask {
@@ -253,13 +266,19 @@ impl Conversation {
                 }
             };
             let result = match deadline {
-                None => carry_out.await,
-                Some(deadline) => within(deadline, carry_out).await,
+                None => carry_out.instrument(span.clone()).await,
+                Some(deadline) => within(deadline, carry_out.instrument(span.clone())).await,
             };
-            let result = result.map_err(dispatch::told);
+            let result = span.in_scope(|| result.map_err(dispatch::told));
             drop(memory);
-            app.metrics
-                .answered(door, operation, result.as_ref().err(), start.elapsed());
+            if !span.is_disabled() {
+                let kind = result.as_ref().err().map_or("ok", metrics::kind);
+                span.record("result", kind);
+                if result.as_ref().is_err_and(is_fault) {
+                    traces::mark_failed(&span, kind);
+                }
+            }
+            asked.answered(result.as_ref().err());
             result
         }
     }
@@ -278,6 +297,32 @@ impl Conversation {
         }
         begun.snapshots.remove(&number);
     }
+}
+
+/// What is asked about, if it is one database and the question says which.
+fn database(ask: &Ask) -> Option<&DatabaseName> {
+    match ask {
+        Ask::CreateDatabase { name, .. } | Ask::OpenDatabase { name, .. } | Ask::DeleteDatabase { name } => {
+            Some(name)
+        }
+        Ask::Request { database, .. } | Ask::Subscribe { database, .. } | Ask::Snapshot { database } => {
+            Some(&database.name)
+        }
+        Ask::Databases | Ask::RequestAt { .. } | Ask::Accounts(_) | Ask::Backup { .. } => None,
+    }
+}
+
+/// Whether it is the server that failed, and not who asked.
+fn is_fault(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Storage(_)
+            | Error::Corrupt(_)
+            | Error::DiskFull(_)
+            | Error::Busy
+            | Error::Closed
+            | Error::TimedOut
+    )
 }
 
 /// What comes of something if it needs not wait. What has to is to be polled again by whoever is to be woken.

@@ -18,6 +18,7 @@ use crate::access::Caller;
 use crate::accounts;
 use crate::audit::Change;
 use crate::backup_place;
+use crate::metrics::Metrics;
 use crate::schemas::Schemas;
 
 /// The most bytes of documents in one answer; a client that asks for more is told where to go on.
@@ -27,6 +28,7 @@ pub(crate) const MAX_PAGE_BYTES: usize = 16 << 20;
 pub(crate) struct Dispatcher {
     storage: AsyncStorage,
     schemas: Schemas,
+    metrics: Arc<Metrics>,
     /// Keeps the storage's queue from overflowing: who cannot enter waits here, in order, and without a thread.
     writes: Arc<Semaphore>,
     /// Where backups may go to.
@@ -34,10 +36,16 @@ pub(crate) struct Dispatcher {
 }
 
 impl Dispatcher {
-    pub(crate) fn new(storage: AsyncStorage, schemas: Schemas, backup_places: Vec<String>) -> Self {
+    pub(crate) fn new(
+        storage: AsyncStorage,
+        schemas: Schemas,
+        metrics: Arc<Metrics>,
+        backup_places: Vec<String>,
+    ) -> Self {
         Self {
             storage,
             schemas,
+            metrics,
             writes: Arc::new(Semaphore::new(pliantdb_storage::QUEUE_CAPACITY)),
             backup_places,
         }
@@ -240,6 +248,7 @@ impl Dispatcher {
         if !request.is_write() {
             return database.execute(bounded(request)).await;
         }
+        let _waiting = self.metrics.write_waits();
         let _place = self.writes.acquire().await.map_err(|_| Error::Closed)?;
         match id {
             Some(id) => database.execute_once(id, request).await,

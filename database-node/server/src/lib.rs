@@ -6,7 +6,7 @@
 //! - module [`config`]: every setting, from flags, variables and a file
 //! - module [`certificate`]: what a node is known by; module [`backup_place`]: where backups go
 //! - module [`encryption`]: where the master key comes from
-//! - module [`logging`]: where the log goes
+//! - module [`logging`]: where the log goes, and `traces`: where spans do
 //! - [`Server`]: listeners, start and shutdown; below it the state that requests share, the metrics, the memory that
 //!   requests may take
 //! - `dispatch`: the one place that carries out what is asked; `access`: who may ask it; `accounts`: users,
@@ -33,6 +33,7 @@ mod request_memory;
 mod schemas;
 mod server;
 mod token;
+mod traces;
 mod websocket;
 
 pub use access::{AccessError, JwksError};

@@ -166,7 +166,7 @@ impl Builder {
         let metrics = Arc::new(Metrics::default());
         let (failure, failed) = oneshot::channel();
         let storage = open_storage(&settings, options, &metrics, failure).await?;
-        let access = Access::new(&storage, access);
+        let access = Access::new(&storage, access, Arc::clone(&metrics));
         if access.is_open() {
             settings.check_loopback()?;
         }
@@ -365,12 +365,14 @@ impl Server {
             routes,
             limits,
             tls,
+            Some(Arc::clone(&app.metrics)),
             running.stop.clone(),
         ));
         let mut admin = tokio::spawn(connections::serve(
             admin_listener,
             admin_routes,
             admin_limits,
+            None,
             None,
             stop_admin.clone(),
         ));

@@ -38,7 +38,15 @@ pub(crate) fn check(args: ServeArgs, out: Output) -> Result<(), Failure> {
 /// Why it cannot start, or had to stop.
 pub(crate) fn serve(args: ServeArgs) -> Result<(), Failure> {
     let settings = Settings::load(args.inputs, args.config.as_deref())?;
-    logging::start(settings.log_format, settings.log_level);
+    let (format, level) = (settings.log_format, settings.log_level);
+    // They are sent until the last of them is.
+    let traces = match &settings.otlp_endpoint {
+        Some(endpoint) => Some(logging::start_with_traces(format, level, endpoint)?),
+        None => {
+            logging::start(format, level);
+            None
+        }
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         // They wait for the disk; each costs memory while it reads.
@@ -48,6 +56,7 @@ pub(crate) fn serve(args: ServeArgs) -> Result<(), Failure> {
     let done = runtime.block_on(run(settings));
     // The storage is closed: what still goes on, such as a backup, is not waited for.
     runtime.shutdown_background();
+    drop(traces);
     Ok(done?)
 }
 

@@ -93,6 +93,11 @@ pub struct Inputs {
     #[arg(long, env = "PLIANT_LOG_LEVEL", value_name = "LEVEL")]
     pub log_level: Option<LogLevel>,
 
+    /// The OpenTelemetry collector that spans are sent to, by OTLP over HTTP, such as http://collector:4318
+    /// [default: none, no spans]
+    #[arg(long, env = "PLIANT_OTLP_ENDPOINT", value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
+
     /// How long requests in flight may take to finish on SIGTERM [default: 20s]
     #[arg(long, env = "PLIANT_SHUTDOWN_TIMEOUT", value_name = "DURATION")]
     pub shutdown_timeout: Option<String>,
@@ -137,6 +142,7 @@ impl Inputs {
             min_free_space: self.min_free_space.or(other.min_free_space),
             log_format: self.log_format.or(other.log_format),
             log_level: self.log_level.or(other.log_level),
+            otlp_endpoint: self.otlp_endpoint.or(other.otlp_endpoint),
             shutdown_timeout: self.shutdown_timeout.or(other.shutdown_timeout),
             max_connections: self.max_connections.or(other.max_connections),
             max_in_flight: self.max_in_flight.or(other.max_in_flight),
