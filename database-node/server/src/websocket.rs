@@ -9,7 +9,7 @@ use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
 use pliantdb_core::protocol::{MAX_HELLO, WEBSOCKET_PROTOCOL, encode};
@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::connections::Peer;
 use crate::conversation::{self, Conversation, Outgoing};
+use crate::http::Problem;
 use crate::metrics::Door;
 
 /// How often a sign of life is asked for.
@@ -42,14 +43,19 @@ pub(crate) async fn upgrade(
 ) -> Response {
     let peer = peer.map_or(Peer::UNKNOWN, |Extension(peer)| peer);
     let most = app.max_body_size.max(MAX_HELLO);
+    let Some(here) = app.websockets.open() else {
+        app.metrics.refused(Door::WebSocket);
+        let detail = "there are as many connections as there may be; try again in a moment, or another node";
+        return Problem::busy(detail).into_response();
+    };
     upgrade
         .protocols([WEBSOCKET_PROTOCOL])
         .max_message_size(most)
         .max_frame_size(most.min(MAX_FRAME))
         .on_failed_upgrade(|error| tracing::debug!(%error, "a connection could not become a WebSocket"))
         .on_upgrade(move |socket| async move {
-            let _here = app.websockets.token();
             connection(socket, peer.0, &app).await;
+            drop(here);
         })
 }
 
