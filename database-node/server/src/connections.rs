@@ -17,6 +17,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::allowance::{Allowance, Allowed};
+
 /// How long to wait when no connection can be accepted, for example for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -82,7 +84,10 @@ pub(crate) async fn serve(
         if let Err(error) = set_tcp_user_timeout(&stream, milliseconds(limits.send_timeout)) {
             tracing::debug!(%error, "cannot limit the time that answers wait for a client");
         }
-        let service = TowerToHyperService::new(router.clone().layer(Extension(Peer(peer))));
+        let allowance = Allowance::default();
+        let router = router.clone().layer(Extension(Peer(peer)));
+        let service = TowerToHyperService::new(router.layer(Extension(allowance.clone())));
+        let stream = Allowed::new(stream, allowance);
         let (http, tls, stop) = (http.clone(), tls.clone(), stop.clone());
         connections.spawn(async move {
             match tls {

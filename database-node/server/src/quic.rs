@@ -26,6 +26,9 @@ const LARGE_AT_ONCE: u32 = 16;
 /// What a client may send on its lane before it is read.
 const LANE_WINDOW: u32 = 1 << 20;
 
+/// What a client may send before it is known, in bytes.
+const HELLO_WINDOW: u32 = 64 << 10;
+
 /// What a connection with nothing to send keeps for what is sent next, in bytes.
 const IDLE_BUFFER: usize = 4 << 10;
 
@@ -80,9 +83,10 @@ fn transport() -> TransportConfig {
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
-        .max_concurrent_uni_streams(VarInt::from_u32(LARGE_AT_ONCE))
+        // More when it is known who the client is.
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .receive_window(VarInt::from_u32(HELLO_WINDOW))
         .stream_receive_window(VarInt::from_u32(LANE_WINDOW))
-        .receive_window(VarInt::from_u32(4 * LANE_WINDOW))
         .datagram_receive_buffer_size(None)
         .max_idle_timeout(IdleTimeout::try_from(IDLE).ok());
     transport
@@ -169,6 +173,8 @@ async fn connection(
         Err(_) => return tracing::debug!(%peer, "a client did not say who it is in time"),
     };
     lane.allow(app.max_body_size.min(LANE_MESSAGE));
+    connection.set_receive_window(VarInt::from_u32(4 * LANE_WINDOW));
+    connection.set_max_concurrent_uni_streams(VarInt::from_u32(LARGE_AT_ONCE));
     let _open = app.metrics.connection_opens(Door::Quic);
     let (out, outgoing) = mpsc::channel(32);
     let conversation = Conversation::new(Arc::clone(&app), caller, Door::Quic, out.clone());

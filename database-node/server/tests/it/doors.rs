@@ -14,6 +14,7 @@ use pliantdb_core::{
     Response, StorageConnection, Subscriber,
 };
 use serde::{Deserialize, Serialize};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio_tungstenite::tungstenite::{self, Message};
@@ -529,6 +530,35 @@ fn who_waits_for_changes_does_not_hold_up_the_end() {
         node.terminate();
         node.wait();
         assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+    });
+}
+
+#[test]
+fn who_is_not_known_yet_may_send_little() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::start(&folder.path().join("data"));
+    runtime().block_on(async {
+        let mut raw = Raw::open(node.address).await;
+        // The beginning of a message of 8 MiB: a final, binary, masked frame.
+        let stream = raw.0.get_mut();
+        let header = [&[0x82, 0xff][..], &(8_u64 << 20).to_be_bytes(), &[0; 4]].concat();
+        stream.write_all(&header).await.unwrap();
+        let mut sent = 0;
+        let chunk = [0; 64 << 10];
+        while sent < 7 << 20 && stream.write_all(&chunk).await.is_ok() {
+            sent += chunk.len();
+        }
+        let closed = tokio::time::timeout(Duration::from_secs(5), raw.0.next()).await;
+        assert!(
+            matches!(closed, Ok(None | Some(Err(_)) | Some(Ok(Message::Close(_))))),
+            "it is not waited for the rest: {closed:?}"
+        );
+        // Who is known may send that much.
+        for address in [node.quic_url(), node.websocket_url()] {
+            let database = client(&address).await.database::<Note>("default").await.unwrap();
+            let large = database.collection::<Note>().insert(note(&"x".repeat(8 << 20)));
+            large.await.unwrap();
+        }
     });
 }
 
