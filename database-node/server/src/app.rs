@@ -77,7 +77,12 @@ impl App {
         settings: &Settings,
     ) -> Self {
         Self {
-            dispatcher: Dispatcher::new(AsyncStorage::from(storage.clone()), schemas, Arc::clone(&metrics)),
+            dispatcher: Dispatcher::new(
+                AsyncStorage::from(storage.clone()),
+                schemas,
+                Arc::clone(&metrics),
+                settings.backup_places.clone(),
+            ),
             storage,
             metrics,
             access,

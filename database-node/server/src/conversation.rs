@@ -308,7 +308,7 @@ fn database(ask: &Ask) -> Option<&DatabaseName> {
         Ask::Request { database, .. } | Ask::Subscribe { database, .. } | Ask::Snapshot { database } => {
             Some(&database.name)
         }
-        Ask::Databases | Ask::RequestAt { .. } | Ask::Accounts(_) => None,
+        Ask::Databases | Ask::RequestAt { .. } | Ask::Accounts(_) | Ask::Backup { .. } => None,
     }
 }
 
