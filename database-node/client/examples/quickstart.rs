@@ -1,3 +1,6 @@
+//! What the README shows, from the first blank line on.
+#![allow(clippy::print_stdout, reason = "it is a program to look at")]
+
 use pliantdb_client::{Client, Collection, Connection, Options, StorageConnection};
 use serde::{Deserialize, Serialize};
 

@@ -17,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::allowance::{Allowance, Allowed};
 use crate::metrics::{Door, Metrics};
 
 /// How long to wait when no connection can be accepted, for example for want of file descriptors.
@@ -85,7 +86,10 @@ pub(crate) async fn serve(
         if let Err(error) = set_tcp_user_timeout(&stream, milliseconds(limits.send_timeout)) {
             tracing::debug!(%error, "cannot limit the time that answers wait for a client");
         }
-        let service = TowerToHyperService::new(router.clone().layer(Extension(Peer(peer))));
+        let allowance = Allowance::default();
+        let router = router.clone().layer(Extension(Peer(peer)));
+        let service = TowerToHyperService::new(router.layer(Extension(allowance.clone())));
+        let stream = Allowed::new(stream, allowance);
         let open = metrics
             .as_ref()
             .map(|metrics| metrics.connection_opens(Door::Http));

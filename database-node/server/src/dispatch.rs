@@ -1,18 +1,20 @@
 //! The one dispatcher behind every door: who asks is checked, what is asked is carried out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pliantdb_core::access::{Action, Need, Resource};
 use pliantdb_core::protocol::{Ask, BackupSummary, DatabaseHandle, Reply, SchemaOffer};
 use pliantdb_core::{
-    CollectionName, Connection, DatabaseName, DocumentId, Error, Message, Request, RequestId, Response,
-    SchemaName, StorageConnection, Subscriber, TakeSnapshot, TopicPattern,
+    CollectionName, Connection, DatabaseName, DocumentId, Error, FeedStart, Message, Request, RequestId,
+    Response, SchemaName, StorageConnection, Subscriber, TakeSnapshot, TopicPattern,
 };
 use pliantdb_storage::backup::{self, BackupError};
 use pliantdb_storage::{
     AsyncDatabase, AsyncDatabaseSnapshot, AsyncStorage, AsyncSubscription, Found, Storage,
 };
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::access::Caller;
 use crate::accounts;
@@ -33,6 +35,8 @@ pub(crate) struct Dispatcher {
     writes: Arc<Semaphore>,
     /// Where backups may go to.
     backup_places: Vec<String>,
+    /// Cancelled when the server stops: then nobody waits for changes any more.
+    stopping: CancellationToken,
 }
 
 impl Dispatcher {
@@ -41,6 +45,7 @@ impl Dispatcher {
         schemas: Schemas,
         metrics: Arc<Metrics>,
         backup_places: Vec<String>,
+        stopping: CancellationToken,
     ) -> Self {
         Self {
             storage,
@@ -48,6 +53,7 @@ impl Dispatcher {
             metrics,
             writes: Arc::new(Semaphore::new(pliantdb_storage::QUEUE_CAPACITY)),
             backup_places,
+            stopping,
         }
     }
 
@@ -245,6 +251,9 @@ impl Dispatcher {
         request: Request,
         id: Option<RequestId>,
     ) -> Result<Response, Error> {
+        if let Request::Changes { from, limit, wait } = request {
+            return self.changes(database, from, limit, wait).await;
+        }
         if !request.is_write() {
             return database.execute(bounded(request)).await;
         }
@@ -253,6 +262,26 @@ impl Dispatcher {
         match id {
             Some(id) => database.execute_once(id, request).await,
             None => database.execute(request).await,
+        }
+    }
+
+    /// Reads a feed. Who waits for changes is told that there are none when the server stops, and where to go on.
+    async fn changes(
+        &self,
+        database: &AsyncDatabase,
+        from: FeedStart,
+        limit: usize,
+        wait: Duration,
+    ) -> Result<Response, Error> {
+        let read = |from, wait| database.execute(Request::Changes { from, limit, wait });
+        let now = read(from, Duration::ZERO).await?;
+        let next = match &now {
+            Response::Changes(page) if page.transactions.is_empty() && !wait.is_zero() => page.next,
+            _ => return Ok(now),
+        };
+        tokio::select! {
+            later = read(FeedStart::After(next), wait) => later,
+            () = self.stopping.cancelled() => Ok(now),
         }
     }
 }

@@ -16,6 +16,7 @@
 
 mod access;
 mod accounts;
+mod allowance;
 mod app;
 mod audit;
 pub mod backup_place;

@@ -182,8 +182,7 @@ impl Builder {
             address: settings.quic_listen,
             reason,
         };
-        let endpoint =
-            quic::bind(settings.quic_listen, &certificate, settings.max_body_size).map_err(listen_failed)?;
+        let endpoint = quic::bind(settings.quic_listen, &certificate).map_err(listen_failed)?;
         let address = endpoint.local_addr().map_err(listen_failed)?;
         Ok(Opened {
             app,

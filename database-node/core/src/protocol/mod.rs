@@ -42,6 +42,9 @@ pub const WEBSOCKET_PATH: &str = "/v1/_websocket";
 /// The longest first message of a client, in bytes: whoever sends it is not known yet.
 pub const MAX_HELLO: usize = 16 << 10;
 
+/// The longest message of a server, in bytes.
+pub const MAX_ANSWER: usize = 256 << 20;
+
 /// A client's first message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {

@@ -39,6 +39,7 @@ pub(crate) fn check(args: ServeArgs, out: Output) -> Result<(), Failure> {
 pub(crate) fn serve(args: ServeArgs) -> Result<(), Failure> {
     let settings = Settings::load(args.inputs, args.config.as_deref())?;
     let (format, level) = (settings.log_format, settings.log_level);
+    // They are sent until the last of them is.
     let traces = match &settings.otlp_endpoint {
         Some(endpoint) => Some(logging::start_with_traces(format, level, endpoint)?),
         None => {
