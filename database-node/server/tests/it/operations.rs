@@ -100,10 +100,9 @@ fn every_metric_is_documented_and_every_documented_one_is_there() {
     node.get("/v1/default/c/a");
     node.get("/v1/nothing/c?limit=1");
     // The second finds no place.
-    let options = || {
-        let mut options = Options::default();
-        options.connect_timeout = Duration::from_secs(2);
-        options
+    let options = || Options {
+        connect_timeout: Duration::from_secs(2),
+        ..Options::default()
     };
     let client = Client::connect(&node.quic_url(), options()).unwrap();
     client.databases().unwrap();

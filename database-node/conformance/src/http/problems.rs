@@ -71,6 +71,8 @@ pub(crate) fn error(problem: &Value) -> Error {
             view: parsed!("view"),
             reason: text("reason").to_owned(),
         },
+        "unauthorized" => Error::Unauthenticated(detail),
+        "denied" => Error::Denied(detail),
         "cursor-expired" => Error::CursorExpired,
         "invalid-value" | "invalid-json" | "unfit-request" | "body-too-large" => Error::Invalid(detail),
         _ => Error::Storage(problem.to_string()),

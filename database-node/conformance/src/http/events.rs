@@ -1,7 +1,7 @@
 //! Listening by server-sent events.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -11,17 +11,25 @@ use pliantdb_core::{Body, DatabaseName, Error, Inbox, Message, Subscriber, Topic
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::Database;
+use super::{Client, Database, problems};
 
 /// A subscription, read by a thread of its own.
-pub(crate) struct Listener {
+pub struct Listener {
     inbox: Arc<Inbox>,
     stream: TcpStream,
     reading: Option<JoinHandle<()>>,
 }
 
 impl Listener {
-    pub(crate) fn start(address: SocketAddr, database: &DatabaseName, patterns: &[TopicPattern]) -> Self {
+    /// Subscribes.
+    ///
+    /// # Errors
+    /// The error that a problem tells.
+    pub(crate) fn start(
+        client: &Client,
+        database: &DatabaseName,
+        patterns: &[TopicPattern],
+    ) -> Result<Self, Error> {
         let topics = patterns.iter().map(|pattern| {
             format!(
                 "topic={}",
@@ -29,17 +37,32 @@ impl Listener {
             )
         });
         let topics = topics.collect::<Vec<_>>().join("&");
-        let mut stream = TcpStream::connect(address).unwrap();
-        let head = format!("GET /v1/{database}/_subscribe?{topics} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let mut stream = TcpStream::connect(client.address()).unwrap();
+        let authorization = client
+            .authorization()
+            .map(|value| format!("Authorization: {value}\r\n"));
+        let head = format!(
+            "GET /v1/{database}/_subscribe?{topics} HTTP/1.1\r\nHost: localhost\r\n{}\r\n",
+            authorization.unwrap_or_default()
+        );
         stream.write_all(head.as_bytes()).unwrap();
         let mut lines = BufReader::new(stream.try_clone().unwrap());
         let mut line = String::new();
         lines.read_line(&mut line).unwrap();
-        assert!(line.starts_with("HTTP/1.1 200"), "{line}");
+        let is_heard = line.starts_with("HTTP/1.1 200");
         // From here on it hears everything.
+        let mut length = 0;
         while line.trim() != "" {
             line.clear();
             lines.read_line(&mut line).unwrap();
+            if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+        }
+        if !is_heard {
+            let mut problem = vec![0; length];
+            lines.read_exact(&mut problem).unwrap();
+            return Err(problems::error(&serde_json::from_slice(&problem).unwrap()));
         }
         let inbox = Arc::new(Inbox::default());
         let receiving = Arc::clone(&inbox);
@@ -49,11 +72,11 @@ impl Listener {
             }
             receiving.close();
         });
-        Self {
+        Ok(Self {
             inbox,
             stream,
             reading: Some(reading),
-        }
+        })
     }
 }
 

@@ -12,8 +12,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::client::Answer;
-use crate::{Database, view_queries};
+use super::client::Answer;
+use super::{Database, view_queries};
 
 fn segment(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
@@ -101,7 +101,9 @@ impl Database {
         mut headers: Vec<(&str, String)>,
         body: Option<&str>,
     ) -> Result<Answer, Error> {
-        headers.push(("Database-Number", self.number.to_string()));
+        if let Some(number) = self.number {
+            headers.push(("Database-Number", number.to_string()));
+        }
         self.client.send(method, path, &headers, body)
     }
 

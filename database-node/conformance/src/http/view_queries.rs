@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::Database;
-use crate::translation::{JsonDocument, Parameters, read};
+use super::Database;
+use super::translation::{JsonDocument, Parameters, read};
 
 impl Database {
     pub(crate) fn view(&self, query: &Query) -> String {

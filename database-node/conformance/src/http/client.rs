@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use pliantdb_core::Error;
 use serde_json::Value;
 
-use crate::problems;
+use super::problems;
 
 /// Sends requests to a server. Clones share connections.
 #[derive(Clone)]
-pub(crate) struct Client {
+pub struct Client {
     agent: ureq::Agent,
     address: SocketAddr,
+    authorization: Option<String>,
 }
 
 /// What came back, when it is no problem.
@@ -29,12 +30,28 @@ impl Answer {
 }
 
 impl Client {
-    pub(crate) fn new(address: SocketAddr) -> Self {
+    /// For the server at this address.
+    #[must_use]
+    pub fn new(address: SocketAddr) -> Self {
         let config = ureq::Agent::config_builder().http_status_as_error(false);
         Self {
             agent: config.build().new_agent(),
             address,
+            authorization: None,
         }
+    }
+
+    /// With this header `Authorization`.
+    #[must_use]
+    pub fn with_authorization(self, authorization: String) -> Self {
+        Self {
+            authorization: Some(authorization),
+            ..self
+        }
+    }
+
+    pub(crate) fn authorization(&self) -> Option<&str> {
+        self.authorization.as_deref()
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -57,6 +74,9 @@ impl Client {
             .uri(format!("http://{}{path}", self.address));
         for (name, value) in headers {
             request = request.header(*name, value);
+        }
+        if let Some(authorization) = &self.authorization {
+            request = request.header("Authorization", authorization);
         }
         // Or a body that is too large would still be on its way when the server has refused it and hung up.
         if body.is_some_and(|body| body.len() > 1 << 20) {

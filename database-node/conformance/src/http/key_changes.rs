@@ -5,8 +5,8 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::Database;
-use crate::translation::{Parameters, body, read};
+use super::Database;
+use super::translation::{Parameters, body, read};
 
 impl Database {
     pub(crate) fn change_key(&self, path: &str, action: KeyAction) -> Result<KeyOutcome, Error> {
