@@ -444,7 +444,7 @@ fn can_be_repeated(ask: &Ask) -> bool {
         Ask::Request { request, .. } => request.can_be_repeated(),
         // A snapshot ends with its connection.
         Ask::RequestAt { .. } | Ask::Snapshot { .. } | Ask::Subscribe { .. } => false,
-        Ask::CreateDatabase { .. } | Ask::DeleteDatabase { .. } => false,
+        Ask::CreateDatabase { .. } | Ask::DeleteDatabase { .. } | Ask::Backup { .. } => false,
         Ask::Accounts(ask) => match ask {
             AccountsAsk::WhoAmI | AccountsAsk::Users | AccountsAsk::Roles | AccountsAsk::ApiKeys => true,
             // They set what is said, whatever was there.
@@ -465,6 +465,7 @@ fn what(ask: &Ask) -> &'static str {
     match ask {
         Ask::CreateDatabase { .. } => "the creation of the database",
         Ask::DeleteDatabase { .. } => "the deletion of the database",
+        Ask::Backup { .. } => "the backup",
         Ask::Request { request, .. } => match request {
             Request::Call { .. } => "the call of the API",
             Request::Publish(_) => "the publishing of the message",

@@ -69,7 +69,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             let sold = database.view::<ByCountry>().key(&request.country).reduce();
             match sold.map_err(|error| error.to_string())? {
                 sold if sold >= 10_000 => Ok(15),
-                sold => Err(format!("{} cents are not enough for a discount", sold)),
+                sold => Err(format!("{sold} cents are not enough for a discount")),
             }
         })
         .start()

@@ -90,7 +90,12 @@ impl App {
     ) -> Self {
         let stopping = CancellationToken::new();
         Self {
-            dispatcher: Dispatcher::new(AsyncStorage::from(storage.clone()), schemas, stopping.clone()),
+            dispatcher: Dispatcher::new(
+                AsyncStorage::from(storage.clone()),
+                schemas,
+                settings.backup_places.clone(),
+                stopping.clone(),
+            ),
             storage,
             metrics,
             access,

@@ -4,18 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pliantdb_core::access::{Action, Need, Resource};
-use pliantdb_core::protocol::{Ask, DatabaseHandle, Reply, SchemaOffer};
+use pliantdb_core::protocol::{Ask, BackupSummary, DatabaseHandle, Reply, SchemaOffer};
 use pliantdb_core::{
     CollectionName, Connection, DatabaseName, DocumentId, Error, FeedStart, Message, Request, RequestId,
     Response, SchemaName, StorageConnection, Subscriber, TakeSnapshot, TopicPattern,
 };
-use pliantdb_storage::{AsyncDatabase, AsyncDatabaseSnapshot, AsyncStorage, AsyncSubscription, Found};
+use pliantdb_storage::backup::{self, BackupError};
+use pliantdb_storage::{
+    AsyncDatabase, AsyncDatabaseSnapshot, AsyncStorage, AsyncSubscription, Found, Storage,
+};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Caller;
 use crate::accounts;
 use crate::audit::Change;
+use crate::backup_place;
 use crate::schemas::Schemas;
 
 /// The most bytes of documents in one answer; a client that asks for more is told where to go on.
@@ -27,16 +31,24 @@ pub(crate) struct Dispatcher {
     schemas: Schemas,
     /// Keeps the storage's queue from overflowing: who cannot enter waits here, in order, and without a thread.
     writes: Arc<Semaphore>,
+    /// Where backups may go to.
+    backup_places: Vec<String>,
     /// Cancelled when the server stops: then nobody waits for changes any more.
     stopping: CancellationToken,
 }
 
 impl Dispatcher {
-    pub(crate) fn new(storage: AsyncStorage, schemas: Schemas, stopping: CancellationToken) -> Self {
+    pub(crate) fn new(
+        storage: AsyncStorage,
+        schemas: Schemas,
+        backup_places: Vec<String>,
+        stopping: CancellationToken,
+    ) -> Self {
         Self {
             storage,
             schemas,
             writes: Arc::new(Semaphore::new(pliantdb_storage::QUEUE_CAPACITY)),
+            backup_places,
             stopping,
         }
     }
@@ -95,6 +107,7 @@ impl Dispatcher {
                 }
                 Ok(Reply::Response(response))
             }
+            Ask::Backup { to } => self.back_up(to).await.map(Reply::Backup),
             Ask::Subscribe { .. } | Ask::Snapshot { .. } | Ask::RequestAt { .. } => Err(Error::invalid(
                 "subscriptions and snapshots belong to a connection by QUIC or WebSocket",
             )),
@@ -214,6 +227,18 @@ impl Dispatcher {
             Some(number) if number != database.number() => Err(Error::UnknownDatabase(handle.name.clone())),
             _ => Ok(database),
         }
+    }
+
+    /// Backs everything up. One that has begun goes on when nobody waits for it any more.
+    async fn back_up(&self, to: String) -> Result<BackupSummary, Error> {
+        backup_place::check(&self.backup_places, &to)?;
+        let back_up = move |storage: &Storage| {
+            let failed = |error: BackupError| Error::Storage(error.to_string());
+            let place = backup_place::open(&to).map_err(failed)?;
+            let report = backup::backup(storage, &place).map_err(failed)?;
+            Ok(backup_place::summary(&report))
+        };
+        self.storage.run(back_up).await
     }
 
     async fn carry_out(

@@ -4,7 +4,7 @@
 //! [`config::Settings`] → [`Server::builder`] → [`Server::run`].
 //!
 //! - module [`config`]: every setting, from flags, variables and a file
-//! - module [`cli`]: the commands of `pliant-node`
+//! - module [`certificate`]: what a node is known by; module [`backup_place`]: where backups go
 //! - module [`encryption`]: where the master key comes from
 //! - module [`logging`]: where the log goes
 //! - [`Server`]: listeners, start and shutdown; below it the state that requests share, the metrics, the memory that
@@ -19,8 +19,8 @@ mod accounts;
 mod allowance;
 mod app;
 mod audit;
-mod certificate;
-pub mod cli;
+pub mod backup_place;
+pub mod certificate;
 pub mod config;
 mod connections;
 mod conversation;
@@ -46,9 +46,11 @@ pub use token::TokenError;
 /// The version of this build.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The part of the guide that needs a server, whose code is tested here.
+/// The README, and the part of the guide that needs a server, whose code is tested here.
 #[cfg(doctest)]
 mod documentation {
+    #[doc = include_str!("../../../README.md")]
+    mod readme {}
     #[doc = include_str!("../../../docs/guide/11-server.md")]
     mod server {}
 }

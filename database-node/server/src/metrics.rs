@@ -263,6 +263,7 @@ pub(crate) fn operation(ask: &Ask) -> &'static str {
         Ask::DeleteDatabase { .. } => "delete_database",
         Ask::Subscribe { .. } => "subscribe",
         Ask::Snapshot { .. } => "snapshot",
+        Ask::Backup { .. } => "backup",
         Ask::Accounts(_) => "accounts",
         Ask::Request { request, .. } | Ask::RequestAt { request, .. } => match request {
             Request::Get { .. } => "get",

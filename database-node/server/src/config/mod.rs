@@ -45,6 +45,8 @@ pub struct Settings {
     pub master_key_file: Option<PathBuf>,
     /// The largest HTTP body, and message by QUIC or WebSocket, in bytes.
     pub max_body_size: usize,
+    /// Where clients may have backups made to: these places, and what is below.
+    pub backup_places: Vec<String>,
     /// Bytes that must stay free on the disk; `None` for the storage's own rule.
     pub min_free_space: Option<u64>,
     /// How the log is written.
@@ -152,6 +154,7 @@ impl Settings {
             audit_log: inputs.audit_log,
             master_key_file: inputs.master_key_file,
             max_body_size: body_size(inputs.max_body_size.unwrap_or_else(default_body_size))?,
+            backup_places: inputs.backup_places.unwrap_or_default(),
             min_free_space: inputs.min_free_space.map(Quantity::bytes),
             log_format: inputs.log_format.unwrap_or(LogFormat::Text),
             log_level: inputs.log_level.unwrap_or(LogLevel::Info),
@@ -343,6 +346,7 @@ mod tests {
             auditLog: /a
             masterKeyFile: /k
             maxBodySize: 1Mi
+            backupPlaces: [/backups, s3://bucket/db]
             minFreeSpace: 5000
             logFormat: json
             logLevel: debug
@@ -370,6 +374,7 @@ mod tests {
                 audit_log: Some("/a".into()),
                 master_key_file: Some("/k".into()),
                 max_body_size: 1 << 20,
+                backup_places: vec!["/backups".to_owned(), "s3://bucket/db".to_owned()],
                 min_free_space: Some(5000),
                 log_format: LogFormat::Json,
                 log_level: LogLevel::Debug,

@@ -32,7 +32,7 @@ pub(crate) struct Node {
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) quic: SocketAddr,
-    fingerprint: String,
+    pub(crate) fingerprint: String,
     agent: ureq::Agent,
 }
 

@@ -1,7 +1,11 @@
-//! BonsaiDb 0.5, embedded, through its asynchronous interface. Argument: a directory that is not there yet.
+//! BonsaiDb 0.5, embedded, through its asynchronous interface. Argument: a directory that is not there yet. With a second
+//! argument, `server`, its server in a process of its own, by QUIC.
+
+mod server;
 
 use std::time::Duration;
 
+use bonsaidb::core::connection::AsyncConnection;
 use bonsaidb::core::document::{CollectionDocument, Emit};
 use bonsaidb::core::schema::view::CollectionMapReduce;
 use bonsaidb::core::schema::{
@@ -15,6 +19,7 @@ use load::clients::{Run, tasks};
 use load::job::{Job, serve};
 use load::{Failure, next_random, text};
 use serde::{Deserialize, Serialize};
+use tokio::runtime::Runtime;
 
 /// How many documents share a key of the view.
 const ROWS: u64 = 100;
@@ -56,11 +61,25 @@ impl CollectionMapReduce for ByGroup {
 }
 
 fn main() -> Result<(), Failure> {
-    let directory = std::env::args()
-        .nth(1)
-        .ok_or("usage: contender-bonsaidb DIRECTORY")?;
+    let usage = "usage: contender-bonsaidb DIRECTORY [server]";
+    let directory = std::env::args().nth(1).ok_or(usage)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let database = runtime.block_on(AsyncDatabase::open::<Bench>(StorageConfiguration::new(directory)))?;
+    match std::env::args().nth(2).as_deref() {
+        None => {
+            let database = AsyncDatabase::open::<Bench>(StorageConfiguration::new(directory));
+            work(&runtime, runtime.block_on(database)?)
+        }
+        Some("server") => {
+            let served = server::start(&runtime, &directory)?;
+            work(&runtime, served.database.clone())
+        }
+        Some("serve") => runtime.block_on(server::serve(&directory)),
+        Some(_) => Err(usage.into()),
+    }
+}
+
+/// Does what it is told with a database.
+fn work<C: AsyncConnection + Clone + 'static>(runtime: &Runtime, database: C) -> Result<(), Failure> {
     let (mut loaded, mut groups) = (0, 0);
     serve(|job| {
         runtime.block_on(async {
@@ -104,8 +123,9 @@ fn main() -> Result<(), Failure> {
     })
 }
 
-async fn fill<D>(database: &AsyncDatabase, documents: u64, document: impl Fn(u64) -> D) -> Result<(), Failure>
+async fn fill<C, D>(database: &C, documents: u64, document: impl Fn(u64) -> D) -> Result<(), Failure>
 where
+    C: AsyncConnection,
     D: SerializedCollection<PrimaryKey = u64, Contents = D> + 'static,
 {
     for first in (0..documents).step_by(TRANSACTION as usize) {
@@ -121,7 +141,7 @@ where
     Ok(())
 }
 
-async fn insert(database: &AsyncDatabase, clients: usize, milliseconds: u64) -> Result<Run, Failure> {
+async fn insert<C: AsyncConnection + Clone + 'static>(database: &C, clients: usize, milliseconds: u64) -> Result<Run, Failure> {
     tasks(clients, Duration::from_millis(milliseconds), |client| {
         let (database, text) = (database.clone(), text(client as u64, 256));
         move || {
@@ -135,8 +155,8 @@ async fn insert(database: &AsyncDatabase, clients: usize, milliseconds: u64) -> 
     .await
 }
 
-async fn get(
-    database: &AsyncDatabase,
+async fn get<C: AsyncConnection + Clone + 'static>(
+    database: &C,
     clients: usize,
     milliseconds: u64,
     loaded: u64,
@@ -156,8 +176,8 @@ async fn get(
     .await
 }
 
-async fn view(
-    database: &AsyncDatabase,
+async fn view<C: AsyncConnection + Clone + 'static>(
+    database: &C,
     clients: usize,
     milliseconds: u64,
     groups: u64,
@@ -179,7 +199,7 @@ async fn view(
     .await
 }
 
-async fn reduce(database: &AsyncDatabase, milliseconds: u64, documents: u64) -> Result<Run, Failure> {
+async fn reduce<C: AsyncConnection + Clone + 'static>(database: &C, milliseconds: u64, documents: u64) -> Result<Run, Failure> {
     tasks(1, Duration::from_millis(milliseconds), |_| {
         let database = database.clone();
         move || {
