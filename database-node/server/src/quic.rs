@@ -10,7 +10,7 @@ use quinn::{
     Connection, Endpoint, EndpointConfig, IdleTimeout, Incoming, ReadToEndError, RecvStream, SendStream,
     ServerConfig, TransportConfig, VarInt,
 };
-use quinn_proto::HashedConnectionIdGenerator;
+use quinn_proto::RandomConnectionIdGenerator;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +34,9 @@ const IDLE_BUFFER: usize = 4 << 10;
 
 /// How long a connection lives without a sign of its client, who is to give one every few seconds.
 const IDLE: Duration = Duration::from_secs(30);
+
+/// The bytes of a connection's id, all of them random.
+const CONNECTION_ID: usize = 12;
 
 /// How long a client has to take the last of what it is sent.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -72,10 +75,11 @@ pub(crate) fn bind(address: SocketAddr, certificate: &Certificate) -> Result<End
     // (RFC 9000, section 10.3).
     let reset = certificate.secret("stateless reset");
     let reset = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &reset);
-    let ids = certificate.secret("connection ids");
-    let ids = ids.first_chunk().map_or(0, |first| u64::from_le_bytes(*first));
     let mut endpoint = EndpointConfig::new(Arc::new(reset));
-    endpoint.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(ids)));
+    // Any id is answered with a reset, for ids of a server before are not to be told from nonsense. They are long enough
+    // that an id made for a connection that is sent to come again (Retry), which nothing checks, is never that of another:
+    // with quinn's own, of 24 random bits, one in some hundred is, once there are thousands.
+    endpoint.cid_generator(|| Box::new(RandomConnectionIdGenerator::new(CONNECTION_ID)));
     Endpoint::new(endpoint, Some(config), socket, Arc::new(quinn::TokioRuntime))
 }
 
