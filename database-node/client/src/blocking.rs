@@ -1,16 +1,19 @@
 //! The client for programs that block.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use pliantdb_core::{
     Connection, DatabaseName, Error, Message, Request, Response, Schema, Step, StorageConnection, Subscriber,
     TakeSnapshot, TopicPattern,
 };
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::mpsc;
 
 use crate::client::AsyncClient;
 use crate::database::{AsyncRemoteDatabase, AsyncRemoteSnapshot, AsyncRemoteSubscription};
+use crate::link::Sending;
 use crate::options::Options;
 
 /// A server, or any node of a cluster, for programs that block: [`AsyncClient`] with a thread of its own.
@@ -24,26 +27,43 @@ pub struct Client {
 #[derive(Clone)]
 struct Driver(Arc<Background>);
 
+/// How long the end of the last connection takes at most.
+const GOODBYE: Duration = Duration::from_secs(1);
+
 /// The runtime, which must not be waited for when it goes within another.
-struct Background(Option<Runtime>);
+struct Background {
+    runtime: Option<Runtime>,
+    /// Ends when all connections have, so that the server need not wait for signs of life.
+    sent: Mutex<mpsc::Receiver<Infallible>>,
+}
 
 impl Drop for Background {
     fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
+        let Some(runtime) = self.runtime.take() else {
+            return;
+        };
+        if Handle::try_current().is_err() {
+            let sent = self.sent.get_mut().unwrap_or_else(PoisonError::into_inner);
+            let _ = runtime.block_on(async { tokio::time::timeout(GOODBYE, sent.recv()).await });
         }
+        runtime.shutdown_background();
     }
 }
 
 impl Driver {
-    fn start() -> Result<Self, Error> {
+    fn start() -> Result<(Self, Sending), Error> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("pliantdb-client")
             .enable_all()
             .build()
             .map_err(|error| Error::Unreachable(format!("the client's thread cannot be started: {error}")))?;
-        Ok(Self(Arc::new(Background(Some(runtime)))))
+        let (sending, sent) = mpsc::channel(1);
+        let background = Background {
+            runtime: Some(runtime),
+            sent: Mutex::new(sent),
+        };
+        Ok((Self(Arc::new(background)), sending))
     }
 
     fn wait<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
@@ -53,7 +73,7 @@ impl Driver {
                     .to_owned(),
             ));
         }
-        match &self.0.0 {
+        match &self.0.runtime {
             Some(runtime) => runtime.block_on(work),
             None => Err(Error::Closed),
         }
@@ -66,8 +86,8 @@ impl Client {
     /// # Errors
     /// As [`AsyncClient::connect`].
     pub fn connect(address: &str, options: Options) -> Result<Self, Error> {
-        let driver = Driver::start()?;
-        let client = driver.wait(AsyncClient::connect(address, options))?;
+        let (driver, sending) = Driver::start()?;
+        let client = driver.wait(AsyncClient::connect_with(address, options, sending))?;
         Ok(Self { client, driver })
     }
 

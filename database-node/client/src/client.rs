@@ -9,11 +9,13 @@ use pliantdb_core::protocol::{AccountsAsk, Ask, DatabaseHandle, Reply, SchemaOff
 use pliantdb_core::{
     DatabaseName, Error, Inbox, RequestId, Schema, Schematic, StorageConnection, TopicPattern,
 };
+use tokio::sync::mpsc;
 use web_time::Instant;
 
 use crate::Future;
 use crate::address::Address;
 use crate::database::AsyncRemoteDatabase;
+use crate::link::Sending;
 use crate::options::Options;
 use crate::runtime;
 use crate::session::{Lost, Session};
@@ -35,6 +37,8 @@ pub(crate) struct Shared {
     session: Mutex<Option<Arc<Session>>>,
     /// What a password was traded for.
     token: Mutex<Option<Secret>>,
+    /// For each connection, which holds it until everything was sent.
+    sending: Sending,
     next_subscription: AtomicU64,
     subscriptions: Mutex<HashMap<u64, Subscribed>>,
 }
@@ -60,12 +64,23 @@ impl AsyncClient {
     /// [`Error::Invalid`] for an address or options that cannot be used, [`Error::Unreachable`], and
     /// [`Error::Unauthenticated`].
     pub async fn connect(address: &str, options: Options) -> Result<Self, Error> {
+        let (sending, _) = mpsc::channel(1);
+        Self::connect_with(address, options, sending).await
+    }
+
+    /// As [`AsyncClient::connect`]. `sending` is dropped when the client is and everything was sent.
+    pub(crate) async fn connect_with(
+        address: &str,
+        options: Options,
+        sending: Sending,
+    ) -> Result<Self, Error> {
         let client = Self(Arc::new(Shared {
             address: address.parse()?,
             options,
             connecting: tokio::sync::Mutex::new(()),
             session: Mutex::new(None),
             token: Mutex::new(None),
+            sending,
             next_subscription: AtomicU64::new(0),
             subscriptions: Mutex::default(),
         }));
@@ -182,7 +197,7 @@ impl Shared {
             }
         };
         let timeout = self.options.connect_timeout;
-        let opening = Session::open(&self.address, &self.options, token, ended);
+        let opening = Session::open(&self.address, &self.options, token, self.sending.clone(), ended);
         runtime::within(timeout, opening).await.unwrap_or_else(|| {
             Err(Error::Unreachable(format!(
                 "the server {} gave no answer within {timeout:?}",
@@ -201,7 +216,8 @@ impl Shared {
             let mut pause = FIRST_PAUSE;
             while let Some(client) = client.upgrade() {
                 match client.session().await {
-                    Ok(_) => return,
+                    // It may have been there before it was known that somebody subscribes.
+                    Ok(session) => return client.resubscribe(&session),
                     Err(Error::Unreachable(_) | Error::Closed) => {}
                     // It will not get better by itself.
                     Err(error) => return client.end_subscriptions(&error),
@@ -256,15 +272,15 @@ impl Shared {
                 }
                 // A server that is started again is back soon. When nothing was sent yet, longer than connecting may take is
                 // not worth the wait.
-                Err(error @ Error::Unreachable(_))
-                    if !is_sent && start.elapsed() >= self.options.connect_timeout =>
-                {
-                    return Err(error);
+                Err(error @ (Error::Unreachable(_) | Error::Closed)) => {
+                    if !is_sent && start.elapsed() >= self.options.connect_timeout {
+                        return Err(error);
+                    }
+                    Lost {
+                        is_sent: false,
+                        reason: error.to_string(),
+                    }
                 }
-                Err(Error::Unreachable(reason)) => Lost {
-                    is_sent: false,
-                    reason,
-                },
                 Err(error) => return Err(error),
             };
             tracing::debug!(address = %self.address, reason = lost.reason, "an answer did not come");
@@ -286,9 +302,45 @@ impl Shared {
         database: DatabaseHandle,
         patterns: Vec<TopicPattern>,
     ) -> Result<(u64, Arc<Inbox>), Error> {
+        self.within(self.subscribe_until(database, patterns)).await
+    }
+
+    /// What comes of something within the time for an answer.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`].
+    pub(crate) async fn within<T>(
+        &self,
+        work: impl std::future::Future<Output = Result<T, Error>> + Send,
+    ) -> Result<T, Error> {
+        match self.options.answer_timeout {
+            None => work.await,
+            Some(timeout) => runtime::within(timeout, work)
+                .await
+                .unwrap_or(Err(Error::TimedOut)),
+        }
+    }
+
+    async fn subscribe_until(
+        self: &Arc<Self>,
+        database: DatabaseHandle,
+        patterns: Vec<TopicPattern>,
+    ) -> Result<(u64, Arc<Inbox>), Error> {
         let inbox = Arc::new(Inbox::default());
+        let (start, mut pause) = (Instant::now(), FIRST_PAUSE);
         loop {
-            let session = self.session().await?;
+            let session = match self.session().await {
+                Ok(session) => session,
+                Err(error @ (Error::Unreachable(_) | Error::Closed)) => {
+                    if start.elapsed() >= self.options.connect_timeout {
+                        return Err(error);
+                    }
+                    runtime::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             let number = session.number();
             session.deliver(number, Arc::clone(&inbox));
             let ask = Ask::Subscribe {
@@ -301,7 +353,11 @@ impl Shared {
                     session.stop(number);
                     return Err(error);
                 }
-                Err(_) => continue,
+                Err(_) => {
+                    runtime::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    continue;
+                }
             }
             let key = self.next_subscription.fetch_add(1, Ordering::Relaxed);
             let on = Some((Arc::downgrade(&session), number));
@@ -349,13 +405,20 @@ impl Shared {
             };
             let (client, session, key) = (Arc::downgrade(self), Arc::clone(session), *key);
             runtime::spawn(async move {
-                if let Ok(Err(error)) = session.ask(number, None, None, ask).await {
-                    tracing::warn!(%error, "a subscription could not be taken up again");
-                    let ended = client
-                        .upgrade()
-                        .and_then(|client| lock(&client.subscriptions).remove(&key));
-                    if let Some(ended) = ended {
-                        ended.inbox.close();
+                let Ok(answer) = session.ask(number, None, None, ask).await else {
+                    return;
+                };
+                let Some(client) = client.upgrade() else { return };
+                let mut subscriptions = lock(&client.subscriptions);
+                match (answer, subscriptions.contains_key(&key)) {
+                    (Ok(_), true) | (Err(_), false) => {}
+                    // Whoever ended it meanwhile may have told the server too early.
+                    (Ok(_), false) => session.stop(number),
+                    (Err(error), true) => {
+                        tracing::warn!(%error, "a subscription could not be taken up again");
+                        if let Some(ended) = subscriptions.remove(&key) {
+                            ended.inbox.close();
+                        }
                     }
                 }
             });
@@ -381,7 +444,7 @@ fn can_be_repeated(ask: &Ask) -> bool {
         Ask::Request { request, .. } => request.can_be_repeated(),
         // A snapshot ends with its connection.
         Ask::RequestAt { .. } | Ask::Snapshot { .. } | Ask::Subscribe { .. } => false,
-        Ask::CreateDatabase { .. } | Ask::DeleteDatabase { .. } => false,
+        Ask::CreateDatabase { .. } | Ask::DeleteDatabase { .. } | Ask::Backup { .. } => false,
         Ask::Accounts(ask) => match ask {
             AccountsAsk::WhoAmI | AccountsAsk::Users | AccountsAsk::Roles | AccountsAsk::ApiKeys => true,
             // They set what is said, whatever was there.
@@ -402,6 +465,7 @@ fn what(ask: &Ask) -> &'static str {
     match ask {
         Ask::CreateDatabase { .. } => "the creation of the database",
         Ask::DeleteDatabase { .. } => "the deletion of the database",
+        Ask::Backup { .. } => "the backup",
         Ask::Request { request, .. } => match request {
             Request::Call { .. } => "the call of the API",
             Request::Publish(_) => "the publishing of the message",

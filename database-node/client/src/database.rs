@@ -145,14 +145,18 @@ impl TakeSnapshot for AsyncRemoteDatabase {
             let ask = Ask::Snapshot {
                 database: database.handle.clone(),
             };
-            match session.ask(number, None, None, ask).await {
-                Ok(answer) => answer?,
-                Err(_) => return Err(lost()),
-            };
+            shared
+                .within(async {
+                    match session.ask(number, None, None, ask).await {
+                        Ok(answer) => answer,
+                        Err(_) => Err(lost()),
+                    }
+                })
+                .await?;
             Ok(AsyncRemoteSnapshot(Arc::new(Taken {
                 session,
                 number,
-                _client: database.client,
+                client: database.client,
             })))
         })
     }
@@ -171,7 +175,7 @@ struct Taken {
     session: Arc<Session>,
     number: u64,
     /// Keeps the connection.
-    _client: AsyncClient,
+    client: AsyncClient,
 }
 
 impl Drop for Taken {
@@ -187,15 +191,22 @@ impl AsyncRemoteSnapshot {
     /// [`Error::ReadOnlySnapshot`] for any other request, [`Error::Disconnected`] when its connection is lost, and whatever
     /// reading comes to.
     pub async fn execute(&self, request: Request) -> Result<Response, Error> {
-        let Taken { session, number, .. } = self.0.as_ref();
+        let Taken {
+            session,
+            number,
+            client,
+        } = self.0.as_ref();
         let ask = Ask::RequestAt {
             snapshot: *number,
             request,
         };
-        match session.ask(session.number(), None, None, ask).await {
-            Ok(answer) => response(answer?),
-            Err(_) => Err(lost()),
-        }
+        let asking = async {
+            match session.ask(session.number(), None, None, ask).await {
+                Ok(answer) => response(answer?),
+                Err(_) => Err(lost()),
+            }
+        };
+        client.shared().within(asking).await
     }
 }
 

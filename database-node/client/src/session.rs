@@ -10,11 +10,11 @@ use pliantdb_core::protocol::{
     encode,
 };
 use pliantdb_core::{Error, Inbox, RequestId};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use web_time::Instant;
 
 use crate::address::Address;
-use crate::link::{self, Link};
+use crate::link::{self, Link, Sending};
 use crate::options::Options;
 use crate::runtime;
 
@@ -39,6 +39,9 @@ pub(crate) struct Session {
     /// When the server's clock showed [`Welcome::now_ms`].
     welcomed: Instant,
     next: AtomicU64,
+    /// So many questions may wait for their answers. The server reads no more when there are more, not even that one of
+    /// them is not needed any longer.
+    places: Semaphore,
     state: Mutex<State>,
 }
 
@@ -46,6 +49,8 @@ pub(crate) struct Session {
 struct State {
     answers: HashMap<u64, Waiter>,
     inboxes: HashMap<u64, Arc<Inbox>>,
+    /// What the server is to be told is not needed any more, when there is room.
+    stops: Vec<u64>,
     /// Why nothing can be asked any more.
     ended: Option<String>,
 }
@@ -59,9 +64,10 @@ impl Session {
         address: &Address,
         options: &Options,
         session: Option<Secret>,
+        sending: Sending,
         ended: impl FnOnce() + Send + 'static,
     ) -> Result<Arc<Self>, Error> {
-        let Link { send, mut receive } = link::connect(address, options).await?;
+        let Link { send, mut receive } = link::connect(address, options, sending).await?;
         let credentials = match session {
             Some(token) => Some(pliantdb_core::protocol::Credentials::Token(token)),
             None => options.credentials.clone(),
@@ -82,8 +88,10 @@ impl Session {
             Greeting::Welcome(welcome) => welcome,
             Greeting::Refused(error) => return Err(error),
         };
+        let places = usize::try_from(welcome.max_in_flight).unwrap_or(usize::MAX);
         let session = Arc::new(Self {
             send,
+            places: Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS)),
             welcome,
             welcomed: Instant::now(),
             next: AtomicU64::new(0),
@@ -163,16 +171,28 @@ impl Session {
                 self.welcome.max_message
             ))));
         }
+        let lost = |is_sent| Lost {
+            is_sent,
+            reason: match &self.state().ended {
+                Some(reason) => reason.clone(),
+                None => "the connection ended".to_owned(),
+            },
+        };
+        // Given back after the server was told that nobody waits any more.
+        let Ok(_place) = self.places.acquire().await else {
+            return Err(lost(false));
+        };
         let (answer, answered) = oneshot::channel();
-        {
+        let is_open = {
             let mut state = self.state();
-            if let Some(reason) = &state.ended {
-                return Err(Lost {
-                    is_sent: false,
-                    reason: reason.clone(),
-                });
+            let is_open = state.ended.is_none();
+            if is_open {
+                state.answers.insert(number, answer);
             }
-            state.answers.insert(number, answer);
+            is_open
+        };
+        if !is_open {
+            return Err(lost(false));
         }
         let mut waiting = Waiting {
             session: self,
@@ -185,14 +205,7 @@ impl Session {
             Err(_) => None,
         };
         waiting.is_answered = true;
-        answer.ok_or_else(|| Lost {
-            is_sent: sent.is_ok(),
-            reason: self
-                .state()
-                .ended
-                .clone()
-                .unwrap_or_else(|| "the connection ended".to_owned()),
-        })
+        answer.ok_or_else(|| lost(sent.is_ok()))
     }
 
     /// Messages that come under this number from now on are for that inbox.
@@ -202,17 +215,34 @@ impl Session {
 
     /// Tells the server that what a question began is not needed any more.
     pub(crate) fn stop(&self, number: u64) {
-        self.state().inboxes.remove(&number);
-        if let Ok(bytes) = encode(&FromClient::Stop(number)) {
-            // When there is no room, the server is told when it next matters: it ends with the connection.
-            let _ = self.send.try_send(bytes);
+        let mut state = self.state();
+        state.inboxes.remove(&number);
+        if state.ended.is_none() {
+            state.stops.push(number);
+        }
+        self.send_stops(&mut state);
+    }
+
+    /// Tells what there is room for; the rest when an answer has come, which makes some.
+    fn send_stops(&self, state: &mut State) {
+        while let Some(number) = state.stops.last() {
+            if let Ok(bytes) = encode(&FromClient::Stop(*number))
+                && self.send.try_send(bytes).is_err()
+            {
+                return;
+            }
+            state.stops.pop();
         }
     }
 
     fn hear(&self, message: &[u8]) -> Result<(), String> {
         match decode(message).map_err(|error| error.to_string())? {
             FromServer::Answer { number, result } => {
-                let waiter = self.state().answers.remove(&number);
+                let waiter = {
+                    let mut state = self.state();
+                    self.send_stops(&mut state);
+                    state.answers.remove(&number)
+                };
                 if let Some(waiter) = waiter {
                     // Fails only if nobody waits any more.
                     let _ = waiter.send(result);
@@ -241,6 +271,8 @@ impl Session {
     /// The server answers what it has and takes no more: the next question goes over another connection.
     fn leaves(&self) {
         self.state().ended = Some("the server is stopping".to_owned());
+        // Who has not asked yet does so over another connection.
+        self.places.close();
     }
 
     fn end(&self, reason: &str) {
@@ -248,6 +280,8 @@ impl Session {
         state.ended.get_or_insert_with(|| reason.to_owned());
         state.answers.clear();
         state.inboxes.clear();
+        state.stops.clear();
+        self.places.close();
     }
 }
 

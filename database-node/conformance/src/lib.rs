@@ -16,6 +16,7 @@ pub mod concurrency;
 pub mod databases;
 pub mod documents;
 pub mod feed;
+pub mod http;
 pub mod key_values;
 pub mod messages;
 pub mod schema;

@@ -2,15 +2,20 @@
 
 use std::fmt::Display;
 use std::str::FromStr;
+use std::time::Duration;
 
 use pliantdb_fuzzing::{Input, RUNS, bytes};
 
-use crate::access::Permission;
+use crate::access::{Permission, examples};
+use crate::protocol::{
+    Credentials, FromClient, FromServer, Greeting, Hello, Lane, PROTOCOL_VERSION, Question, Reply, Secret,
+    Sent, decode, encode, framed,
+};
 use crate::{
-    Body, CollectionName, Command, DatabaseName, DocumentAction, DocumentChange, DocumentId, Emitted,
-    FeedCursor, Key, KeyAction, KeyName, NamespaceName, Number, Operation, Precondition, Request, RequestId,
-    Response, Revision, SchemaName, SlotCount, Timestamp, Topic, TopicPattern, ViewEntry, ViewId, ViewName,
-    WriteAction, key, key_json,
+    Body, CollectionName, Command, DatabaseName, DocumentAction, DocumentChange, DocumentId, Emitted, Error,
+    FeedCursor, Key, KeyAction, KeyName, Message, NamespaceName, Number, Operation, Precondition, Request,
+    RequestId, Response, Revision, SchemaName, SlotCount, Timestamp, Topic, TopicPattern, ViewEntry, ViewId,
+    ViewName, WriteAction, key, key_json,
 };
 
 /// A text that is taken is written as it was read, and one that is not gets a message of bearable length.
@@ -253,5 +258,144 @@ fn messages() {
                 assert_eq!(postcard::to_stdvec(&decoded).unwrap(), again);
             }
             let _ = postcard::from_bytes::<Response>(&bytes);
+        });
+}
+
+/// A client's first messages, and everything that can be asked.
+fn from_clients() -> Vec<Vec<u8>> {
+    let hello = |credentials| {
+        encode(&Hello {
+            oldest: PROTOCOL_VERSION,
+            newest: PROTOCOL_VERSION,
+            credentials,
+            agent: "a client".to_owned(),
+        })
+    };
+    let password = Credentials::Password {
+        user: "ada".to_owned(),
+        password: Secret::new("a password"),
+    };
+    let hellos = [
+        None,
+        Some(Credentials::Token(Secret::new("token"))),
+        Some(password),
+    ]
+    .map(hello);
+    let asked = (1..).zip(examples::table()).map(|(number, (ask, _))| {
+        encode(&FromClient::Ask(Question {
+            number,
+            deadline: (number % 2 == 0).then_some(Duration::from_millis(1500)),
+            request_id: (number % 3 == 0).then(|| RequestId::new(1 << 40, number.into())),
+            ask,
+        }))
+    });
+    let all = hellos
+        .into_iter()
+        .chain(asked)
+        .chain([encode(&FromClient::Stop(7))]);
+    all.map(Result::unwrap).collect()
+}
+
+/// A message that is taken is sent as it was read, and one that is not gets a message of bearable length.
+fn sent<T: Sent + PartialEq + std::fmt::Debug>(bytes: &[u8]) {
+    match decode::<T>(bytes) {
+        Ok(message) => {
+            let again = encode(&message).unwrap();
+            let decoded = decode::<T>(&again).unwrap();
+            // Not by the messages themselves, for there is a number in them that does not equal itself.
+            assert_eq!(encode(&decoded).unwrap(), again);
+        }
+        Err(error) => assert!(error.to_string().len() < 4000),
+    }
+}
+
+/// What clients send to a server.
+#[test]
+fn from_client() {
+    let seeds = from_clients();
+    bolero::check!()
+        .with_iterations(RUNS)
+        .with_type::<Input>()
+        .for_each(|input| {
+            let bytes = bytes(input, &seeds);
+            sent::<FromClient>(&bytes);
+            sent::<Hello>(&bytes);
+        });
+}
+
+/// What a server sends to clients.
+#[test]
+fn from_server() {
+    let body = Body::parse(b"[1]".to_vec()).unwrap();
+    let message = Message {
+        topic: "news".parse().unwrap(),
+        payload: body,
+    };
+    let answer = |result| encode(&FromServer::Answer { number: 1, result });
+    let seeds = [
+        answer(Ok(Reply::Done)),
+        answer(Ok(Reply::Databases(vec![DatabaseName::default_database()]))),
+        answer(Ok(Reply::Response(Response::Documents(Vec::new())))),
+        answer(Err(Error::Lagged(3))),
+        encode(&FromServer::Message {
+            number: 2,
+            message: Ok(message),
+        }),
+        encode(&FromServer::Leaving),
+        encode(&Greeting::Refused(Error::Closed)),
+    ];
+    let seeds = seeds.map(Result::unwrap);
+    bolero::check!()
+        .with_iterations(RUNS)
+        .with_type::<Input>()
+        .for_each(|input| {
+            let bytes = bytes(input, &seeds);
+            sent::<FromServer>(&bytes);
+            sent::<Greeting>(&bytes);
+        });
+}
+
+/// The messages on a lane, until one is too long, and whether one has begun that is not there in full.
+fn cut(bytes: &[u8], most: usize, at_once: usize) -> (Vec<Vec<u8>>, bool) {
+    let (mut lane, mut messages) = (Lane::new(most), Vec::new());
+    for arrived in bytes.chunks(at_once) {
+        lane.arrived(arrived);
+        loop {
+            match lane.message() {
+                Ok(Some(message)) => messages.push(message.to_vec()),
+                Ok(None) => break,
+                Err(error) => {
+                    assert!(error.length > most);
+                    return (messages, true);
+                }
+            }
+        }
+    }
+    (messages, lane.is_amid())
+}
+
+/// What arrives on a stream: cut into the same messages however it arrives, and none is longer than may be.
+#[test]
+fn frames() {
+    let mut stream = Vec::new();
+    for message in from_clients().iter().take(6) {
+        framed(message, &mut stream).unwrap();
+    }
+    let seeds = [stream, [0; 12].to_vec(), u32::MAX.to_be_bytes().to_vec()];
+    bolero::check!()
+        .with_iterations(RUNS)
+        .with_type::<(Input, u8, u16)>()
+        .for_each(|(input, at_once, most)| {
+            let bytes = bytes(input, &seeds);
+            let most = usize::from(*most) % 600;
+            let (messages, is_amid) = cut(&bytes, most, bytes.len().max(1));
+            assert!(messages.iter().all(|message| message.len() <= most));
+            let at_once = usize::from(*at_once) + 1;
+            assert_eq!(cut(&bytes, most, at_once), (messages.clone(), is_amid));
+            let mut again = Vec::new();
+            for message in &messages {
+                framed(message, &mut again).unwrap();
+            }
+            assert!(bytes.starts_with(&again) && (again.len() < bytes.len()) == is_amid);
         });
 }

@@ -9,8 +9,11 @@ use std::task::{Context, Poll, Waker};
 
 use crate::{Error, Message};
 
-/// The messages that wait for one subscriber: so many at most, and when one more comes, the oldest is dropped and the
-/// subscriber is told how many were.
+/// How many bytes wait at most, of messages that are more than one: subscribers that read slowly could hold all memory.
+const MAX_BYTES: usize = 16 << 20;
+
+/// The messages that wait for one subscriber: so many at most, and no more than 16 MiB of them. When one more comes, the
+/// oldest are dropped and the subscriber is told how many were.
 ///
 /// Tasks of any runtime and threads can wait for it, several at a time; each message goes to one of them.
 ///
@@ -39,6 +42,8 @@ pub struct Inbox {
 #[derive(Debug, Default)]
 struct Waiting {
     messages: VecDeque<Message>,
+    /// What they hold, in bytes.
+    bytes: usize,
     /// How many were dropped since the subscriber was told.
     dropped: u64,
     is_closed: bool,
@@ -71,11 +76,14 @@ impl Inbox {
             if waiting.is_closed {
                 return false;
             }
-            if waiting.messages.len() >= self.capacity {
-                waiting.messages.pop_front();
+            waiting.bytes += message.payload.as_str().len();
+            waiting.messages.push_back(message);
+            while waiting.messages.len() > self.capacity
+                || (waiting.bytes > MAX_BYTES && waiting.messages.len() > 1)
+            {
+                waiting.pop();
                 waiting.dropped += 1;
             }
-            waiting.messages.push_back(message);
             true
         })
     }
@@ -152,12 +160,18 @@ impl Inbox {
 }
 
 impl Waiting {
+    fn pop(&mut self) -> Option<Message> {
+        let message = self.messages.pop_front()?;
+        self.bytes -= message.payload.as_str().len();
+        Some(message)
+    }
+
     /// What is there now.
     fn take(&mut self) -> Option<Result<Message, Error>> {
         if self.dropped > 0 {
             return Some(Err(Error::Lagged(std::mem::take(&mut self.dropped))));
         }
-        match self.messages.pop_front() {
+        match self.pop() {
             Some(message) => Some(Ok(message)),
             None if self.is_closed => Some(Err(Error::Closed)),
             None => None,
@@ -276,6 +290,23 @@ mod tests {
         let smallest = Inbox::with_capacity(0);
         smallest.put(message(1));
         assert_eq!(smallest.receive(), Ok(message(1)));
+    }
+
+    #[test]
+    fn large_ones_are_fewer() {
+        let inbox = Inbox::default();
+        let large = |megabytes: usize| Message {
+            topic: "t".parse().unwrap(),
+            payload: Body::from_checked(format!("\"{}\"", "x".repeat((megabytes << 20) - 2))),
+        };
+        (0..20).for_each(|_| assert!(inbox.put(large(1))));
+        assert_eq!(inbox.try_receive(), Err(Error::Lagged(4)));
+        assert!(inbox.try_receive().unwrap().is_some());
+        inbox.put(large(1));
+        assert!(inbox.try_receive().unwrap().is_some(), "there was room again");
+        inbox.put(large(20));
+        assert_eq!(inbox.try_receive(), Err(Error::Lagged(15)));
+        assert_eq!(inbox.try_receive(), Ok(Some(large(20))), "the newest is kept");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pliantdb_core::Error;
 use pliantdb_storage::{AsyncStorage, Storage, StorageError};
-use tokio::sync::AcquireError;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -39,20 +39,32 @@ pub(crate) struct App {
 /// The WebSocket connections, which HTTP no longer knows of.
 pub(crate) struct WebSockets {
     open: TaskTracker,
+    /// For the place that its listener had for a connection is free once it is a WebSocket.
+    places: Arc<Semaphore>,
     stop: CancellationToken,
 }
 
+/// One that is open, until this is dropped.
+pub(crate) struct OpenWebSocket {
+    _counted: TaskTrackerToken,
+    _place: OwnedSemaphorePermit,
+}
+
 impl WebSockets {
-    fn new() -> Self {
+    fn new(most: usize) -> Self {
         Self {
             open: TaskTracker::new(),
+            places: Arc::new(Semaphore::new(most)),
             stop: CancellationToken::new(),
         }
     }
 
-    /// Counts one as open until it is dropped.
-    pub(crate) fn token(&self) -> TaskTrackerToken {
-        self.open.token()
+    /// Counts one more as open; `None` when there are as many as there may be.
+    pub(crate) fn open(&self) -> Option<OpenWebSocket> {
+        Some(OpenWebSocket {
+            _place: Arc::clone(&self.places).try_acquire_owned().ok()?,
+            _counted: self.open.token(),
+        })
     }
 
     /// Cancelled when they are to end.
@@ -76,8 +88,15 @@ impl App {
         access: Access,
         settings: &Settings,
     ) -> Self {
+        let stopping = CancellationToken::new();
         Self {
-            dispatcher: Dispatcher::new(AsyncStorage::from(storage.clone()), schemas),
+            dispatcher: Dispatcher::new(
+                AsyncStorage::from(storage.clone()),
+                schemas,
+                Arc::clone(&metrics),
+                settings.backup_places.clone(),
+                stopping.clone(),
+            ),
             storage,
             metrics,
             access,
@@ -86,8 +105,8 @@ impl App {
             request_timeout: settings.request_timeout,
             header_timeout: settings.header_timeout,
             protect_admin: !settings.admin_listen.ip().is_loopback(),
-            websockets: WebSockets::new(),
-            stopping: CancellationToken::new(),
+            websockets: WebSockets::new(settings.max_connections),
+            stopping,
             memory: RequestMemory::new(pliantdb_storage::memory::limit()),
         }
     }

@@ -13,6 +13,7 @@ use pliantdb_core::{DatabaseName, Error};
 use serde::Serialize;
 
 use crate::access::Caller;
+use crate::backup_place;
 
 /// Why the audit log cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +80,7 @@ pub(crate) struct Change {
 }
 
 impl Change {
-    /// What it changes of databases, users, roles and API keys; `None` when nothing.
+    /// What it changes of databases, users, roles and API keys, or takes out of the server; `None` when nothing.
     pub(crate) fn of(ask: &Ask) -> Option<Self> {
         let database = |action, name: &DatabaseName| Self {
             action,
@@ -111,6 +112,7 @@ impl Change {
                     return None;
                 }
             },
+            Ask::Backup { to } => account("backup", backup_place::shown(to)),
             Ask::Databases
             | Ask::OpenDatabase { schema: None, .. }
             | Ask::Request { .. }

@@ -82,13 +82,9 @@ impl Certificate {
     /// # Errors
     /// [`CertificateError`], which names the file.
     pub(crate) fn own(data: &Path) -> Result<Self, CertificateError> {
-        let folder = data.join(FOLDER);
-        let files = CertificateFiles {
-            certificate: folder.join("certificate.pem"),
-            key: folder.join("key.pem"),
-        };
+        let files = own_files(data);
         if !files.certificate.exists() {
-            make(&folder, &files)?;
+            make(&data.join(FOLDER), &files)?;
         }
         Self::open(files)
     }
@@ -156,6 +152,35 @@ impl ResolvesServerCert for Certificate {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
         Some(Arc::clone(&current.key))
     }
+}
+
+/// Where a node keeps the certificate that it makes for itself.
+#[must_use]
+pub fn own_files(data: &Path) -> CertificateFiles {
+    let folder = data.join(FOLDER);
+    CertificateFiles {
+        certificate: folder.join("certificate.pem"),
+        key: folder.join("key.pem"),
+    }
+}
+
+/// Makes a new certificate with a new key in place of the one that the node has made for itself. A node that runs takes
+/// it within seconds.
+///
+/// # Errors
+/// [`CertificateError`], which names the file. It is also one if there is no such directory.
+pub fn renew(data: &Path) -> Result<(), CertificateError> {
+    fs::metadata(data).map_err(|error| failed("use the data directory", data, error))?;
+    make(&data.join(FOLDER), &own_files(data))
+}
+
+/// The SHA-256 of the certificate in a PEM file, in hexadecimal digits.
+///
+/// # Errors
+/// [`CertificateError::File`] when there is none in it.
+pub fn fingerprint_of(file: &Path) -> Result<String, CertificateError> {
+    let certificate = CertificateDer::from_pem_file(file).map_err(|error| failed("use", file, error))?;
+    Ok(fingerprint(&certificate))
 }
 
 /// What `alpn` is to be agreed on with, and this certificate. TLS 1.3, and 1.2 where `old` clients are to be served too.
@@ -243,15 +268,18 @@ fn make(folder: &Path, files: &CertificateFiles) -> Result<(), CertificateError>
 }
 
 fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), CertificateError> {
+    // Under another name first: it is there whole or not at all.
+    let whole = path.with_extension("new");
     let written = || {
         let mut file = OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(true)
             .mode(mode)
-            .open(path)?;
+            .open(&whole)?;
         file.write_all(bytes)?;
-        file.sync_all()
+        file.sync_all()?;
+        fs::rename(&whole, path)
     };
     written().map_err(|error: io::Error| failed("write", path, error))
 }

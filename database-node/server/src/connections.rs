@@ -17,6 +17,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::allowance::{Allowance, Allowed};
+use crate::metrics::{Door, Metrics};
+
 /// How long to wait when no connection can be accepted, for example for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -42,7 +45,7 @@ pub(crate) struct Limits {
 }
 
 /// Serves connections until `stop` is cancelled; then accepts no more, lets each connection finish the
-/// request it is at, and returns when all are closed.
+/// request it is at, and returns when all are closed. They are counted if there are metrics for them.
 ///
 /// `axum::serve` would do but for the limits: it has no time-out for headers.
 pub(crate) async fn serve(
@@ -50,6 +53,7 @@ pub(crate) async fn serve(
     router: Router,
     limits: Limits,
     tls: Option<TlsAcceptor>,
+    metrics: Option<Arc<Metrics>>,
     stop: CancellationToken,
 ) {
     let connections = TaskTracker::new();
@@ -82,7 +86,13 @@ pub(crate) async fn serve(
         if let Err(error) = set_tcp_user_timeout(&stream, milliseconds(limits.send_timeout)) {
             tracing::debug!(%error, "cannot limit the time that answers wait for a client");
         }
-        let service = TowerToHyperService::new(router.clone().layer(Extension(Peer(peer))));
+        let allowance = Allowance::default();
+        let router = router.clone().layer(Extension(Peer(peer)));
+        let service = TowerToHyperService::new(router.layer(Extension(allowance.clone())));
+        let stream = Allowed::new(stream, allowance);
+        let open = metrics
+            .as_ref()
+            .map(|metrics| metrics.connection_opens(Door::Http));
         let (http, tls, stop) = (http.clone(), tls.clone(), stop.clone());
         connections.spawn(async move {
             match tls {
@@ -93,7 +103,7 @@ pub(crate) async fn serve(
                     Err(_) => tracing::debug!(%peer, "a TLS handshake took too long"),
                 },
             }
-            drop(place);
+            drop((place, open));
         });
     }
     drop(listener);

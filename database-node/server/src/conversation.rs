@@ -1,27 +1,29 @@
 //! What one connection by QUIC or WebSocket says, whatever it travels on.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use pliantdb_core::Error;
 use pliantdb_core::protocol::{
-    Ask, DatabaseHandle, FromClient, FromServer, Greeting, Hello, MAX_HELLO, Malformed, PROTOCOL_VERSION,
-    Question, Reply, Welcome, decode, encode,
+    Ask, DatabaseHandle, FromClient, FromServer, Greeting, Hello, MAX_ANSWER, MAX_HELLO, Malformed,
+    PROTOCOL_VERSION, Question, Reply, Welcome, decode, encode,
 };
+use pliantdb_core::{DatabaseName, Error, Request};
 use pliantdb_storage::AsyncDatabaseSnapshot;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::AbortHandle;
+use tracing::Instrument;
 
 use crate::VERSION;
 use crate::access::Caller;
 use crate::app::App;
 use crate::dispatch::{self, Subscription};
-use crate::metrics::Door;
-use crate::request_memory::Reserved;
+use crate::metrics::{self, Door};
+use crate::request_memory::{Reserved, SMALL};
+use crate::traces;
 
 /// How many subscriptions and snapshots a connection may have.
 const MAX_HELD: usize = 1000;
@@ -36,6 +38,8 @@ pub(crate) struct Outgoing {
     pub(crate) is_ordered: bool,
     /// Given back when it is sent, so that a client that does not read gets no more answers.
     _place: Option<OwnedSemaphorePermit>,
+    /// The memory of a large one, given back then too.
+    _memory: Option<Reserved>,
 }
 
 /// The end of a connection on which things are sent.
@@ -56,6 +60,8 @@ pub(crate) struct Conversation {
 struct Begun {
     /// What waits for its answer.
     answers: HashMap<u64, AbortHandle>,
+    /// The subscriptions and snapshots that are being made, and are still wanted.
+    beginning: HashSet<u64>,
     /// Whose messages are handed on.
     subscriptions: HashMap<u64, Arc<Subscription>>,
     snapshots: HashMap<u64, (DatabaseHandle, AsyncDatabaseSnapshot)>,
@@ -68,10 +74,13 @@ impl Begun {
             || self.snapshots.contains_key(&number)
     }
 
-    /// Whether there can be one more subscription or snapshot.
-    fn has_room(&self) -> Result<(), Error> {
-        match self.subscriptions.len() + self.snapshots.len() < MAX_HELD {
-            true => Ok(()),
+    /// Notes that a subscription or snapshot is being made, if there can be one more.
+    fn begin(&mut self, number: u64) -> Result<(), Error> {
+        match self.beginning.len() + self.subscriptions.len() + self.snapshots.len() < MAX_HELD {
+            true => {
+                self.beginning.insert(number);
+                Ok(())
+            }
             false => Err(Error::Invalid(format!(
                 "the connection has {MAX_HELD} subscriptions and snapshots, which is the most: end some, or use another"
             ))),
@@ -81,7 +90,8 @@ impl Begun {
 
 impl Drop for Conversation {
     fn drop(&mut self) {
-        let begun = self.begun();
+        let mut begun = self.begun();
+        begun.beginning.clear();
         begun.answers.values().for_each(AbortHandle::abort);
         begun
             .subscriptions
@@ -187,7 +197,7 @@ impl Conversation {
                 "the question's number {number} is that of another which has not ended"
             )));
         }
-        let (out, begun) = (self.out.clone(), Arc::clone(&self.begun));
+        let (app, out, begun) = (Arc::clone(&self.app), self.out.clone(), Arc::clone(&self.begun));
         let mut answering = Box::pin(self.answering(question, memory));
         // Most are answered from memory at once: no task is made for those.
         if let Some(result) = at_once(answering.as_mut()) {
@@ -199,7 +209,7 @@ impl Conversation {
         let task = tokio::spawn(async move {
             let result = answering.await;
             lock(&begun).answers.remove(&number);
-            send(&out, FromServer::Answer { number, result }, Some(place), false).await;
+            answer(&app, &out, number, result, Some(place)).await;
         });
         held.answers.insert(number, task.abort_handle());
         Ok(())
@@ -220,23 +230,47 @@ impl Conversation {
                 request_id,
                 ask,
             } = question;
-            let (start, operation) = (Instant::now(), crate::metrics::operation(&ask));
+            // What waits for changes is small, and must not keep the memory from those who do something.
+            let memory = match &ask {
+                Ask::Request {
+                    request: Request::Changes { .. },
+                    ..
+                } => None,
+                _ => Some(memory),
+            };
+            let operation = metrics::operation(&ask);
+            let asked = app.metrics.asked(door, operation);
+            // Costs nothing when neither the log nor a collector wants it.
+            let span = tracing::debug_span!(
+                "question",
+                id = %request_id.map_or_else(|| uuid::Uuid::now_v7().to_string(), |id| id.to_string()),
+                door = door.name(),
+                operation,
+                database = database(&ask).map(DatabaseName::as_str),
+                caller = caller.name(),
+                result = tracing::field::Empty,
+            );
             let dispatcher = app.dispatcher();
+            let is_begun = matches!(ask, Ask::Subscribe { .. } | Ask::Snapshot { .. });
             let carry_out = async {
                 match ask {
                     Ask::Subscribe { database, patterns } => {
-                        lock(&begun).has_room()?;
+                        lock(&begun).begin(number)?;
                         let subscription = Arc::new(dispatcher.subscribe(&caller, database, patterns).await?);
-                        lock(&begun)
-                            .subscriptions
-                            .insert(number, Arc::clone(&subscription));
-                        tokio::spawn(forward(number, subscription, out, Arc::clone(&begun)));
+                        let mut held = lock(&begun);
+                        if held.beginning.remove(&number) {
+                            held.subscriptions.insert(number, Arc::clone(&subscription));
+                            tokio::spawn(forward(number, subscription, out, Arc::clone(&begun)));
+                        }
                         Ok(Reply::Done)
                     }
                     Ask::Snapshot { database } => {
-                        lock(&begun).has_room()?;
+                        lock(&begun).begin(number)?;
                         let snapshot = dispatcher.snapshot(&caller, database.clone()).await?;
-                        lock(&begun).snapshots.insert(number, (database, snapshot));
+                        let mut held = lock(&begun);
+                        if held.beginning.remove(&number) {
+                            held.snapshots.insert(number, (database, snapshot));
+                        }
                         Ok(Reply::Done)
                     }
                     Ask::RequestAt { snapshot, request } => {
@@ -253,19 +287,29 @@ impl Conversation {
                 }
             };
             let result = match deadline {
-                None => carry_out.await,
-                Some(deadline) => within(deadline, carry_out).await,
+                None => carry_out.instrument(span.clone()).await,
+                Some(deadline) => within(deadline, carry_out.instrument(span.clone())).await,
             };
-            let result = result.map_err(dispatch::told);
+            if is_begun {
+                // Also when it failed, or took too long.
+                lock(&begun).beginning.remove(&number);
+            }
+            let result = span.in_scope(|| result.map_err(dispatch::told));
             drop(memory);
-            app.metrics
-                .answered(door, operation, result.as_ref().err(), start.elapsed());
+            if !span.is_disabled() {
+                let kind = result.as_ref().err().map_or("ok", metrics::kind);
+                span.record("result", kind);
+                if result.as_ref().is_err_and(is_fault) {
+                    traces::mark_failed(&span, kind);
+                }
+            }
+            asked.answered(result.as_ref().err());
             result
         }
     }
 
     async fn answer(&self, number: u64, result: Result<Reply, Error>, place: Option<OwnedSemaphorePermit>) {
-        send(&self.out, FromServer::Answer { number, result }, place, false).await;
+        answer(&self.app, &self.out, number, result, place).await;
     }
 
     fn stop(&self, number: u64) {
@@ -273,11 +317,38 @@ impl Conversation {
         if let Some(answer) = begun.answers.remove(&number) {
             answer.abort();
         }
+        begun.beginning.remove(&number);
         if let Some(subscription) = begun.subscriptions.remove(&number) {
             subscription.end();
         }
         begun.snapshots.remove(&number);
     }
+}
+
+/// What is asked about, if it is one database and the question says which.
+fn database(ask: &Ask) -> Option<&DatabaseName> {
+    match ask {
+        Ask::CreateDatabase { name, .. } | Ask::OpenDatabase { name, .. } | Ask::DeleteDatabase { name } => {
+            Some(name)
+        }
+        Ask::Request { database, .. } | Ask::Subscribe { database, .. } | Ask::Snapshot { database } => {
+            Some(&database.name)
+        }
+        Ask::Databases | Ask::RequestAt { .. } | Ask::Accounts(_) | Ask::Backup { .. } => None,
+    }
+}
+
+/// Whether it is the server that failed, and not who asked.
+fn is_fault(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Storage(_)
+            | Error::Corrupt(_)
+            | Error::DiskFull(_)
+            | Error::Busy
+            | Error::Closed
+            | Error::TimedOut
+    )
 }
 
 /// What comes of something if it needs not wait. What has to is to be polled again by whoever is to be woken.
@@ -293,35 +364,76 @@ async fn forward(number: u64, subscription: Arc<Subscription>, out: Sender, begu
     loop {
         let message = subscription.receive().await;
         let is_last = matches!(&message, Err(error) if !matches!(error, Error::Lagged(_)));
-        send(&out, FromServer::Message { number, message }, None, true).await;
-        if is_last {
+        let is_sent = tell(&out, FromServer::Message { number, message }).await;
+        if is_last || !is_sent {
             break;
         }
     }
     lock(&begun).subscriptions.remove(&number);
 }
 
-/// Queues what is to be sent; waits while the client does not read.
-async fn send(out: &Sender, message: FromServer, place: Option<OwnedSemaphorePermit>, is_ordered: bool) {
-    let bytes = match encode(&message) {
-        Ok(bytes) => bytes,
+/// Queues an answer. The memory of a large one is reserved until it is sent: clients that read slowly could hold all there
+/// is.
+async fn answer(
+    app: &App,
+    out: &Sender,
+    number: u64,
+    result: Result<Reply, Error>,
+    place: Option<OwnedSemaphorePermit>,
+) {
+    let Some(bytes) = written(&FromServer::Answer { number, result }) else {
+        return;
+    };
+    let memory = match bytes.len() {
+        ..=SMALL => Ok(None),
+        length @ ..=MAX_ANSWER => app.reserve_memory(length, 1).await.map(Some),
+        length => Err(Error::Invalid(format!(
+            "the answer has {length} bytes, and {MAX_ANSWER} is the most that is sent: ask for less at once"
+        ))),
+    };
+    let (bytes, memory) = match memory {
+        Ok(memory) => (bytes, memory),
         Err(error) => {
-            tracing::error!(%error, "an answer cannot be written");
-            return;
+            let result = Err(error);
+            let Some(bytes) = written(&FromServer::Answer { number, result }) else {
+                return;
+            };
+            (bytes, None)
         }
     };
     let outgoing = Outgoing {
         bytes,
-        is_ordered,
+        is_ordered: false,
         _place: place,
+        _memory: memory,
     };
     // Fails only if the connection is gone.
     let _ = out.send(outgoing).await;
 }
 
+/// Queues what must be sent in order; waits while the client does not read. Whether the connection is there still.
+async fn tell(out: &Sender, message: FromServer) -> bool {
+    let Some(bytes) = written(&message) else {
+        return true;
+    };
+    let outgoing = Outgoing {
+        bytes,
+        is_ordered: true,
+        _place: None,
+        _memory: None,
+    };
+    out.send(outgoing).await.is_ok()
+}
+
+fn written(message: &FromServer) -> Option<Vec<u8>> {
+    encode(message)
+        .inspect_err(|error| tracing::error!(%error, "an answer cannot be written"))
+        .ok()
+}
+
 /// Says goodbye.
 pub(crate) async fn leave(out: &Sender) {
-    send(out, FromServer::Leaving, None, true).await;
+    tell(out, FromServer::Leaving).await;
 }
 
 async fn within<T>(deadline: Duration, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {

@@ -1,19 +1,26 @@
 //! The one dispatcher behind every door: who asks is checked, what is asked is carried out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pliantdb_core::access::{Action, Need, Resource};
-use pliantdb_core::protocol::{Ask, DatabaseHandle, Reply, SchemaOffer};
+use pliantdb_core::protocol::{Ask, BackupSummary, DatabaseHandle, Reply, SchemaOffer};
 use pliantdb_core::{
-    CollectionName, Connection, DatabaseName, DocumentId, Error, Message, Request, RequestId, Response,
-    SchemaName, StorageConnection, Subscriber, TakeSnapshot, TopicPattern,
+    CollectionName, Connection, DatabaseName, DocumentId, Error, FeedStart, Message, Request, RequestId,
+    Response, SchemaName, StorageConnection, Subscriber, TakeSnapshot, TopicPattern,
 };
-use pliantdb_storage::{AsyncDatabase, AsyncDatabaseSnapshot, AsyncStorage, AsyncSubscription, Found};
+use pliantdb_storage::backup::{self, BackupError};
+use pliantdb_storage::{
+    AsyncDatabase, AsyncDatabaseSnapshot, AsyncStorage, AsyncSubscription, Found, Storage,
+};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::access::Caller;
 use crate::accounts;
 use crate::audit::Change;
+use crate::backup_place;
+use crate::metrics::Metrics;
 use crate::schemas::Schemas;
 
 /// The most bytes of documents in one answer; a client that asks for more is told where to go on.
@@ -23,16 +30,30 @@ pub(crate) const MAX_PAGE_BYTES: usize = 16 << 20;
 pub(crate) struct Dispatcher {
     storage: AsyncStorage,
     schemas: Schemas,
+    metrics: Arc<Metrics>,
     /// Keeps the storage's queue from overflowing: who cannot enter waits here, in order, and without a thread.
     writes: Arc<Semaphore>,
+    /// Where backups may go to.
+    backup_places: Vec<String>,
+    /// Cancelled when the server stops: then nobody waits for changes any more.
+    stopping: CancellationToken,
 }
 
 impl Dispatcher {
-    pub(crate) fn new(storage: AsyncStorage, schemas: Schemas) -> Self {
+    pub(crate) fn new(
+        storage: AsyncStorage,
+        schemas: Schemas,
+        metrics: Arc<Metrics>,
+        backup_places: Vec<String>,
+        stopping: CancellationToken,
+    ) -> Self {
         Self {
             storage,
             schemas,
+            metrics,
             writes: Arc::new(Semaphore::new(pliantdb_storage::QUEUE_CAPACITY)),
+            backup_places,
+            stopping,
         }
     }
 
@@ -90,6 +111,7 @@ impl Dispatcher {
                 }
                 Ok(Reply::Response(response))
             }
+            Ask::Backup { to } => self.back_up(to).await.map(Reply::Backup),
             Ask::Subscribe { .. } | Ask::Snapshot { .. } | Ask::RequestAt { .. } => Err(Error::invalid(
                 "subscriptions and snapshots belong to a connection by QUIC or WebSocket",
             )),
@@ -211,19 +233,55 @@ impl Dispatcher {
         }
     }
 
+    /// Backs everything up. One that has begun goes on when nobody waits for it any more.
+    async fn back_up(&self, to: String) -> Result<BackupSummary, Error> {
+        backup_place::check(&self.backup_places, &to)?;
+        let back_up = move |storage: &Storage| {
+            let failed = |error: BackupError| Error::Storage(error.to_string());
+            let place = backup_place::open(&to).map_err(failed)?;
+            let report = backup::backup(storage, &place).map_err(failed)?;
+            Ok(backup_place::summary(&report))
+        };
+        self.storage.run(back_up).await
+    }
+
     async fn carry_out(
         &self,
         database: &AsyncDatabase,
         request: Request,
         id: Option<RequestId>,
     ) -> Result<Response, Error> {
+        if let Request::Changes { from, limit, wait } = request {
+            return self.changes(database, from, limit, wait).await;
+        }
         if !request.is_write() {
             return database.execute(bounded(request)).await;
         }
+        let _waiting = self.metrics.write_waits();
         let _place = self.writes.acquire().await.map_err(|_| Error::Closed)?;
         match id {
             Some(id) => database.execute_once(id, request).await,
             None => database.execute(request).await,
+        }
+    }
+
+    /// Reads a feed. Who waits for changes is told that there are none when the server stops, and where to go on.
+    async fn changes(
+        &self,
+        database: &AsyncDatabase,
+        from: FeedStart,
+        limit: usize,
+        wait: Duration,
+    ) -> Result<Response, Error> {
+        let read = |from, wait| database.execute(Request::Changes { from, limit, wait });
+        let now = read(from, Duration::ZERO).await?;
+        let next = match &now {
+            Response::Changes(page) if page.transactions.is_empty() && !wait.is_zero() => page.next,
+            _ => return Ok(now),
+        };
+        tokio::select! {
+            later = read(FeedStart::After(next), wait) => later,
+            () = self.stopping.cancelled() => Ok(now),
         }
     }
 }

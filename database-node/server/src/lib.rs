@@ -4,9 +4,9 @@
 //! [`config::Settings`] → [`Server::builder`] → [`Server::run`].
 //!
 //! - module [`config`]: every setting, from flags, variables and a file
-//! - module [`cli`]: the commands of `pliant-node`
+//! - module [`certificate`]: what a node is known by; module [`backup_place`]: where backups go
 //! - module [`encryption`]: where the master key comes from
-//! - module [`logging`]: where the log goes
+//! - module [`logging`]: where the log goes, and `traces`: where spans do
 //! - [`Server`]: listeners, start and shutdown; below it the state that requests share, the metrics, the memory that
 //!   requests may take
 //! - `dispatch`: the one place that carries out what is asked; `access`: who may ask it; `accounts`: users,
@@ -16,10 +16,11 @@
 
 mod access;
 mod accounts;
+mod allowance;
 mod app;
 mod audit;
-mod certificate;
-pub mod cli;
+pub mod backup_place;
+pub mod certificate;
 pub mod config;
 mod connections;
 mod conversation;
@@ -33,6 +34,7 @@ mod request_memory;
 mod schemas;
 mod server;
 mod token;
+mod traces;
 mod websocket;
 
 pub use access::{AccessError, JwksError};
@@ -45,9 +47,11 @@ pub use token::TokenError;
 /// The version of this build.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The part of the guide that needs a server, whose code is tested here.
+/// The README, and the part of the guide that needs a server, whose code is tested here.
 #[cfg(doctest)]
 mod documentation {
+    #[doc = include_str!("../../../README.md")]
+    mod readme {}
     #[doc = include_str!("../../../docs/guide/11-server.md")]
     mod server {}
 }

@@ -35,13 +35,26 @@ struct RouteLabels {
     method: &'static str,
 }
 
-/// The ways in that are not HTTP.
+/// The ways in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub(crate) enum Door {
     /// QUIC.
     Quic,
     /// WebSocket.
     WebSocket,
+    /// HTTP.
+    Http,
+}
+
+impl Door {
+    /// Its name in spans.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Quic => "quic",
+            Self::WebSocket => "websocket",
+            Self::Http => "http",
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -75,8 +88,11 @@ pub(crate) struct Metrics {
     in_flight: Gauge,
     operation_seconds: OperationHistograms,
     operation_errors: Family<ErrorLabels, Counter>,
+    questions: Family<DoorLabels, Gauge>,
     connections: Family<DoorLabels, Gauge>,
     connections_refused: Family<DoorLabels, Counter>,
+    logins_refused: Counter,
+    writes_waiting: Gauge,
     documents_written: Counter,
     batch_size: Histogram,
     commit_seconds: Histogram,
@@ -107,19 +123,27 @@ impl Default for Metrics {
             OperationHistograms::new_with_constructor(|| Histogram::new(exponential_buckets(1e-5, 4.0, 12)));
         registry.register_with_unit(
             "operation_duration",
-            "Time from a question by QUIC or WebSocket to its answer, by door and operation",
+            "Time from a question to its answer, by door and operation",
             Unit::Seconds,
             operation_seconds.clone(),
         );
         let operation_errors = Family::<ErrorLabels, Counter>::default();
-        let help =
-            "Questions by QUIC or WebSocket that were answered with an error, by door, operation and kind";
+        let help = "Questions that were answered with an error, or that nobody waited for any longer, by door, operation and kind";
         registry.register("operation_errors", help, operation_errors.clone());
+        let questions = Family::<DoorLabels, Gauge>::default();
+        let help = "Questions being answered, by door";
+        registry.register("operations_in_flight", help, questions.clone());
         let connections = Family::<DoorLabels, Gauge>::default();
         registry.register("connections", "Open connections, by door", connections.clone());
         let connections_refused = Family::<DoorLabels, Counter>::default();
         let help = "Connections refused because there were as many as there may be, by door";
         registry.register("connections_refused", help, connections_refused.clone());
+        let logins_refused: Counter<u64, AtomicU64> = Counter::default();
+        let help = "Times that credentials were not taken";
+        registry.register("logins_refused", help, logins_refused.clone());
+        let writes_waiting = Gauge::default();
+        let help = "Writes that wait to be committed, and those that are being";
+        registry.register("writes_waiting", help, writes_waiting.clone());
         let documents_written: Counter<u64, AtomicU64> = Counter::default();
         registry.register(
             "documents_written",
@@ -143,8 +167,11 @@ impl Default for Metrics {
             in_flight,
             operation_seconds,
             operation_errors,
+            questions,
             connections,
             connections_refused,
+            logins_refused,
+            writes_waiting,
             documents_written,
             batch_size,
             commit_seconds,
@@ -195,26 +222,35 @@ impl Metrics {
             .inc();
     }
 
-    /// Counts a question that was answered by a door.
-    pub(crate) fn answered(
-        &self,
-        door: Door,
-        operation: &'static str,
-        error: Option<&Error>,
-        duration: Duration,
-    ) {
-        let histogram = self
-            .operation_seconds
-            .get_or_create(&OperationLabels { door, operation });
-        histogram.observe(duration.as_secs_f64());
-        if let Some(error) = error {
-            let labels = ErrorLabels {
-                door,
-                operation,
-                error: kind(error),
-            };
-            self.operation_errors.get_or_create(&labels).inc();
+    /// Counts a question that came by a door, until the guard is told the answer, or dropped without one.
+    pub(crate) fn asked(&self, door: Door, operation: &'static str) -> Asked<'_> {
+        Asked {
+            metrics: self,
+            door,
+            operation,
+            start: Instant::now(),
+            _in_flight: InFlight::count(&self.questions.get_or_create(&DoorLabels { door })),
+            is_answered: false,
         }
+    }
+
+    fn failed(&self, door: Door, operation: &'static str, error: &'static str) {
+        let labels = ErrorLabels {
+            door,
+            operation,
+            error,
+        };
+        self.operation_errors.get_or_create(&labels).inc();
+    }
+
+    /// Counts a write that waits for its commit; it ends when the guard is dropped.
+    pub(crate) fn write_waits(&self) -> InFlight {
+        InFlight::count(&self.writes_waiting)
+    }
+
+    /// Counts credentials that were not taken.
+    pub(crate) fn login_refused(&self) {
+        self.logins_refused.inc();
     }
 
     /// Counts a connection of a door; it ends when the guard is dropped.
@@ -235,6 +271,45 @@ impl Metrics {
             &self.registry.lock().unwrap_or_else(PoisonError::into_inner),
         )?;
         Ok(output)
+    }
+}
+
+/// A question that is being answered.
+pub(crate) struct Asked<'a> {
+    metrics: &'a Metrics,
+    door: Door,
+    operation: &'static str,
+    start: Instant,
+    _in_flight: InFlight,
+    is_answered: bool,
+}
+
+impl Asked<'_> {
+    /// Counts what came of it.
+    pub(crate) fn answered(mut self, error: Option<&Error>) {
+        self.is_answered = true;
+        let (door, operation) = (self.door, self.operation);
+        let labels = OperationLabels { door, operation };
+        let histogram = self.metrics.operation_seconds.get_or_create(&labels);
+        histogram.observe(self.start.elapsed().as_secs_f64());
+        if let Some(error) = error {
+            self.metrics.failed(door, operation, kind(error));
+        }
+    }
+
+    /// Counts what comes of it.
+    pub(crate) async fn when<T>(self, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let result = answer.await;
+        self.answered(result.as_ref().err());
+        result
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.metrics.failed(self.door, self.operation, "abandoned");
+        }
     }
 }
 
@@ -263,6 +338,7 @@ pub(crate) fn operation(ask: &Ask) -> &'static str {
         Ask::DeleteDatabase { .. } => "delete_database",
         Ask::Subscribe { .. } => "subscribe",
         Ask::Snapshot { .. } => "snapshot",
+        Ask::Backup { .. } => "backup",
         Ask::Accounts(_) => "accounts",
         Ask::Request { request, .. } | Ask::RequestAt { request, .. } => match request {
             Request::Get { .. } => "get",
@@ -285,7 +361,7 @@ pub(crate) fn operation(ask: &Ask) -> &'static str {
 }
 
 /// What went wrong, as a label.
-fn kind(error: &Error) -> &'static str {
+pub(crate) fn kind(error: &Error) -> &'static str {
     match error {
         Error::Rejected(_) => "rejected",
         Error::UnknownDatabase(_) => "unknown_database",
@@ -343,6 +419,9 @@ impl Collector for Observed {
                 bytes as f64,
             )?;
         }
+        if let Some(files) = open_files() {
+            gauge("process_open_fds", "Open file descriptors", None, files as f64)?;
+        }
         let Ok(stats) = self.storage.stats() else {
             return Ok(());
         };
@@ -377,6 +456,30 @@ impl Collector for Observed {
             "In RocksDB's block cache, memtables included",
             bytes,
             store.cache_bytes as f64,
+        )?;
+        gauge(
+            "store_pending_compaction",
+            "About what RocksDB's compactions have yet to rewrite",
+            Some(Unit::Bytes),
+            store.pending_compaction_bytes as f64,
+        )?;
+        gauge(
+            "store_running_compactions",
+            "Compactions of RocksDB that run",
+            None,
+            store.running_compactions as f64,
+        )?;
+        gauge(
+            "store_running_flushes",
+            "Flushes of memtables that run",
+            None,
+            store.running_flushes as f64,
+        )?;
+        gauge(
+            "store_stalled",
+            "Whether RocksDB takes no writes until a compaction or flush has ended: 1 or 0",
+            None,
+            f64::from(u8::from(store.is_stalled)),
         )?;
         gauge(
             "store_keys",
@@ -425,4 +528,10 @@ fn resident_bytes() -> Option<u64> {
         .parse()
         .ok()?;
     pages.checked_mul(rustix::param::page_size() as u64)
+}
+
+/// How many file descriptors this process has, where there is a /proc. Without the one that is open for counting.
+fn open_files() -> Option<usize> {
+    let files = std::fs::read_dir("/proc/self/fd").ok()?;
+    files.count().checked_sub(1)
 }

@@ -7,10 +7,10 @@ use std::time::Duration;
 use pliantdb_core::protocol::{ALPN, LANE_MESSAGE, Lane, MAX_HELLO, encode, framed};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{
-    Connection, Endpoint, EndpointConfig, IdleTimeout, Incoming, RecvStream, SendStream, ServerConfig,
-    TransportConfig, VarInt,
+    Connection, Endpoint, EndpointConfig, IdleTimeout, Incoming, ReadToEndError, RecvStream, SendStream,
+    ServerConfig, TransportConfig, VarInt,
 };
-use quinn_proto::HashedConnectionIdGenerator;
+use quinn_proto::RandomConnectionIdGenerator;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -26,8 +26,17 @@ const LARGE_AT_ONCE: u32 = 16;
 /// What a client may send on its lane before it is read.
 const LANE_WINDOW: u32 = 1 << 20;
 
+/// What a client may send before it is known, in bytes.
+const HELLO_WINDOW: u32 = 64 << 10;
+
+/// What a connection with nothing to send keeps for what is sent next, in bytes.
+const IDLE_BUFFER: usize = 4 << 10;
+
 /// How long a connection lives without a sign of its client, who is to give one every few seconds.
 const IDLE: Duration = Duration::from_secs(30);
+
+/// The bytes of a connection's id, all of them random.
+const CONNECTION_ID: usize = 12;
 
 /// How long a client has to take the last of what it is sent.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -56,35 +65,32 @@ pub(crate) struct Limits {
 ///
 /// # Errors
 /// Why it cannot be opened.
-pub(crate) fn bind(
-    address: SocketAddr,
-    certificate: &Certificate,
-    max_message: usize,
-) -> Result<Endpoint, std::io::Error> {
+pub(crate) fn bind(address: SocketAddr, certificate: &Certificate) -> Result<Endpoint, std::io::Error> {
     let socket = std::net::UdpSocket::bind(address)?;
     let tls = certificate::tls(certificate, &[ALPN], false).map_err(other)?;
     let tls = QuicServerConfig::try_from(tls).map_err(other)?;
     let mut config = ServerConfig::with_crypto(Arc::new(tls));
-    config.transport_config(Arc::new(transport(max_message)));
+    config.transport_config(Arc::new(transport()));
     // The same after a restart, so that clients of the server before learn at once that their connections are gone
     // (RFC 9000, section 10.3).
     let reset = certificate.secret("stateless reset");
     let reset = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &reset);
-    let ids = certificate.secret("connection ids");
-    let ids = ids.first_chunk().map_or(0, |first| u64::from_le_bytes(*first));
     let mut endpoint = EndpointConfig::new(Arc::new(reset));
-    endpoint.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(ids)));
+    // Any id is answered with a reset, for ids of a server before are not to be told from nonsense. They are long enough
+    // that an id made for a connection that is sent to come again (Retry), which nothing checks, is never that of another:
+    // with quinn's own, of 24 random bits, one in some hundred is, once there are thousands.
+    endpoint.cid_generator(|| Box::new(RandomConnectionIdGenerator::new(CONNECTION_ID)));
     Endpoint::new(endpoint, Some(config), socket, Arc::new(quinn::TokioRuntime))
 }
 
-fn transport(max_message: usize) -> TransportConfig {
+fn transport() -> TransportConfig {
     let mut transport = TransportConfig::default();
-    let large = u32::try_from(max_message).unwrap_or(u32::MAX);
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
-        .max_concurrent_uni_streams(VarInt::from_u32(LARGE_AT_ONCE))
+        // More when it is known who the client is.
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .receive_window(VarInt::from_u32(HELLO_WINDOW))
         .stream_receive_window(VarInt::from_u32(LANE_WINDOW))
-        .receive_window(VarInt::from_u32(large.max(4 * LANE_WINDOW)))
         .datagram_receive_buffer_size(None)
         .max_idle_timeout(IdleTimeout::try_from(IDLE).ok());
     transport
@@ -171,6 +177,8 @@ async fn connection(
         Err(_) => return tracing::debug!(%peer, "a client did not say who it is in time"),
     };
     lane.allow(app.max_body_size.min(LANE_MESSAGE));
+    connection.set_receive_window(VarInt::from_u32(4 * LANE_WINDOW));
+    connection.set_max_concurrent_uni_streams(VarInt::from_u32(LARGE_AT_ONCE));
     let _open = app.metrics.connection_opens(Door::Quic);
     let (out, outgoing) = mpsc::channel(32);
     let conversation = Conversation::new(Arc::clone(&app), caller, Door::Quic, out.clone());
@@ -203,7 +211,7 @@ async fn hear(
     mut receive: RecvStream,
     mut lane: Lane,
     conversation: &Conversation,
-    app: &App,
+    app: &Arc<App>,
     limits: Limits,
     stop: CancellationToken,
 ) -> Result<bool, String> {
@@ -226,20 +234,32 @@ async fn hear(
             },
             stream = connection.accept_uni() => match stream {
                 Ok(mut stream) => {
-                    let most = app.max_body_size;
+                    let app = Arc::clone(app);
                     large.spawn(async move {
-                        tokio::time::timeout(limits.send_timeout, stream.read_to_end(most)).await
+                        // How long it is, is known when it is there.
+                        let memory = app.reserve_memory(app.max_body_size, 1).await.map_err(|error| error.to_string())?;
+                        let reading = stream.read_to_end(app.max_body_size);
+                        match tokio::time::timeout(limits.send_timeout, reading).await {
+                            Ok(Ok(message)) => Ok(Some((message, memory))),
+                            Ok(Err(ReadToEndError::TooLong)) => {
+                                Err(format!("a message has more than {} bytes, which is the most", app.max_body_size))
+                            }
+                            // The client has thought better of it, or is gone.
+                            Ok(Err(ReadToEndError::Read(_))) => Ok(None),
+                            Err(_) => Err("a message did not arrive in time".to_owned()),
+                        }
                     });
                 }
                 Err(_) => return Ok(false),
             },
-            Some(message) = large.join_next(), if !large.is_empty() => match message {
-                Ok(Ok(Ok(message))) => conversation.take(&message).await.map_err(|error| error.to_string())?,
-                Ok(Ok(Err(quinn::ReadToEndError::TooLong))) => {
-                    return Err(format!("a message has more than {} bytes, which is the most", app.max_body_size));
+            Some(message) = large.join_next(), if !large.is_empty() => {
+                if let Ok(message) = message
+                    && let Some((message, memory)) = message?
+                {
+                    // Two that hold some must not wait for each other's.
+                    drop(memory);
+                    conversation.take(&message).await.map_err(|error| error.to_string())?;
                 }
-                Ok(Err(_)) => return Err("a message did not arrive in time".to_owned()),
-                _ => {}
             },
             () = stop.cancelled() => return Ok(true),
         }
@@ -287,7 +307,11 @@ async fn write(
             Err(_) => return connection.close(VarInt::from_u32(code::SLOW), b"the client does not read"),
         }
         bytes.clear();
-        bytes.shrink_to(2 * LANE_MESSAGE);
+        // What one burst took must not be held for as long as the connection lives.
+        bytes.shrink_to(match outgoing.is_empty() {
+            true => IDLE_BUFFER,
+            false => 2 * LANE_MESSAGE,
+        });
         drop(held);
         while large.try_join_next().is_some() {}
     }

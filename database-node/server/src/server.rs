@@ -166,7 +166,7 @@ impl Builder {
         let metrics = Arc::new(Metrics::default());
         let (failure, failed) = oneshot::channel();
         let storage = open_storage(&settings, options, &metrics, failure).await?;
-        let access = Access::new(&storage, access);
+        let access = Access::new(&storage, access, Arc::clone(&metrics));
         if access.is_open() {
             settings.check_loopback()?;
         }
@@ -182,8 +182,7 @@ impl Builder {
             address: settings.quic_listen,
             reason,
         };
-        let endpoint =
-            quic::bind(settings.quic_listen, &certificate, settings.max_body_size).map_err(listen_failed)?;
+        let endpoint = quic::bind(settings.quic_listen, &certificate).map_err(listen_failed)?;
         let address = endpoint.local_addr().map_err(listen_failed)?;
         Ok(Opened {
             app,
@@ -365,12 +364,14 @@ impl Server {
             routes,
             limits,
             tls,
+            Some(Arc::clone(&app.metrics)),
             running.stop.clone(),
         ));
         let mut admin = tokio::spawn(connections::serve(
             admin_listener,
             admin_routes,
             admin_limits,
+            None,
             None,
             stop_admin.clone(),
         ));

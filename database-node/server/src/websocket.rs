@@ -9,7 +9,7 @@ use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
 use pliantdb_core::protocol::{MAX_HELLO, WEBSOCKET_PROTOCOL, encode};
@@ -17,9 +17,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::allowance::Allowance;
 use crate::app::App;
 use crate::connections::Peer;
 use crate::conversation::{self, Conversation, Outgoing};
+use crate::http::Problem;
 use crate::metrics::Door;
 
 /// How often a sign of life is asked for.
@@ -34,26 +36,43 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// The longest frame, in bytes; messages may be of several.
 const MAX_FRAME: usize = 16 << 20;
 
+/// What is read at once, in bytes: each connection has that much memory.
+const READ_BUFFER: usize = 16 << 10;
+
+/// What a client may send before it is known, in bytes: its first message, with what TLS and frames add to it. What else
+/// it has sent already waits.
+const HELLO_BYTES: usize = 4 * MAX_HELLO;
+
 /// `GET /v1/_websocket`
 pub(crate) async fn upgrade(
     State(app): State<Arc<App>>,
     peer: Option<Extension<Peer>>,
+    allowance: Option<Extension<Allowance>>,
     upgrade: WebSocketUpgrade,
 ) -> Response {
     let peer = peer.map_or(Peer::UNKNOWN, |Extension(peer)| peer);
     let most = app.max_body_size.max(MAX_HELLO);
+    let allowance = allowance.map_or_else(Allowance::default, |Extension(allowance)| allowance);
+    let Some(here) = app.websockets.open() else {
+        app.metrics.refused(Door::WebSocket);
+        let detail = "there are as many connections as there may be; try again in a moment, or another node";
+        return Problem::busy(detail).into_response();
+    };
     upgrade
         .protocols([WEBSOCKET_PROTOCOL])
         .max_message_size(most)
         .max_frame_size(most.min(MAX_FRAME))
+        .read_buffer_size(READ_BUFFER)
         .on_failed_upgrade(|error| tracing::debug!(%error, "a connection could not become a WebSocket"))
         .on_upgrade(move |socket| async move {
-            let _here = app.websockets.token();
-            connection(socket, peer.0, &app).await;
+            connection(socket, peer.0, &app, &allowance).await;
+            drop(here);
         })
 }
 
-async fn connection(mut socket: WebSocket, peer: SocketAddr, app: &Arc<App>) {
+async fn connection(mut socket: WebSocket, peer: SocketAddr, app: &Arc<App>, allowance: &Allowance) {
+    // The socket itself would take a first message as long as any.
+    allowance.limit(HELLO_BYTES);
     let hello = match tokio::time::timeout(app.header_timeout, socket.recv()).await {
         Ok(Some(Ok(Message::Binary(hello)))) => hello,
         Ok(Some(Ok(_))) => {
@@ -82,6 +101,7 @@ async fn connection(mut socket: WebSocket, peer: SocketAddr, app: &Arc<App>) {
     let Some(caller) = caller else {
         return close(socket, close_code::POLICY, "the client was refused").await;
     };
+    allowance.lift();
     let _open = app.metrics.connection_opens(Door::WebSocket);
     let (sink, stream) = socket.split();
     let (out, outgoing) = mpsc::channel(32);

@@ -108,7 +108,7 @@ pub use snapshot::{AsyncDatabaseSnapshot, DatabaseSnapshot};
 pub use storage::{Commit, Options, Stats, Storage, generate_document_id};
 pub use writer::QUEUE_CAPACITY;
 
-/// The README and the guide, whose code is tested here.
+/// The guide, whose code is tested here.
 #[cfg(doctest)]
 mod documentation {
     macro_rules! tested {
@@ -118,7 +118,6 @@ mod documentation {
         )*};
     }
     tested!(
-        readme: "README.md",
         first_document: "docs/guide/01-first-document.md",
         collections: "docs/guide/02-collections.md",
         views: "docs/guide/03-views.md",

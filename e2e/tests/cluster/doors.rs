@@ -9,7 +9,7 @@ use pliantdb_client::{
 };
 use rcgen::{CertificateParams, KeyPair};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 #[derive(Debug, PartialEq, Serialize, Deserialize, Collection)]
@@ -135,6 +135,34 @@ async fn every_door() {
         Some("by HTTP")
     );
 
+    // A program in a pod, which knows the database by the name of its Service.
+    let image = namespace.get("pliantcluster", "shop")["status"]["image"].clone();
+    namespace.apply(&client_pod(&image)).ok();
+    wait_for(
+        "the program in a pod",
+        Duration::from_secs(90),
+        || namespace.get("pod", "client")["status"]["phase"].clone(),
+        |phase| phase == "Succeeded" || phase == "Failed",
+    );
+    let said = namespace.kubectl(&["logs", "client"]).ok();
+    assert_eq!(
+        namespace.get("pod", "client")["status"]["phase"],
+        "Succeeded",
+        "{said}"
+    );
+    assert!(said.contains("by HTTP") && !said.contains(&token), "{said}");
+    let by_pod = quic
+        .collection::<Thing>()
+        .get(&"pod".parse().expect("an id"))
+        .await;
+    assert_eq!(
+        by_pod
+            .expect("an answer")
+            .map(|thing| thing.contents.name)
+            .as_deref(),
+        Some("by a pod")
+    );
+
     let strangers = Options {
         credentials: None,
         ..options
@@ -146,4 +174,34 @@ async fn every_door() {
         matches!(refused, Err(pliantdb_client::Error::Unauthenticated(_))),
         "{refused:?}"
     );
+}
+
+/// A pod that writes and reads by the shell of the node's image.
+fn client_pod(image: &Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "client"},
+        "spec": {
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": false,
+            "securityContext": {
+                "runAsNonRoot": true, "runAsUser": 65532, "fsGroup": 65532, "seccompProfile": {"type": "RuntimeDefault"}
+            },
+            "containers": [{
+                "name": "client", "image": image,
+                "args": [
+                    "shell", "--server", "pliant://shop", "--ca-file", "/tls/tls.crt",
+                    "-c", "put things pod {\"name\": \"by a pod\"}", "-c", "get things http"
+                ],
+                "env": [{
+                    "name": "PLIANT_TOKEN",
+                    "valueFrom": {"secretKeyRef": {"name": "shop-admin", "key": "token"}}
+                }],
+                "volumeMounts": [{"name": "tls", "mountPath": "/tls", "readOnly": true}],
+                "securityContext": {
+                    "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}
+                }
+            }],
+            "volumes": [{"name": "tls", "secret": {"secretName": "shop-tls", "defaultMode": 288}}]
+        }
+    })
 }

@@ -1,5 +1,7 @@
 //! The ways to a server: what is sent and received on them is whole messages.
 
+#[cfg(not(target_arch = "wasm32"))]
+mod attempts;
 #[cfg(target_arch = "wasm32")]
 mod browser;
 #[cfg(not(target_arch = "wasm32"))]
@@ -15,12 +17,11 @@ use tokio::sync::mpsc;
 use crate::address::{Address, Transport};
 use crate::options::Options;
 
+/// Held by whoever has something to send still, so that somebody can wait until all is.
+pub(crate) type Sending = mpsc::Sender<std::convert::Infallible>;
+
 /// How many messages wait to be sent; who has more waits.
 const WAITING: usize = 256;
-
-/// The longest message that is taken from a server, in bytes.
-#[cfg(not(target_arch = "wasm32"))]
-const MAX_MESSAGE: usize = 256 << 20;
 
 /// A way to a server. It is closed when `send` is dropped and everything was sent.
 pub(crate) struct Link {
@@ -60,10 +61,10 @@ impl Receive {
 /// # Errors
 /// [`Error::Unreachable`], and [`Error::Invalid`] for options that cannot be used.
 #[cfg(not(target_arch = "wasm32"))]
-pub(crate) async fn connect(address: &Address, options: &Options) -> Result<Link, Error> {
+pub(crate) async fn connect(address: &Address, options: &Options, sending: Sending) -> Result<Link, Error> {
     match address.transport {
-        Transport::Quic => quic::connect(address, options).await,
-        Transport::WebSocket | Transport::WebSocketTls => websocket::connect(address, options).await,
+        Transport::Quic => quic::connect(address, options, sending).await,
+        Transport::WebSocket | Transport::WebSocketTls => websocket::connect(address, options, sending).await,
     }
 }
 
@@ -72,7 +73,7 @@ pub(crate) async fn connect(address: &Address, options: &Options) -> Result<Link
 /// # Errors
 /// [`Error::Unreachable`], and [`Error::Invalid`] for QUIC, which browsers do not let programs speak.
 #[cfg(target_arch = "wasm32")]
-pub(crate) async fn connect(address: &Address, _: &Options) -> Result<Link, Error> {
+pub(crate) async fn connect(address: &Address, _: &Options, _: Sending) -> Result<Link, Error> {
     match address.transport {
         Transport::Quic => Err(Error::Invalid(format!(
             "{address} is an address for QUIC, which programs in browsers cannot speak: use wss://"

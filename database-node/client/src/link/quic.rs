@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pliantdb_core::Error;
-use pliantdb_core::protocol::{ALPN, LANE_MESSAGE, Lane, framed};
+use pliantdb_core::protocol::{ALPN, LANE_MESSAGE, Lane, MAX_ANSWER, framed};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{
     ClientConfig, Connection, Endpoint, IdleTimeout, RecvStream, SendStream, TransportConfig, VarInt,
@@ -13,7 +13,8 @@ use quinn::{
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::{Link, MAX_MESSAGE, WAITING, tls, unreachable};
+use super::attempts::first_of;
+use super::{Link, Sending, WAITING, tls, unreachable};
 use crate::address::Address;
 use crate::options::Options;
 
@@ -40,7 +41,7 @@ pub(crate) struct Receive {
 ///
 /// # Errors
 /// As [`super::connect`].
-pub(super) async fn connect(address: &Address, options: &Options) -> Result<Link, Error> {
+pub(super) async fn connect(address: &Address, options: &Options, sending: Sending) -> Result<Link, Error> {
     let tls = tls::config(address, options, ALPN)?;
     let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).map_err(Error::invalid)?));
     let mut transport = TransportConfig::default();
@@ -52,14 +53,12 @@ pub(super) async fn connect(address: &Address, options: &Options) -> Result<Link
         .stream_receive_window(VarInt::from_u32(WINDOW));
     config.transport_config(Arc::new(transport));
     let found = tokio::net::lookup_host((address.host_name(), address.port)).await;
-    let mut last = "its name leads to no address".to_owned();
-    for to in found.map_err(|error| unreachable(address, error))? {
-        match connect_to(to, address.host_name(), config.clone()).await {
-            Ok((endpoint, connection)) => return open(address, endpoint, connection).await,
-            Err(error) => last = error,
-        }
-    }
-    Err(unreachable(address, last))
+    let found = found.map_err(|error| unreachable(address, error))?;
+    let attempts = found.map(|to| connect_to(to, address.host_name(), config.clone()));
+    let (endpoint, connection) = first_of(attempts)
+        .await
+        .map_err(|error| unreachable(address, error))?;
+    open(address, endpoint, connection, sending).await
 }
 
 async fn connect_to(
@@ -79,17 +78,26 @@ async fn connect_to(
     Ok((endpoint, connection))
 }
 
-async fn open(address: &Address, endpoint: Endpoint, connection: Connection) -> Result<Link, Error> {
+async fn open(
+    address: &Address,
+    endpoint: Endpoint,
+    connection: Connection,
+    sending: Sending,
+) -> Result<Link, Error> {
     let (send, stream) = connection
         .open_bi()
         .await
         .map_err(|error| unreachable(address, error))?;
     let (out, outgoing) = mpsc::channel(WAITING);
-    tokio::spawn(write(connection.clone(), send, outgoing));
+    let writing = write(connection.clone(), send, outgoing);
+    tokio::spawn(async move {
+        writing.await;
+        drop(sending);
+    });
     let receive = Receive {
         connection,
         stream,
-        lane: Lane::new(MAX_MESSAGE),
+        lane: Lane::new(MAX_ANSWER),
         large: JoinSet::new(),
         _endpoint: endpoint,
     };
@@ -113,7 +121,7 @@ impl Receive {
                     Err(_) => return Err(self.why()),
                 },
                 stream = self.connection.accept_uni() => match stream {
-                    Ok(mut stream) => drop(self.large.spawn(async move { stream.read_to_end(MAX_MESSAGE).await })),
+                    Ok(mut stream) => drop(self.large.spawn(async move { stream.read_to_end(MAX_ANSWER).await })),
                     Err(error) => return Err(error.to_string()),
                 },
                 Some(message) = self.large.join_next(), if !self.large.is_empty() => match message {

@@ -85,6 +85,8 @@ fn digest_of(fingerprint: &str) -> Result<[u8; 32], Error> {
         _ => None,
     });
     let bytes: Option<Vec<u8>> = bytes.collect();
+    // A digit without another is none of a pair.
+    let bytes = bytes.filter(|_| digits.len().is_multiple_of(2));
     bytes.and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| {
         Error::Invalid(format!(
             "{:?} is not a fingerprint: it must be the 64 hexadecimal digits that the server shows when it starts",

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
 use pliantdb_core::Error;
-use pliantdb_core::protocol::WEBSOCKET_PROTOCOL;
+use pliantdb_core::protocol::{MAX_ANSWER, WEBSOCKET_PROTOCOL};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -19,7 +19,8 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-use super::{Link, MAX_MESSAGE, WAITING, tls, unreachable};
+use super::attempts::first_of;
+use super::{Link, Sending, WAITING, tls, unreachable};
 use crate::address::{Address, Transport};
 use crate::options::Options;
 
@@ -42,10 +43,13 @@ pub(crate) struct Receive(SplitStream<Socket>);
 ///
 /// # Errors
 /// As [`super::connect`].
-pub(super) async fn connect(address: &Address, options: &Options) -> Result<Link, Error> {
+pub(super) async fn connect(address: &Address, options: &Options, sending: Sending) -> Result<Link, Error> {
     let failed = |reason: &dyn std::fmt::Display| unreachable(address, reason);
-    let stream = TcpStream::connect((address.host_name(), address.port)).await;
-    let stream = stream.map_err(|error| failed(&error))?;
+    let found = tokio::net::lookup_host((address.host_name(), address.port)).await;
+    let attempts = found
+        .map_err(|error| failed(&error))?
+        .map(async |to| TcpStream::connect(to).await.map_err(|error| error.to_string()));
+    let stream = first_of(attempts).await.map_err(|error| failed(&error))?;
     stream.set_nodelay(true).map_err(|error| failed(&error))?;
     let (stream, scheme): (Box<dyn Stream>, _) = match address.transport {
         Transport::WebSocketTls => {
@@ -62,14 +66,17 @@ pub(super) async fn connect(address: &Address, options: &Options) -> Result<Link
     let protocol = HeaderValue::from_static(WEBSOCKET_PROTOCOL);
     request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, protocol);
     let config = WebSocketConfig::default()
-        .max_message_size(Some(MAX_MESSAGE))
-        .max_frame_size(Some(MAX_MESSAGE));
+        .max_message_size(Some(MAX_ANSWER))
+        .max_frame_size(Some(MAX_ANSWER));
     let (socket, _) = client_async_with_config(request, stream, Some(config))
         .await
         .map_err(|error| failed(&error))?;
     let (sink, stream) = socket.split();
     let (send, outgoing) = mpsc::channel(WAITING);
-    tokio::spawn(write(sink, outgoing));
+    tokio::spawn(async move {
+        write(sink, outgoing).await;
+        drop(sending);
+    });
     Ok(Link {
         send,
         receive: super::Receive::WebSocket(Box::new(Receive(stream))),

@@ -334,6 +334,12 @@ pub fn table() -> Vec<(Ask, &'static [&'static str])> {
             },
             ADMINISTER,
         ),
+        (
+            Ask::Backup {
+                to: "/backups".to_owned(),
+            },
+            &["backup on server"],
+        ),
     ]
 }
 
@@ -392,8 +398,9 @@ pub fn kind(ask: &Ask) -> usize {
             AccountsAsk::CreateApiKey { .. } => 37,
             AccountsAsk::DeleteApiKey { .. } => 38,
         },
+        Ask::Backup { .. } => 39,
     }
 }
 
 /// How many kinds there are.
-pub const KINDS: usize = 39;
+pub const KINDS: usize = 40;

@@ -109,6 +109,7 @@ pub fn needed(ask: &Ask) -> Vec<Need<'_>> {
         // Only the connection knows of which database the snapshot is, and asks about that ([`Ask::Request`]). If it should
         // ever forget, nobody else gets through.
         Ask::RequestAt { .. } => on_server(Action::Administer),
+        Ask::Backup { .. } => on_server(Action::BackUp),
         Ask::Accounts(ask) => match ask {
             AccountsAsk::WhoAmI | AccountsAsk::LogOut | AccountsAsk::ChangePassword { .. } => Vec::new(),
             AccountsAsk::Users

@@ -42,6 +42,9 @@ pub const WEBSOCKET_PATH: &str = "/v1/_websocket";
 /// The longest first message of a client, in bytes: whoever sends it is not known yet.
 pub const MAX_HELLO: usize = 16 << 10;
 
+/// The longest message of a server, in bytes.
+pub const MAX_ANSWER: usize = 256 << 20;
+
 /// A client's first message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
@@ -175,6 +178,27 @@ pub enum Ask {
     },
     /// Something about users, roles and API keys. [`Reply::Accounts`], or [`Reply::Done`].
     Accounts(AccountsAsk),
+    /// Backs everything up, while reads and writes go on. [`Reply::Backup`].
+    Backup {
+        /// The place, as the server sees it: a directory, or the URL of an object store. The server's settings must allow
+        /// it.
+        to: String,
+    },
+}
+
+/// What a backup came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupSummary {
+    /// Its name.
+    pub id: String,
+    /// How many files it has.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// How many of them the place did not have yet.
+    pub sent_files: u64,
+    /// The bytes of those.
+    pub sent_bytes: u64,
 }
 
 /// Which database is meant.
@@ -249,6 +273,8 @@ pub enum Reply {
     Response(Response),
     /// Users, roles or API keys.
     Accounts(AccountsReply),
+    /// A backup was made.
+    Backup(BackupSummary),
 }
 
 impl Request {

@@ -18,6 +18,7 @@ use pliantdb_storage::{SharedAccounts, Storage};
 
 use crate::audit::{Audit, AuditError, Entry, Verdict};
 use crate::config::Settings;
+use crate::metrics::Metrics;
 use crate::token::{TokenError, TokenFile};
 use caller::Proof;
 use jwt::Jwt;
@@ -61,6 +62,7 @@ struct Inner {
     passwords: Passwords,
     throttle: Throttle,
     audit: Audit,
+    metrics: Arc<Metrics>,
     /// Held while users are changed on a server that has none, so that there is one first.
     first_user: tokio::sync::Mutex<()>,
 }
@@ -93,7 +95,7 @@ impl AccessFiles {
 }
 
 impl Access {
-    pub(crate) fn new(storage: &Storage, files: AccessFiles) -> Self {
+    pub(crate) fn new(storage: &Storage, files: AccessFiles, metrics: Arc<Metrics>) -> Self {
         let AccessFiles {
             token,
             jwt,
@@ -109,6 +111,7 @@ impl Access {
             passwords,
             throttle: Throttle::default(),
             audit,
+            metrics,
             first_user: tokio::sync::Mutex::default(),
         }))
     }
@@ -350,6 +353,9 @@ impl Access {
     }
 
     fn login(&self, name: &str, peer: SocketAddr, failed: Option<&str>) {
+        if failed.is_some() {
+            self.0.metrics.login_refused();
+        }
         self.0.audit.record(&Entry {
             caller: name,
             peer,

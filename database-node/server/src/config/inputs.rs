@@ -71,6 +71,16 @@ pub struct Inputs {
     #[arg(long, env = "PLIANT_MAX_BODY_SIZE", value_name = "BYTES")]
     pub max_body_size: Option<Quantity>,
 
+    /// Places that clients may have backups made to, and what is below them: directories, or URLs such as
+    /// s3://bucket/path [default: none]
+    #[arg(
+        long,
+        env = "PLIANT_BACKUP_PLACES",
+        value_name = "PLACE,…",
+        value_delimiter = ','
+    )]
+    pub backup_places: Option<Vec<String>>,
+
     /// Refuse writes when less than this is free on the disk [default: 5 % of it, from 64Mi to 1Gi]
     #[arg(long, env = "PLIANT_MIN_FREE_SPACE", value_name = "BYTES")]
     pub min_free_space: Option<Quantity>,
@@ -82,6 +92,11 @@ pub struct Inputs {
     /// The least important messages to log [default: info]
     #[arg(long, env = "PLIANT_LOG_LEVEL", value_name = "LEVEL")]
     pub log_level: Option<LogLevel>,
+
+    /// The OpenTelemetry collector that spans are sent to, by OTLP over HTTP, such as http://collector:4318
+    /// [default: none, no spans]
+    #[arg(long, env = "PLIANT_OTLP_ENDPOINT", value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
 
     /// How long requests in flight may take to finish on SIGTERM [default: 20s]
     #[arg(long, env = "PLIANT_SHUTDOWN_TIMEOUT", value_name = "DURATION")]
@@ -123,9 +138,11 @@ impl Inputs {
             audit_log: self.audit_log.or(other.audit_log),
             master_key_file: self.master_key_file.or(other.master_key_file),
             max_body_size: self.max_body_size.or(other.max_body_size),
+            backup_places: self.backup_places.or(other.backup_places),
             min_free_space: self.min_free_space.or(other.min_free_space),
             log_format: self.log_format.or(other.log_format),
             log_level: self.log_level.or(other.log_level),
+            otlp_endpoint: self.otlp_endpoint.or(other.otlp_endpoint),
             shutdown_timeout: self.shutdown_timeout.or(other.shutdown_timeout),
             max_connections: self.max_connections.or(other.max_connections),
             max_in_flight: self.max_in_flight.or(other.max_in_flight),

@@ -9,6 +9,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use axum::http::Uri;
+use axum::http::uri::PathAndQuery;
 use jiff::SignedDuration;
 use pliantdb_core::shorten;
 
@@ -45,12 +47,17 @@ pub struct Settings {
     pub master_key_file: Option<PathBuf>,
     /// The largest HTTP body, and message by QUIC or WebSocket, in bytes.
     pub max_body_size: usize,
+    /// Where clients may have backups made to: these places, and what is below.
+    pub backup_places: Vec<String>,
     /// Bytes that must stay free on the disk; `None` for the storage's own rule.
     pub min_free_space: Option<u64>,
     /// How the log is written.
     pub log_format: LogFormat,
     /// The least important messages that are logged.
     pub log_level: LogLevel,
+    /// Where spans are sent to, by OTLP over HTTP; `None` for nowhere. The program sees to it:
+    /// [`crate::logging::start_with_traces`].
+    pub otlp_endpoint: Option<String>,
     /// How long requests in flight may take to finish when the server stops.
     pub shutdown_timeout: Duration,
     /// How many connections a listener serves at once; more wait to be accepted.
@@ -152,9 +159,11 @@ impl Settings {
             audit_log: inputs.audit_log,
             master_key_file: inputs.master_key_file,
             max_body_size: body_size(inputs.max_body_size.unwrap_or_else(default_body_size))?,
+            backup_places: inputs.backup_places.unwrap_or_default(),
             min_free_space: inputs.min_free_space.map(Quantity::bytes),
             log_format: inputs.log_format.unwrap_or(LogFormat::Text),
             log_level: inputs.log_level.unwrap_or(LogLevel::Info),
+            otlp_endpoint: inputs.otlp_endpoint.as_deref().map(collector).transpose()?,
             shutdown_timeout: duration("shutdownTimeout", inputs.shutdown_timeout, 20)?,
             max_connections: within("maxConnections", inputs.max_connections.unwrap_or(1024), 100_000)?,
             max_in_flight: within("maxInFlight", inputs.max_in_flight.unwrap_or(256), 65_536)?,
@@ -283,6 +292,27 @@ fn address(setting: &'static str, value: Option<String>, default: u16) -> Result
     value.parse().map_err(|_| impossible(setting, &value, right))
 }
 
+/// The URL that spans are posted to.
+fn collector(value: &str) -> Result<String, ConfigError> {
+    let right = "write http://HOST:PORT, as in http://collector:4318 (OTLP over HTTP; for TLS, send to a collector beside \
+                 the node)";
+    let parsed = value.parse::<Uri>().ok();
+    let is_right =
+        |url: &Uri| url.scheme_str() == Some("http") && url.host().is_some_and(|host| !host.is_empty());
+    match parsed.filter(is_right) {
+        Some(url)
+            if matches!(
+                url.path_and_query().map(PathAndQuery::as_str),
+                None | Some("" | "/")
+            ) =>
+        {
+            Ok(format!("{}/v1/traces", value.trim_end_matches('/')))
+        }
+        Some(_) => Ok(value.to_owned()),
+        None => Err(impossible("otlpEndpoint", value, right)),
+    }
+}
+
 fn duration(setting: &'static str, value: Option<String>, default_s: u64) -> Result<Duration, ConfigError> {
     let Some(value) = value else {
         return Ok(Duration::from_secs(default_s));
@@ -343,9 +373,11 @@ mod tests {
             auditLog: /a
             masterKeyFile: /k
             maxBodySize: 1Mi
+            backupPlaces: [/backups, s3://bucket/db]
             minFreeSpace: 5000
             logFormat: json
             logLevel: debug
+            otlpEndpoint: http://collector:4318
             shutdownTimeout: 1m 30s
             maxConnections: 7
             maxInFlight: 9
@@ -370,9 +402,11 @@ mod tests {
                 audit_log: Some("/a".into()),
                 master_key_file: Some("/k".into()),
                 max_body_size: 1 << 20,
+                backup_places: vec!["/backups".to_owned(), "s3://bucket/db".to_owned()],
                 min_free_space: Some(5000),
                 log_format: LogFormat::Json,
                 log_level: LogLevel::Debug,
+                otlp_endpoint: Some("http://collector:4318/v1/traces".to_owned()),
                 shutdown_timeout: Duration::from_secs(90),
                 max_connections: 7,
                 max_in_flight: 9,
@@ -388,6 +422,11 @@ mod tests {
             ("lissten: 127.0.0.1:1", &["lissten", "listen"][..]),
             ("listen: localhost", &["listen is localhost", "127.0.0.1:6480"]),
             ("adminListen: 6483", &["adminListen is 6483", "a port"]),
+            (
+                "otlpEndpoint: https://collector:4318",
+                &["otlpEndpoint is https://", "http://collector:4318"],
+            ),
+            ("otlpEndpoint: collector:4318", &["otlpEndpoint is collector"]),
             ("requestTimeout: 20", &["requestTimeout is 20", "20s"]),
             ("maxBodySize: 16MB", &["16MB", "16Mi"]),
             ("maxBodySize: 0", &["maxBodySize", "0 bytes", "256Mi"]),

@@ -8,7 +8,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
 use jiff::SignedDuration;
 use pliantdb_core::access::{KeyOwner, Permission};
 use pliantdb_core::protocol::{AccountsAsk, AccountsReply, ApiKeyInfo, Ask, Credentials, Reply, Secret};
@@ -18,31 +18,180 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::parameters::parse;
-use super::{Problem, body, problem};
+use super::routes::{Answer, Content, GONE, Operation, created, ok};
+use super::{Problem, body};
 use crate::access::Caller;
 use crate::app::App;
 use crate::connections::Peer;
+use crate::metrics::{self, Door};
+
+const DONE: Answer = Answer {
+    status: 204,
+    about: "It is done.",
+    content: Content::Nothing,
+};
+
+/// What gives credentials, and so needs none.
+pub(super) const LOGIN: Operation = Operation {
+    method: "post",
+    path: "/v1/_login",
+    id: "logIn",
+    tag: "accounts",
+    summary: "Gives a session for a password: a token.",
+    handler: || post(log_in),
+    parameters: &[],
+    body: Some(("Login", true)),
+    answers: &[ok(Content::Json("Session"))],
+    problems: &[429],
+};
 
 /// What needs credentials.
-pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new()
-        .route("/v1/_logout", post(log_out))
-        .route("/v1/_whoami", get(who_am_i))
-        .route("/v1/_password", put(change_password))
-        .route("/v1/_users", get(users))
-        .route("/v1/_users/{name}", put(set_user).delete(delete_user))
-        .route("/v1/_roles", get(roles))
-        .route("/v1/_roles/{name}", put(set_role).delete(delete_role))
-        .route("/v1/_keys", get(keys).post(create_key))
-        .route("/v1/_keys/{name}", delete(delete_key))
-}
-
-/// What gives credentials.
-pub(super) fn login() -> Router<Arc<App>> {
-    Router::new()
-        .route("/v1/_login", post(log_in))
-        .method_not_allowed_fallback(problem::method_not_allowed)
-}
+pub(super) const OPERATIONS: &[Operation] = &[
+    Operation {
+        method: "post",
+        path: "/v1/_logout",
+        id: "logOut",
+        tag: "accounts",
+        summary: "Ends the session that asks.",
+        handler: || post(log_out),
+        parameters: &[],
+        body: None,
+        answers: &[GONE],
+        problems: &[422],
+    },
+    Operation {
+        method: "get",
+        path: "/v1/_whoami",
+        id: "whoAmI",
+        tag: "accounts",
+        summary: "Who asks, and what they may do.",
+        handler: || get(who_am_i),
+        parameters: &[],
+        body: None,
+        answers: &[ok(Content::Json("WhoAmI"))],
+        problems: &[],
+    },
+    Operation {
+        method: "put",
+        path: "/v1/_password",
+        id: "changePassword",
+        tag: "accounts",
+        summary: "Changes the password of the user who asks, and ends all sessions of theirs.",
+        handler: || put(change_password),
+        parameters: &[],
+        body: Some(("PasswordChange", true)),
+        answers: &[DONE],
+        problems: &[409, 422, 429, 507],
+    },
+    Operation {
+        method: "get",
+        path: "/v1/_users",
+        id: "listUsers",
+        tag: "accounts",
+        summary: "All users.",
+        handler: || get(users),
+        parameters: &[],
+        body: None,
+        answers: &[ok(Content::Json("Users"))],
+        problems: &[],
+    },
+    Operation {
+        method: "put",
+        path: "/v1/_users/{name}",
+        id: "setUser",
+        tag: "accounts",
+        summary: "Creates or changes a user; what is left out stays as it is.",
+        handler: || put(set_user),
+        parameters: &[],
+        body: Some(("UserChange", true)),
+        answers: &[DONE],
+        problems: &[404, 409, 422, 507],
+    },
+    Operation {
+        method: "delete",
+        path: "/v1/_users/{name}",
+        id: "deleteUser",
+        tag: "accounts",
+        summary: "Deletes a user, with their API keys.",
+        handler: || delete(delete_user),
+        parameters: &[],
+        body: None,
+        answers: &[GONE],
+        problems: &[404, 409, 422, 507],
+    },
+    Operation {
+        method: "get",
+        path: "/v1/_roles",
+        id: "listRoles",
+        tag: "accounts",
+        summary: "All roles, and what they allow.",
+        handler: || get(roles),
+        parameters: &[],
+        body: None,
+        answers: &[ok(Content::Json("Roles"))],
+        problems: &[],
+    },
+    Operation {
+        method: "put",
+        path: "/v1/_roles/{name}",
+        id: "setRole",
+        tag: "accounts",
+        summary: "Creates or changes a role.",
+        handler: || put(set_role),
+        parameters: &[],
+        body: Some(("RoleChange", true)),
+        answers: &[DONE],
+        problems: &[404, 409, 422, 507],
+    },
+    Operation {
+        method: "delete",
+        path: "/v1/_roles/{name}",
+        id: "deleteRole",
+        tag: "accounts",
+        summary: "Deletes a role that nobody has.",
+        handler: || delete(delete_role),
+        parameters: &[],
+        body: None,
+        answers: &[GONE],
+        problems: &[404, 409, 422, 507],
+    },
+    Operation {
+        method: "get",
+        path: "/v1/_keys",
+        id: "listApiKeys",
+        tag: "accounts",
+        summary: "All API keys, without the keys themselves.",
+        handler: || get(keys),
+        parameters: &[],
+        body: None,
+        answers: &[ok(Content::Json("ApiKeys"))],
+        problems: &[],
+    },
+    Operation {
+        method: "post",
+        path: "/v1/_keys",
+        id: "createApiKey",
+        tag: "accounts",
+        summary: "Creates an API key, which is shown this once.",
+        handler: || post(create_key),
+        parameters: &[],
+        body: Some(("ApiKeyCreation", true)),
+        answers: &[created(Content::Json("ApiKeyCreated"))],
+        problems: &[404, 409, 422, 507],
+    },
+    Operation {
+        method: "delete",
+        path: "/v1/_keys/{name}",
+        id: "deleteApiKey",
+        tag: "accounts",
+        summary: "Deletes an API key.",
+        handler: || delete(delete_key),
+        parameters: &[],
+        body: None,
+        answers: &[GONE],
+        problems: &[404, 409, 422, 507],
+    },
+];
 
 /// The body of `POST /v1/_login`.
 #[derive(Deserialize)]
@@ -316,7 +465,9 @@ async fn delete_key(
 }
 
 async fn ask(app: &App, caller: &Caller, ask: AccountsAsk) -> Result<Reply, Problem> {
-    Ok(app.dispatcher().ask(caller, Ask::Accounts(ask), None).await?)
+    let ask = Ask::Accounts(ask);
+    let asked = app.metrics.asked(Door::Http, metrics::operation(&ask));
+    Ok(asked.when(app.dispatcher().ask(caller, ask, None)).await?)
 }
 
 async fn done(app: &App, caller: &Caller, of: AccountsAsk) -> Result<Response, Problem> {

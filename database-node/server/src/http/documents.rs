@@ -81,7 +81,8 @@ async fn look_up(
     let look_up = |within| {
         let (database, collection, id) = (database.clone(), collection.clone(), id.clone());
         let dispatcher = exchange.app.dispatcher();
-        dispatcher.look_up(&exchange.caller, database, collection, id, within)
+        let asked = exchange.asked("get");
+        asked.when(dispatcher.look_up(&exchange.caller, database, collection, id, within))
     };
     // Small ones in one look-up.
     match look_up(SMALL).await? {

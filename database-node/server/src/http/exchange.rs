@@ -18,6 +18,7 @@ use super::parameters::parse;
 use super::{Problem, conditions};
 use crate::access::Caller;
 use crate::app::App;
+use crate::metrics::{self, Asked, Door};
 use crate::request_memory::Reserved;
 
 /// The header by which a write is made once.
@@ -142,10 +143,16 @@ impl Exchange {
 
 /// What is asked.
 impl Exchange {
+    /// Counts a question.
+    pub(super) fn asked(&self, operation: &'static str) -> Asked<'_> {
+        self.app.metrics.asked(Door::Http, operation)
+    }
+
     /// Asks the server, for as long as a request may take.
     pub(super) async fn ask(&self, ask: Ask) -> Result<Reply, Problem> {
         self.refuse_request_id()?;
-        let asking = self.app.dispatcher().ask(&self.caller, ask, None);
+        let asked = self.asked(metrics::operation(&ask));
+        let asking = asked.when(self.app.dispatcher().ask(&self.caller, ask, None));
         match tokio::time::timeout(self.app.request_timeout, asking).await {
             Ok(reply) => Ok(reply?),
             Err(_) => Err(Problem::unknown_outcome()),
@@ -167,7 +174,8 @@ impl Exchange {
         request: Request,
     ) -> Result<Response, Problem> {
         let ask = Ask::Request { database, request };
-        let asking = self.app.dispatcher().ask(&self.caller, ask, None);
+        let asked = self.asked(metrics::operation(&ask));
+        let asking = asked.when(self.app.dispatcher().ask(&self.caller, ask, None));
         match tokio::time::timeout(timeout, asking).await {
             Ok(reply) => response(reply),
             Err(_) => Err(Problem::timed_out(timeout)),
@@ -188,7 +196,8 @@ impl Exchange {
         let (app, caller, id) = (Arc::clone(&self.app), self.caller.clone(), self.request_id);
         let ask = Ask::Request { database, request };
         let asking = tokio::spawn(async move {
-            let reply = app.dispatcher().ask(&caller, ask, id).await;
+            let asked = app.metrics.asked(Door::Http, metrics::operation(&ask));
+            let reply = asked.when(app.dispatcher().ask(&caller, ask, id)).await;
             drop(memory);
             reply
         });

@@ -47,7 +47,8 @@ pub(super) async fn subscribe(exchange: Exchange, query: RawQuery) -> Result<Res
         ));
     }
     let dispatcher = exchange.app.dispatcher();
-    let subscription = dispatcher.subscribe(&exchange.caller, database, patterns).await?;
+    let subscribing = dispatcher.subscribe(&exchange.caller, database, patterns);
+    let subscription = exchange.asked("subscribe").when(subscribing).await?;
     Ok(events::answer(
         Arc::clone(&exchange.app),
         subscription,

@@ -40,7 +40,6 @@ pub(crate) use problem::Problem;
 /// What clients use.
 pub(crate) fn api(app: Arc<App>) -> Router {
     let protected = routes::router()
-        .merge(accounts::routes())
         .method_not_allowed_fallback(problem::method_not_allowed)
         .fallback(problem::unknown_route)
         .layer(from_fn_with_state(Arc::clone(&app), auth::identify));
@@ -53,7 +52,7 @@ pub(crate) fn api(app: Arc<App>) -> Router {
         protected
             .merge(health())
             .merge(websocket)
-            .merge(accounts::login()),
+            .merge(routes::login().method_not_allowed_fallback(problem::method_not_allowed)),
         app,
         unprotected,
     )

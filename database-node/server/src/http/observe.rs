@@ -11,6 +11,7 @@ use axum::response::Response;
 use tracing::Instrument;
 
 use crate::app::App;
+use crate::traces;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest id that is taken over from a client.
@@ -23,7 +24,15 @@ pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next:
     let method = name(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
-    let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default(), method, route);
+    let status = tracing::field::Empty;
+    let span = tracing::info_span!(
+        "request",
+        id = id.to_str().unwrap_or_default(),
+        method,
+        route,
+        status
+    );
+    traces::continue_trace(&span, request.headers());
     let mut response = {
         let _in_flight = app.metrics.request_begins();
         next.run(request).instrument(span.clone()).await
@@ -31,6 +40,10 @@ pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next:
     let (status, duration) = (response.status().as_u16(), start.elapsed());
     app.metrics.request(route, method, status, duration);
     tracing::debug!(parent: &span, status, seconds = duration.as_secs_f64(), "answered");
+    span.record("status", status);
+    if response.status().is_server_error() {
+        traces::mark_failed(&span, "the server failed the request");
+    }
     response.headers_mut().insert(REQUEST_ID, id);
     response
 }

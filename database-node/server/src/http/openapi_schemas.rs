@@ -11,7 +11,7 @@ const WORD: &str = "[^\\s\\u0000-\\u001f\\u007f-\\u009f.*]+";
 /// All, by name.
 pub(super) fn all() -> Value {
     let mut all = names();
-    for part in [databases(), documents(), views(), others()] {
+    for part in [databases(), documents(), views(), others(), accounts()] {
         if let (Value::Object(all), Value::Object(part)) = (&mut all, part) {
             all.extend(part);
         }
@@ -245,5 +245,62 @@ fn others() -> Value {
             } }),
         ),
         "Changes": object(json!({ "transactions": list(transaction), "next": text() }), json!({})),
+    })
+}
+
+fn accounts() -> Value {
+    let flag = || json!({ "type": "boolean" });
+    let names = || json!({ "type": "array", "items": reference("Name"), "uniqueItems": true });
+    let permissions = || {
+        let permission = json!({
+            "type": "string",
+            "description": "What is allowed on what, such as `read,write on collection shop/orders`.",
+        });
+        list(permission)
+    };
+    let password = || json!({ "type": "string", "minLength": 8 });
+    let user = object(
+        json!({ "name": reference("Name"), "roles": names(), "disabled": flag(), "hasPassword": flag() }),
+        json!({}),
+    );
+    let role = object(
+        json!({ "name": reference("Name"), "permissions": permissions() }),
+        json!({}),
+    );
+    let owner = || json!({ "user": reference("Name"), "roles": names() });
+    let shown = |more: Value| {
+        let (Value::Object(mut owner), Value::Object(more)) = (owner(), more) else {
+            return Value::Null;
+        };
+        owner.extend(more);
+        object(json!({ "name": reference("Name") }), Value::Object(owner))
+    };
+    json!({
+        "Login": object(json!({ "user": text(), "password": text() }), json!({})),
+        "Session": object(json!({ "user": text(), "token": text() }), json!({})),
+        "WhoAmI": object(
+            json!({
+                "name": text(),
+                "user": { "anyOf": [reference("Name"), { "type": "null" }] },
+                "permissions": permissions(),
+            }),
+            json!({}),
+        ),
+        "PasswordChange": object(json!({ "old": text(), "new": password() }), json!({})),
+        "Users": object(json!({ "users": list(user) }), json!({})),
+        "UserChange": object(
+            json!({}),
+            json!({ "password": password(), "roles": names(), "disabled": flag() }),
+        ),
+        "Roles": object(json!({ "roles": list(role) }), json!({})),
+        "RoleChange": object(json!({ "permissions": permissions() }), json!({})),
+        "ApiKeys": object(
+            json!({ "keys": list(shown(json!({ "expires": { "type": "string", "format": "date-time" } }))) }),
+            json!({}),
+        ),
+        "ApiKeyCreation": shown(json!({
+            "expiresIn": { "type": "string", "pattern": "^[1-9][0-9]{0,5}(s|m|h)$" },
+        })),
+        "ApiKeyCreated": object(json!({ "name": reference("Name"), "key": text() }), json!({})),
     })
 }

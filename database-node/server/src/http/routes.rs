@@ -5,7 +5,9 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::{MethodRouter, delete, get, post, put};
 
-use super::{apis, databases, documents, feed, key_values, listing, messages, openapi, transactions, views};
+use super::{
+    accounts, apis, databases, documents, feed, key_values, listing, messages, openapi, transactions, views,
+};
 use crate::app::App;
 
 /// A method of a path.
@@ -18,7 +20,7 @@ pub(super) struct Operation {
     pub(super) id: &'static str,
     pub(super) tag: &'static str,
     pub(super) summary: &'static str,
-    handler: fn() -> MethodRouter<Arc<App>>,
+    pub(super) handler: fn() -> MethodRouter<Arc<App>>,
     /// Of the query and in headers.
     pub(super) parameters: &'static [Parameter],
     /// The schema of the body it takes, and whether there must be one.
@@ -56,11 +58,27 @@ pub(super) enum Content {
     Events,
 }
 
-/// The routes.
+/// Everything that there is.
+pub(super) fn operations() -> impl Iterator<Item = &'static Operation> {
+    let needing = OPERATIONS.iter().chain(accounts::OPERATIONS);
+    needing.chain([&accounts::LOGIN])
+}
+
+/// The routes that need credentials.
 pub(super) fn router() -> Router<Arc<App>> {
-    OPERATIONS.iter().fold(Router::new(), |router, operation| {
-        router.route(operation.path, (operation.handler)())
-    })
+    OPERATIONS
+        .iter()
+        .chain(accounts::OPERATIONS)
+        .fold(Router::new(), add)
+}
+
+/// The route that gives them.
+pub(super) fn login() -> Router<Arc<App>> {
+    add(Router::new(), &accounts::LOGIN)
+}
+
+fn add(router: Router<Arc<App>>, operation: &Operation) -> Router<Arc<App>> {
+    router.route(operation.path, (operation.handler)())
 }
 
 const fn query(name: &'static str, schema: &'static str, about: &'static str) -> Parameter {
@@ -83,7 +101,7 @@ const fn header(name: &'static str, schema: &'static str, about: &'static str) -
     }
 }
 
-const fn ok(content: Content) -> Answer {
+pub(super) const fn ok(content: Content) -> Answer {
     let (status, about) = (200, "It is done.");
     Answer {
         status,
@@ -92,7 +110,7 @@ const fn ok(content: Content) -> Answer {
     }
 }
 
-const fn created(content: Content) -> Answer {
+pub(super) const fn created(content: Content) -> Answer {
     let (status, about) = (201, "It is new.");
     Answer {
         status,
@@ -101,7 +119,7 @@ const fn created(content: Content) -> Answer {
     }
 }
 
-const GONE: Answer = Answer {
+pub(super) const GONE: Answer = Answer {
     status: 204,
     about: "It is gone.",
     content: Content::Nothing,
@@ -175,7 +193,8 @@ const END_INCLUSIVE: Parameter = query("end_inclusive", FLAG, "With the key `end
 
 const DURATION: &str = r#"{"type": "string", "pattern": "^[0-9]{1,2}(ms|s)$", "examples": ["10s"]}"#;
 
-pub(super) const OPERATIONS: &[Operation] = &[
+/// Those that are about databases and what is in them.
+const OPERATIONS: &[Operation] = &[
     Operation {
         method: "get",
         path: "/v1",

@@ -134,7 +134,7 @@ fn is_needed_off_loopback() {
     ] {
         let output = run(&[&["serve"], arguments].concat());
         let error = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert_eq!(output.status.code(), Some(3), "{error}");
         for part in [setting, "tokenFile", "--token-file", "PLIANT_TOKEN_FILE"] {
             assert!(error.contains(part), "{part}: {error}");
         }

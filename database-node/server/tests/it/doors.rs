@@ -1,10 +1,10 @@
 //! The doors for programs, QUIC and WebSocket, with clients as they should be and as they should not.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::{SinkExt, StreamExt};
-use pliantdb_client::{AsyncClient, Options};
+use pliantdb_client::{AsyncClient, Client, Options};
 use pliantdb_core::protocol::{
     Ask, FromClient, FromServer, Greeting, Hello, PROTOCOL_VERSION, Question, Reply, WEBSOCKET_PATH, decode,
     encode,
@@ -14,9 +14,10 @@ use pliantdb_core::{
     Response, StorageConnection, Subscriber,
 };
 use serde::{Deserialize, Serialize};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use crate::node::Node;
@@ -439,6 +440,125 @@ fn refuse_more_connections_than_there_may_be() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         come.unwrap();
+    });
+}
+
+#[test]
+fn refuse_more_websockets_than_there_may_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::start_with(&folder.path().join("data"), &["--max-connections", "3"]);
+    let url = format!("ws://{}{WEBSOCKET_PATH}", node.address);
+    runtime().block_on(async {
+        let mut open = Vec::new();
+        for _ in 0..3 {
+            open.push(Raw::welcomed(node.address).await);
+        }
+        match connect_async(&url).await.map(drop) {
+            Err(tungstenite::Error::Http(answer)) => assert_eq!(answer.status(), 503),
+            other => panic!("{other:?}"),
+        }
+        open.pop();
+        for attempt in 0.. {
+            if connect_async(&url).await.is_ok() {
+                break;
+            }
+            assert!(attempt < 100, "a place is free again");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+}
+
+#[test]
+fn a_blocking_client_that_goes_is_gone_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::start_with(&folder.path().join("data"), &["--max-connections", "3"]);
+    for address in [node.quic_url(), node.websocket_url()] {
+        for _ in 0..12 {
+            let client = Client::connect(&address, Options::default()).unwrap();
+            let database = client.database::<Note>("default").unwrap();
+            drop(client);
+            database.collection::<Note>().insert(note("a")).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_client_that_waits_for_much_can_still_stop_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::start_with(&folder.path().join("data"), &["--max-in-flight", "2"]);
+    runtime().block_on(async {
+        for address in [node.quic_url(), node.websocket_url()] {
+            let client = client(&address).await;
+            let database = client.database::<Note>("default").await.unwrap();
+            let mut waiting = Vec::new();
+            for _ in 0..4 {
+                let database = database.clone();
+                waiting.push(tokio::spawn(async move {
+                    database.changes(FeedStart::Now, 1, Duration::from_secs(60)).await
+                }));
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            for waiting in waiting {
+                waiting.abort();
+            }
+            let answered = tokio::time::timeout(Duration::from_secs(5), client.databases()).await;
+            assert_eq!(answered.expect("it is answered").unwrap().len(), 1);
+        }
+    });
+}
+
+#[test]
+fn who_waits_for_changes_does_not_hold_up_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = Node::start(&folder.path().join("data"));
+    runtime().block_on(async {
+        for address in [node.quic_url(), node.websocket_url()] {
+            let options = Options {
+                connect_timeout: Duration::from_millis(200),
+                ..Options::default()
+            };
+            let client = AsyncClient::connect(&address, options).await.unwrap();
+            let database = client.database::<Note>("default").await.unwrap();
+            tokio::spawn(async move {
+                database
+                    .changes(FeedStart::Now, 10, Duration::from_secs(60))
+                    .await
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let start = Instant::now();
+        node.terminate();
+        node.wait();
+        assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+    });
+}
+
+#[test]
+fn who_is_not_known_yet_may_send_little() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::start(&folder.path().join("data"));
+    runtime().block_on(async {
+        let mut raw = Raw::open(node.address).await;
+        // The beginning of a message of 8 MiB: a final, binary, masked frame.
+        let stream = raw.0.get_mut();
+        let header = [&[0x82, 0xff][..], &(8_u64 << 20).to_be_bytes(), &[0; 4]].concat();
+        stream.write_all(&header).await.unwrap();
+        let mut sent = 0;
+        let chunk = [0; 64 << 10];
+        while sent < 7 << 20 && stream.write_all(&chunk).await.is_ok() {
+            sent += chunk.len();
+        }
+        let closed = tokio::time::timeout(Duration::from_secs(5), raw.0.next()).await;
+        assert!(
+            matches!(closed, Ok(None | Some(Err(_)) | Some(Ok(Message::Close(_))))),
+            "it is not waited for the rest: {closed:?}"
+        );
+        // Who is known may send that much.
+        for address in [node.quic_url(), node.websocket_url()] {
+            let database = client(&address).await.database::<Note>("default").await.unwrap();
+            let large = database.collection::<Note>().insert(note(&"x".repeat(8 << 20)));
+            large.await.unwrap();
+        }
     });
 }
 

@@ -32,7 +32,7 @@ pub(crate) struct Node {
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) quic: SocketAddr,
-    fingerprint: String,
+    pub(crate) fingerprint: String,
     agent: ureq::Agent,
 }
 
@@ -104,6 +104,15 @@ impl Node {
     /// The log so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
+    }
+
+    /// Waits until the log says so.
+    pub(crate) fn wait_for_log(&self, text: &str) {
+        let start = Instant::now();
+        while !self.log().contains(text) {
+            assert!(start.elapsed() < PATIENCE, "not logged: {text}: {}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {

@@ -1,6 +1,11 @@
 //! What an operator sees: probes, metrics, the log, a full disk.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
+
+use pliantdb_client::blocking::Client;
+use pliantdb_client::{Options, StorageConnection};
 
 use crate::node::Node;
 
@@ -75,6 +80,87 @@ fn metrics_count_what_happened() {
     assert!(of("pliantdb_uptime_seconds") > 0.0);
     assert!(metrics.contains("pliantdb_build_info{version="));
     assert!(node.get("/metrics").status == 404, "not on the clients' port");
+}
+
+/// What docs/metrics.md calls metrics, without the labels.
+fn documented() -> BTreeSet<String> {
+    let page = include_str!("../../../../docs/metrics.md");
+    let cells = page.lines().filter_map(|line| line.strip_prefix("| `"));
+    let series = cells.map(|cell| cell.split('`').next().unwrap());
+    series
+        .map(|series| series.split('{').next().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn every_metric_is_documented_and_every_documented_one_is_there() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::start_with(data.path(), &["--max-connections", "1"]);
+    node.put("/v1/default/c/a", "1");
+    node.get("/v1/default/c/a");
+    node.get("/v1/nothing/c?limit=1");
+    // The second finds no place.
+    let options = || Options {
+        connect_timeout: Duration::from_secs(2),
+        ..Options::default()
+    };
+    let client = Client::connect(&node.quic_url(), options()).unwrap();
+    client.databases().unwrap();
+    assert!(Client::connect(&node.quic_url(), options()).is_err());
+
+    let metrics = node.admin_get("/metrics", &[]).body;
+    let shown: BTreeSet<String> = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .map(|(name, kind)| match kind {
+            "counter" => format!("{name}_total"),
+            "info" => format!("{name}_info"),
+            _ => name.to_owned(),
+        })
+        .collect();
+    assert_eq!(shown, documented());
+    for (series, count) in [
+        (
+            "pliantdb_operation_duration_seconds_count{door=\"Http\",operation=\"transact\"}",
+            1.0,
+        ),
+        (
+            "pliantdb_operation_duration_seconds_count{door=\"Http\",operation=\"get\"}",
+            1.0,
+        ),
+        (
+            "pliantdb_operation_duration_seconds_count{door=\"Quic\",operation=\"databases\"}",
+            1.0,
+        ),
+        (
+            "pliantdb_operation_errors_total{door=\"Http\",operation=\"list\",error=\"unknown_database\"}",
+            1.0,
+        ),
+        ("pliantdb_operations_in_flight{door=\"Http\"}", 0.0),
+        ("pliantdb_operations_in_flight{door=\"Quic\"}", 0.0),
+        ("pliantdb_connections{door=\"Http\"}", 1.0),
+        ("pliantdb_connections{door=\"Quic\"}", 1.0),
+        ("pliantdb_connections_refused_total{door=\"Quic\"}", 1.0),
+        ("pliantdb_writes_waiting", 0.0),
+        ("pliantdb_store_stalled", 0.0),
+    ] {
+        assert_eq!(value(&metrics, series), count, "{series}");
+    }
+}
+
+#[test]
+fn refused_logins_are_counted() {
+    let data = tempfile::tempdir().unwrap();
+    let token = data.path().join("token");
+    std::fs::write(&token, "a-token-of-sufficient-length").unwrap();
+    let folder = data.path().join("data");
+    let node = Node::start_with(&folder, &["--token-file", token.to_str().unwrap()]);
+    let ask = |header: &str| node.send("GET", "/v1", &[("Authorization", header)], "").status;
+    assert_eq!(ask("Bearer another-token-of-some-length"), 401);
+    assert_eq!(ask("Basic YWRhOm5vcGU="), 401);
+    assert_eq!(ask("Bearer a-token-of-sufficient-length"), 200);
+    let metrics = node.admin_get("/metrics", &[]).body;
+    assert_eq!(value(&metrics, "pliantdb_logins_refused_total"), 2.0);
 }
 
 #[test]

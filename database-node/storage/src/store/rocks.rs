@@ -52,6 +52,14 @@ pub struct RocksStats {
     pub wal_bytes: u64,
     /// Failed flushes and compactions since the store was opened.
     pub background_errors: u64,
+    /// About how many bytes compactions have yet to rewrite.
+    pub pending_compaction_bytes: u64,
+    /// Compactions that run.
+    pub running_compactions: u64,
+    /// Flushes that run.
+    pub running_flushes: u64,
+    /// Whether no writes are taken until a compaction or flush has ended.
+    pub is_stalled: bool,
 }
 
 impl RocksStore {
@@ -199,6 +207,10 @@ impl RocksStore {
             wal_syncs: self.wal_syncs.load(Ordering::Relaxed),
             wal_bytes: self.wal_bytes.load(Ordering::Relaxed),
             background_errors: property(properties::BACKGROUND_ERRORS),
+            pending_compaction_bytes: property(properties::ESTIMATE_PENDING_COMPACTION_BYTES),
+            running_compactions: property(properties::NUM_RUNNING_COMPACTIONS),
+            running_flushes: property(properties::NUM_RUNNING_FLUSHES),
+            is_stalled: property(properties::IS_WRITE_STOPPED) != 0,
         }
     }
 }
