@@ -1,6 +1,7 @@
 //! Serving, and checking what is to be served.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 use pliantdb_server::config::{Inputs, Settings};
@@ -10,6 +11,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::failure::Failure;
 use super::output::Output;
+
+/// How long what was cut off may take to let go of the storage: less than the operator allows for closing.
+const LETTING_GO: Duration = Duration::from_secs(3);
 
 /// The settings of `serve`.
 #[derive(Debug, clap::Args)]
@@ -54,8 +58,9 @@ pub(crate) fn serve(args: ServeArgs) -> Result<(), Failure> {
         .build()
         .context("cannot start the runtime")?;
     let done = runtime.block_on(run(settings));
-    // The storage is closed: what still goes on, such as a backup, is not waited for.
-    runtime.shutdown_background();
+    // The storage is closed, and what was cut off lets go of it: when the process ends before, RocksDB's threads find what
+    // they stand on gone. A backup that still goes on is not waited for longer.
+    runtime.shutdown_timeout(LETTING_GO);
     drop(traces);
     Ok(done?)
 }

@@ -259,6 +259,8 @@ fn accounts() -> Value {
         list(permission)
     };
     let password = || json!({ "type": "string", "minLength": 8 });
+    // What may be left out may be null too.
+    let or_null = |schema: Value| json!({ "anyOf": [schema, { "type": "null" }] });
     let user = object(
         json!({ "name": reference("Name"), "roles": names(), "disabled": flag(), "hasPassword": flag() }),
         json!({}),
@@ -290,7 +292,11 @@ fn accounts() -> Value {
         "Users": object(json!({ "users": list(user) }), json!({})),
         "UserChange": object(
             json!({}),
-            json!({ "password": password(), "roles": names(), "disabled": flag() }),
+            json!({
+                "password": or_null(password()),
+                "roles": or_null(names()),
+                "disabled": or_null(flag()),
+            }),
         ),
         "Roles": object(json!({ "roles": list(role) }), json!({})),
         "RoleChange": object(json!({ "permissions": permissions() }), json!({})),
@@ -298,9 +304,14 @@ fn accounts() -> Value {
             json!({ "keys": list(shown(json!({ "expires": { "type": "string", "format": "date-time" } }))) }),
             json!({}),
         ),
-        "ApiKeyCreation": shown(json!({
-            "expiresIn": { "type": "string", "pattern": "^[1-9][0-9]{0,5}(s|m|h)$" },
-        })),
+        "ApiKeyCreation": object(
+            json!({ "name": reference("Name") }),
+            json!({
+                "user": or_null(reference("Name")),
+                "roles": or_null(names()),
+                "expiresIn": or_null(json!({ "type": "string", "pattern": "^[1-9][0-9]{0,5}(s|m|h)$" })),
+            }),
+        ),
         "ApiKeyCreated": object(json!({ "name": reference("Name"), "key": text() }), json!({})),
     })
 }
