@@ -35,6 +35,7 @@
 //! How the database changes:
 //! - module [`command`] holds [`Command`], the only thing that changes state
 //! - module [`request_id`] holds [`RequestId`], by which a write that is sent again is made once
+//! - module [`group_id`] holds [`GroupId`], the number of a consensus group, whose log has commands
 //! - module [`outcome`] holds [`Outcome`] and [`Rejection`], what a command came to
 
 // Slicing and indexing that can panic, outside tests.
@@ -56,6 +57,7 @@ pub mod error;
 pub mod feed;
 #[cfg(test)]
 mod fuzz;
+pub mod group_id;
 pub mod id;
 pub mod inbox;
 pub mod key;
@@ -90,6 +92,7 @@ pub use document_id::{DocumentId, InvalidDocumentId};
 pub use documents::{Documents, List};
 pub use error::Error;
 pub use feed::{FeedCursor, InvalidFeedCursor};
+pub use group_id::GroupId;
 pub use id::Id;
 pub use inbox::Inbox;
 pub use key::{InvalidKey, Key};

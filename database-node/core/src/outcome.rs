@@ -186,6 +186,22 @@ pub enum Rejection {
         /// The user.
         user: UserName,
     },
+    /// The command is about a document, key or view entry of a slot that the shard does not have.
+    #[error(
+        "slot {slot} does not belong to this shard, which has the slots from {first_slot} up to, not including, {end_slot}; \
+         look up which shard has it"
+    )]
+    WrongShard {
+        /// The slot.
+        slot: u16,
+        /// The first slot of the shard.
+        first_slot: u16,
+        /// The first slot behind it.
+        end_slot: u16,
+    },
+    /// A shard was to create or delete a database, or to change an account.
+    #[error("databases, users, roles and API keys are changed in the meta group, not in a shard")]
+    NotOfShard,
 }
 
 fn expired(id: RequestId, now: u64) -> String {

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
-use pliantdb_core::{DatabaseName, Error, Rejection, Timestamp};
+use pliantdb_core::{DatabaseName, Error, GroupId, Rejection, Timestamp};
 
 use crate::encryption::EncryptionError;
 use crate::store::StoreError;
@@ -116,6 +116,44 @@ pub enum StorageError {
         /// The last one applied.
         last: Timestamp,
     },
+    /// A log entry that does not follow on the last one applied. Nothing of its batch was applied.
+    #[error("the log entry has index {found}, and {expected} is the next to be applied")]
+    EntryOrder {
+        /// The entry's index.
+        found: u64,
+        /// The index that follows on the position.
+        expected: u64,
+    },
+    /// A shard that cannot be, and why.
+    #[error("{0}")]
+    InvalidShard(String),
+    /// The group has a replica in the store already.
+    #[error("the store has a replica of the group {0} already; destroy it first")]
+    GroupExists(GroupId),
+    /// Another group of the store has some of the slots that a group was to have. Nothing was changed.
+    #[error(
+        "the group {group} cannot have slots that the group {by} of the same store has; destroy that replica first"
+    )]
+    SlotsTaken {
+        /// The group that was to have them.
+        group: GroupId,
+        /// The group that has them.
+        by: GroupId,
+    },
+    /// A chunk of a snapshot that is not the one that was to come. Nothing was changed.
+    #[error("a chunk of a snapshot of the group {group} cannot be used: {reason}")]
+    InvalidChunk {
+        /// The group that it was for.
+        group: GroupId,
+        /// Why.
+        reason: String,
+    },
+    /// No complete snapshot is staged for the group. Nothing was changed.
+    #[error("no complete snapshot of the group {0} is staged")]
+    NothingStaged(GroupId),
+    /// A snapshot of the group is being installed: what is staged is needed for that. Nothing was changed.
+    #[error("a snapshot of the group {0} is being installed; finish that, or destroy the replica")]
+    Installing(GroupId),
     /// A view was replaced, or its database deleted, while it was brought up to date.
     #[error("the view was replaced or its database deleted meanwhile")]
     ViewGone,

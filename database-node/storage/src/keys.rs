@@ -19,7 +19,9 @@
 //!
 //! 0 | 1                             the applied record of the embedded database
 //! 0 | 2 | name                      a database
-//! 0 | 3 | group                     reserved: the applied record of a group (a shard's log)
+//! 0 | 3 | group u64 | kind u8        a record of a consensus group: 1 its shard, 2 what its part of the database is made
+//!                                   of, 3 how far it has applied its log, 4 that a snapshot is being installed,
+//!                                   5 which snapshot is being received, 6 | number u32 a chunk of that
 //! 0 | 4 | database id | key id u16  a data key, wrapped; only the encrypting store sees it
 //! 0 | 5 | database id               what a database is made of
 //! 0 | 6                             the highest database id ever given
@@ -41,8 +43,8 @@
 
 use pliantdb_core::access::Account;
 use pliantdb_core::{
-    CollectionName, DatabaseName, DocumentId, KeyName, NamespaceName, RequestId, Slot, Timestamp, ViewId,
-    WriteAction,
+    CollectionName, DatabaseName, DocumentId, GroupId, KeyName, NamespaceName, RequestId, Slot, Timestamp,
+    ViewId, WriteAction,
 };
 
 use crate::catalog::{DatabaseEntry, DatabaseId};
@@ -79,9 +81,8 @@ pub(crate) const APPLIED: [u8; 5] = [0, 0, 0, 0, 1];
 /// What the key of every database record begins with.
 pub(crate) const DATABASES: [u8; 5] = [0, 0, 0, 0, 2];
 
-/// What the key of the applied record of a group begins with; nothing has one yet.
-#[allow(dead_code, reason = "reserved, and tested so that nothing else takes it")]
-pub(crate) const GROUPS_APPLIED: [u8; 5] = [0, 0, 0, 0, 3];
+/// What the keys of all records of groups begin with.
+pub(crate) const GROUPS: [u8; 5] = [0, 0, 0, 0, 3];
 
 /// What the key of every wrapped data key begins with.
 pub(crate) const DATA_KEYS: [u8; 5] = [0, 0, 0, 0, 4];
@@ -106,6 +107,47 @@ pub(crate) const ROLE: u8 = 2;
 
 /// The kind of API keys.
 pub(crate) const API_KEY: u8 = 3;
+
+/// What a record of a group is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum GroupRecord {
+    Shard = 1,
+    Makeup = 2,
+    Position = 3,
+    Installing = 4,
+    Staged = 5,
+    Chunk = 6,
+}
+
+/// What the keys of all records of a group begin with.
+pub(crate) fn group(group: GroupId) -> [u8; 13] {
+    let mut key = [0; 13];
+    key[..5].copy_from_slice(&GROUPS);
+    key[5..].copy_from_slice(&group.get().to_be_bytes());
+    key
+}
+
+/// The key of a record of a group, or what the keys of its chunks begin with.
+pub(crate) fn group_record(of: GroupId, record: GroupRecord) -> [u8; 14] {
+    let mut key = [record as u8; 14];
+    key[..13].copy_from_slice(&group(of));
+    key
+}
+
+/// The key of a chunk of the snapshot that a group is receiving.
+pub(crate) fn group_chunk(of: GroupId, number: u32) -> [u8; 18] {
+    let mut key = [0; 18];
+    key[..14].copy_from_slice(&group_record(of, GroupRecord::Chunk));
+    key[14..].copy_from_slice(&number.to_be_bytes());
+    key
+}
+
+/// The group that a key is a record of; `None` if it is none.
+pub(crate) fn group_of(key: &[u8]) -> Option<GroupId> {
+    let group = key.strip_prefix(&GROUPS)?.first_chunk()?;
+    Some(GroupId::new(u64::from_be_bytes(*group)))
+}
 
 /// The key of an account.
 pub(crate) fn account(account: &Account) -> Vec<u8> {
@@ -215,6 +257,12 @@ pub(crate) fn view_ranges(
     VIEW_SPACES
         .into_iter()
         .map(move |space| KeyRange::prefixed(&prefix(space)))
+}
+
+/// Whether a key in a slot of a database is of what every replica has, and not of what a node makes for itself.
+pub(crate) fn is_replicated(key: &[u8]) -> bool {
+    let is_local = |space: &u8| *space == Space::Partials as u8 || *space == Space::Stale as u8;
+    key.get(6).is_some_and(|space| !is_local(space))
 }
 
 /// Which version of a view a key belongs to, of those that are local to a node.
@@ -419,6 +467,20 @@ mod tests {
     }
 
     #[test]
+    fn records_of_groups_are_where_they_always_were() {
+        let id = GroupId::new(0x0102);
+        let base = b"\0\0\0\0\x03\0\0\0\0\0\0\x01\x02";
+        assert_eq!(group(id), *base);
+        assert_eq!(group_record(id, GroupRecord::Position)[13..], *b"\x03");
+        assert_eq!(
+            group_chunk(id, 0x0304),
+            *[&base[..], b"\x06\0\0\x03\x04"].concat()
+        );
+        assert_eq!(group_of(&group_chunk(id, 1)), Some(id));
+        assert_eq!((group_of(&base[..12]), group_of(&APPLIED)), (None, None));
+    }
+
+    #[test]
     fn leaves_room_for_other_ids_and_for_versions() {
         let entry = DatabaseEntry {
             id: DatabaseId::FIRST,
@@ -440,7 +502,7 @@ mod tests {
         let version = [&base[..], b"a\0\xff\xff\xff\xff\xff\xff\xff\xff"].concat();
         assert!(key("a") < version && version < key("a ") && key("a ") < key("aa"));
         assert_eq!(APPLIED, *b"\0\0\0\0\x01");
-        assert_eq!(GROUPS_APPLIED, *b"\0\0\0\0\x03");
+        assert_eq!(GROUPS, *b"\0\0\0\0\x03");
     }
 
     proptest! {

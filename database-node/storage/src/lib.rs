@@ -27,7 +27,8 @@
 //! - module [`encryption`]: keys that wrap keys that encrypt values
 //! - `keys`, `records`: how keys and values are encoded, for ever
 //! - module [`machine`]: the state machine, the only code that changes state
-//! - `merge`, `reading`, `feed`, `values`, `views`: what is read, in one order over all slots
+//! - module [`group`]: the shards of consensus groups, each with its own log, side by side in one store
+//! - `extent`, `merge`, `reading`, `feed`, `values`, `views`: what is read, in one order over all slots
 //! - `writer`: the one thread that commits, many commands per fsync; `progress`: how far it has come
 //! - `engine`: every request, on any store; `housekeeping`: what it does by itself; `broker`: messages
 //! - `directory`, `disk_space`, `memory`: the data directory, the room on its disk, the memory to use
@@ -59,9 +60,11 @@ pub mod dump;
 pub mod encryption;
 mod engine;
 mod error;
+mod extent;
 mod feed;
 #[cfg(test)]
 mod fuzz;
+pub mod group;
 mod housekeeping;
 mod inspect;
 mod keys;
@@ -92,7 +95,7 @@ pub use pliantdb_core::{
     APPLY_VERSION, Answer, Api, ApiName, Body, Change, ChangeAction, ChangeKind, ChangeOutcome,
     ChangedDocument, ChangesPage, Clock, Collection, CollectionName, CollectionSchema, Collections, Command,
     CommittedTransaction, Connection, DatabaseName, Document, DocumentAction, DocumentChange, DocumentId,
-    Documents, Emit, Emitted, Error, Expiry, FeedCursor, FeedStart, Freshness, Group, GroupOf, Id,
+    Documents, Emit, Emitted, Error, Expiry, FeedCursor, FeedStart, Freshness, Group, GroupId, GroupOf, Id,
     IndexedDocument, InvalidBody, InvalidDocumentId, InvalidFeedCursor, InvalidKey, InvalidKeyName,
     InvalidName, InvalidRequestId, InvalidRevision, InvalidSchema, InvalidSlotCount, InvalidTopic, Key,
     KeyAction, KeyCondition, KeyList, KeyListing, KeyName, KeyOutcome, KeyPage, KeySelection, KeyStatus,

@@ -4,6 +4,7 @@ use pliantdb_core::{CollectionName, Document, DocumentId, Listing, Page};
 
 use crate::catalog::DatabaseEntry;
 use crate::error::StorageError;
+use crate::extent::Extent;
 use crate::keys;
 use crate::merge::Merged;
 use crate::records::{self, corrupt};
@@ -112,14 +113,13 @@ fn decode_within(value: &[u8], id: &DocumentId, most: usize) -> Result<Found, St
 /// Reads one page.
 pub(crate) fn list(
     snapshot: &impl Snapshot,
-    database: DatabaseEntry,
+    slots: impl Into<Extent>,
     collection: &CollectionName,
     listing: &Listing,
 ) -> Result<Page, StorageError> {
-    let bases = database
-        .slots
-        .slots()
-        .map(|slot| keys::collection(database.id, slot, collection, 0));
+    let extent = slots.into();
+    let base = |slot| keys::collection(extent.database.id, slot, collection, 0);
+    let bases = extent.slots().map(base);
     let mut merged = Merged::scan(snapshot, bases, |base| range(base, listing), listing.order)?;
     let mut page = Page::default();
     if listing.limit == 0 {
@@ -151,13 +151,13 @@ pub(crate) fn list(
 /// Counts the documents of a listing, however many and large they are.
 pub(crate) fn count(
     snapshot: &impl Snapshot,
-    database: DatabaseEntry,
+    slots: impl Into<Extent>,
     collection: &CollectionName,
     listing: &Listing,
 ) -> Result<u64, StoreError> {
-    let mut count = 0;
-    for slot in database.slots.slots() {
-        let base = keys::collection(database.id, slot, collection, 0);
+    let (extent, mut count) = (slots.into(), 0);
+    for slot in extent.slots() {
+        let base = keys::collection(extent.database.id, slot, collection, 0);
         let mut cursor = snapshot.scan(range(&base, listing), listing.order)?;
         while cursor.entry().is_some() {
             count += 1;

@@ -268,7 +268,7 @@ pub(crate) fn decode_database(value: &[u8]) -> Result<DatabaseEntry, StoreError>
     decode("database", value)
 }
 
-fn encode(kind: &str, record: &impl Serialize) -> Result<Vec<u8>, StoreError> {
+pub(crate) fn encode(kind: &str, record: &impl Serialize) -> Result<Vec<u8>, StoreError> {
     encode_version(VERSION, kind, record)
 }
 
@@ -277,7 +277,10 @@ fn encode_version(version: u8, kind: &str, record: &impl Serialize) -> Result<Ve
         .map_err(|error| StoreError::Engine(format!("cannot encode a record of kind {kind}: {error}")))
 }
 
-fn decode<'de, T: Deserialize<'de>>(kind: &'static str, value: &'de [u8]) -> Result<T, StoreError> {
+pub(crate) fn decode<'de, T: Deserialize<'de>>(
+    kind: &'static str,
+    value: &'de [u8],
+) -> Result<T, StoreError> {
     let (version, rest) = value.split_first().ok_or_else(|| corrupt(kind, "it is empty"))?;
     check_version(kind, *version)?;
     postcard::from_bytes(rest).map_err(|error| corrupt(kind, error))

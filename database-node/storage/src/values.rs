@@ -3,6 +3,7 @@
 use pliantdb_core::{Body, KeyListing, KeyName, KeyPage, NamespaceName, Order};
 
 use crate::catalog::DatabaseEntry;
+use crate::extent::Extent;
 use crate::keys::{self, Space};
 use crate::merge::Merged;
 use crate::records::{self, corrupt};
@@ -27,14 +28,15 @@ pub(crate) fn get(
 /// Reads one page of keys with their values, as of a time in milliseconds since the Unix epoch.
 pub(crate) fn list(
     snapshot: &impl Snapshot,
-    database: DatabaseEntry,
+    slots: impl Into<Extent>,
     namespace: &NamespaceName,
     listing: &KeyListing,
     millis: u64,
 ) -> Result<KeyPage, StoreError> {
     let in_namespace = keys::name_in(namespace, "");
-    let bases = database.slots.slots().map(|slot| {
-        let mut base = keys::space(database.id, slot, Space::Values, in_namespace.len());
+    let extent = slots.into();
+    let bases = extent.slots().map(|slot| {
+        let mut base = keys::space(extent.database.id, slot, Space::Values, in_namespace.len());
         base.extend_from_slice(&in_namespace);
         base
     });
@@ -69,14 +71,14 @@ pub(crate) fn list(
 /// Keys that have expired at a time in milliseconds since the Unix epoch; at most `limit` of each slot.
 pub(crate) fn expired(
     snapshot: &impl Snapshot,
-    database: DatabaseEntry,
+    slots: impl Into<Extent>,
     millis: u64,
     limit: usize,
 ) -> Result<Vec<(NamespaceName, KeyName)>, StoreError> {
     use crate::store::Cursor;
-    let mut found = Vec::new();
-    for slot in database.slots.slots() {
-        let base = keys::space(database.id, slot, Space::Expiries, 0);
+    let (extent, mut found) = (slots.into(), Vec::new());
+    for slot in extent.slots() {
+        let base = keys::space(extent.database.id, slot, Space::Expiries, 0);
         let end = [base.as_slice(), &millis.saturating_add(1).to_be_bytes()].concat();
         let mut cursor = snapshot.scan(
             KeyRange {

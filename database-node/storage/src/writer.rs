@@ -458,7 +458,7 @@ mod tests {
 
     use super::*;
     use crate::memory::MemoryPlan;
-    use crate::store::{BatchNumber, Durability, MemoryStore};
+    use crate::store::{BatchNumber, Durability, Holds, MemorySnapshot, MemoryStore};
 
     fn progress() -> Arc<Progress> {
         Arc::new(Progress::at(Timestamp::ZERO))
@@ -473,7 +473,8 @@ mod tests {
     struct Damaged(MemoryStore);
 
     impl OrderedStore for Damaged {
-        type Snapshot<'a> = <MemoryStore as OrderedStore>::Snapshot<'a>;
+        type Snapshot<'a> = MemorySnapshot;
+        type Kept = MemorySnapshot;
 
         fn get<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, StoreError> {
             if key.ends_with(b"damaged") {
@@ -482,8 +483,12 @@ mod tests {
             self.0.get(key, read)
         }
 
-        fn snapshot(&self) -> Self::Snapshot<'_> {
+        fn snapshot(&self) -> MemorySnapshot {
             self.0.snapshot()
+        }
+
+        fn keep(holder: Arc<dyn Holds<Self>>) -> MemorySnapshot {
+            holder.held().snapshot()
         }
 
         fn write(&self, batch: &Batch, durability: Durability) -> Result<BatchNumber, StoreError> {
@@ -492,6 +497,10 @@ mod tests {
 
         fn sync(&self) -> Result<BatchNumber, StoreError> {
             self.0.sync()
+        }
+
+        fn written(&self) -> BatchNumber {
+            self.0.written()
         }
 
         fn durable(&self) -> BatchNumber {
@@ -554,14 +563,19 @@ mod tests {
     struct Failing(MemoryStore, Mutex<Option<StoreError>>);
 
     impl OrderedStore for Failing {
-        type Snapshot<'a> = <MemoryStore as OrderedStore>::Snapshot<'a>;
+        type Snapshot<'a> = MemorySnapshot;
+        type Kept = MemorySnapshot;
 
         fn get<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, StoreError> {
             self.0.get(key, read)
         }
 
-        fn snapshot(&self) -> Self::Snapshot<'_> {
+        fn snapshot(&self) -> MemorySnapshot {
             self.0.snapshot()
+        }
+
+        fn keep(holder: Arc<dyn Holds<Self>>) -> MemorySnapshot {
+            holder.held().snapshot()
         }
 
         fn write(&self, batch: &Batch, durability: Durability) -> Result<BatchNumber, StoreError> {
@@ -573,6 +587,10 @@ mod tests {
 
         fn sync(&self) -> Result<BatchNumber, StoreError> {
             self.0.sync()
+        }
+
+        fn written(&self) -> BatchNumber {
+            self.0.written()
         }
 
         fn durable(&self) -> BatchNumber {

@@ -275,6 +275,8 @@ impl From<Rejection> for Problem {
             Rejection::LastAdministrator { .. } => {
                 Self::conflict("last-administrator", "Nobody else administers the server", detail)
             }
+            // A client names no shard, so it has nothing to correct: the node asks the right one, or is to be asked again.
+            Rejection::WrongShard { .. } | Rejection::NotOfShard => Self::busy(&detail),
             Rejection::NotCountable {
                 namespace,
                 key,

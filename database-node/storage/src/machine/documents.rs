@@ -37,6 +37,8 @@ impl<S: OrderedStore> Applying<'_, S> {
         } = change;
         let entry = database.entry;
         let key = keys::document(entry, collection, id);
+        let extent = self.scope.extent(entry);
+        extent.check(&key)?;
         let read = |value: &[u8]| records::split_document(value).map(|(revision, _)| revision);
         let current = match action {
             DocumentAction::Create { .. } => None,
@@ -76,12 +78,12 @@ impl<S: OrderedStore> Applying<'_, S> {
             }
             views::replace(
                 &mut self.pending,
-                entry,
+                extent,
                 view,
                 id,
                 current.is_some(),
                 entries,
-                time,
+                self.scope.marks(time),
             )?;
         }
         let slot = keys::slot_of(entry, id);

@@ -5,6 +5,7 @@ mod documents;
 mod once;
 mod pending;
 mod schema;
+mod scope;
 mod values;
 pub(crate) mod views;
 
@@ -23,6 +24,7 @@ use crate::records::{self, corrupt};
 use crate::store::{Batch, Cursor, Durability, KeyRange, OrderedStore, Snapshot};
 pub(crate) use once::MEMORY_MS;
 pub(crate) use pending::Pending;
+pub(crate) use scope::Scope;
 
 /// Applies commands to a store.
 ///
@@ -125,14 +127,8 @@ impl<S: OrderedStore> StateMachine<S> {
         // Only this changes it, below.
         let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
         let (_, accounts) = self.accounts.current();
-        let mut applying = Applying {
-            pending: Pending::new(self.store.as_ref()),
-            shared: &catalog,
-            changed: None,
-            accounts: &accounts,
-            changed_accounts: None,
-            applied: self.applied,
-        };
+        let store = self.store.as_ref();
+        let mut applying = Applying::new(store, Scope::Storage, &catalog, &accounts, self.applied);
         let results = commands
             .iter()
             .map(|command| applying.command(command))
@@ -207,21 +203,41 @@ impl<S: OrderedStore> StateMachine<S> {
 }
 
 /// A batch of commands being applied.
-struct Applying<'a, S> {
-    pending: Pending<'a, S>,
+pub(crate) struct Applying<'a, S> {
+    scope: Scope,
+    pub(crate) pending: Pending<'a, S>,
     /// The databases as they were before the batch.
     shared: &'a Catalog,
     /// The databases, if the batch has changed them.
-    changed: Option<Catalog>,
+    pub(crate) changed: Option<Catalog>,
     /// The accounts as they were before the batch.
     accounts: &'a Accounts,
     /// The accounts, if the batch may have changed them.
     changed_accounts: Option<Accounts>,
-    applied: Applied,
+    pub(crate) applied: Applied,
 }
 
 impl<'a, S: OrderedStore> Applying<'a, S> {
-    fn command(&mut self, command: &Command) -> Result<CommandResult, StorageError> {
+    pub(crate) fn new(
+        store: &'a S,
+        scope: Scope,
+        catalog: &'a Catalog,
+        accounts: &'a Accounts,
+        applied: Applied,
+    ) -> Self {
+        Self {
+            scope,
+            pending: Pending::new(store),
+            shared: catalog,
+            changed: None,
+            accounts,
+            changed_accounts: None,
+            applied,
+        }
+    }
+
+    /// Applies one command. When it is rejected it changes nothing.
+    pub(crate) fn command(&mut self, command: &Command) -> Result<CommandResult, StorageError> {
         if command.version != APPLY_VERSION {
             return Err(StorageError::UnknownApplyVersion {
                 found: command.version,
@@ -253,6 +269,13 @@ impl<'a, S: OrderedStore> Applying<'a, S> {
 
     fn operation(&mut self, operation: &Operation, time: Timestamp) -> Result<Outcome, StorageError> {
         match operation {
+            Operation::CreateDatabase { .. }
+            | Operation::DeleteDatabase { .. }
+            | Operation::ChangeAccounts(_)
+                if self.scope.is_shard() =>
+            {
+                return Err(Rejection::NotOfShard.into());
+            }
             Operation::CreateDatabase { name, slots } => self.create_database(name, *slots)?,
             Operation::DeleteDatabase { name } => self.delete_database(name)?,
             Operation::DefineSchema {

@@ -20,12 +20,15 @@ impl<S: OrderedStore> Applying<'_, S> {
         time: Timestamp,
     ) -> Result<Outcome, StorageError> {
         let state = self.database(database)?;
+        let request = keys::request(state.entry, id, write);
+        if let Some(request) = &request {
+            self.scope.extent(state.entry).check(request)?;
+        }
         let now = time.millis();
         // Also of one that is still remembered: whether it is forgotten by now must make no difference.
         if id.millis().abs_diff(now) > MEMORY_MS {
             return Err(Rejection::RequestExpired { id, now }.into());
         }
-        let request = keys::request(state.entry, id, write);
         if let Some(request) = &request
             && let Some(outcome) = self.pending.get(request, records::decode_outcome)?
         {
@@ -54,7 +57,7 @@ impl<S: OrderedStore> Applying<'_, S> {
     ) -> Result<(), StorageError> {
         let entry = self.database(database)?.entry;
         let before = before.min(time.millis().saturating_sub(MEMORY_MS));
-        for slot in entry.slots.slots() {
+        for slot in self.scope.extent(entry).slots() {
             self.pending
                 .delete_range(keys::requests_before(entry.id, slot, before));
         }

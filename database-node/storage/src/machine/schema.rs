@@ -120,7 +120,7 @@ impl<S: OrderedStore> Applying<'_, S> {
         }
         let mut makeup = (*state.makeup).clone();
         makeup.changes_from = before;
-        for slot in state.entry.slots.slots() {
+        for slot in self.scope.extent(state.entry).slots() {
             self.pending.delete_range(KeyRange {
                 start: keys::space(state.entry.id, slot, Space::Changes, 0),
                 end: Some(keys::change(state.entry.id, slot, before, 0).to_vec()),
@@ -136,7 +136,7 @@ impl<S: OrderedStore> Applying<'_, S> {
         makeup: Makeup,
     ) -> Result<(), StorageError> {
         self.pending
-            .put_unread(keys::makeup(entry.id), records::encode_makeup(&makeup)?);
+            .put_unread(self.scope.makeup(entry), records::encode_makeup(&makeup)?);
         let makeup = Arc::new(makeup);
         self.catalog()
             .insert(name.clone(), DatabaseState { entry, makeup });

@@ -22,6 +22,7 @@ impl<S: OrderedStore> Applying<'_, S> {
         time: Timestamp,
     ) -> Result<KeyOutcome, StorageError> {
         let key = keys::value(database, namespace, name);
+        self.scope.extent(database).check(&key)?;
         let stored = self.pending.get(&key, records::decode_value)?;
         let before = stored.clone().filter(|value| !value.has_expired(time.millis()));
         let expires = |expiry: Expiry| match expiry {
@@ -109,6 +110,7 @@ impl<S: OrderedStore> Applying<'_, S> {
     ) -> Result<(), StorageError> {
         for (namespace, name) in names {
             let key = keys::value(database, namespace, name);
+            self.scope.extent(database).check(&key)?;
             if let Some(value) = self.pending.get(&key, records::decode_value)?
                 && let Some(millis) = value.expires.filter(|_| value.has_expired(time.millis()))
             {

@@ -10,23 +10,27 @@ use pliantdb_core::{
 use super::{Applying, Pending};
 use crate::catalog::{DatabaseEntry, ViewRecord, ViewState};
 use crate::error::StorageError;
+use crate::extent::Extent;
 use crate::keys::{self, Space};
 use crate::records;
 use crate::store::{OrderedStore, Reads};
 
-/// Gives a document other entries in a view. `existed`: whether it can have had any.
+/// Gives a document other entries in a view. `existed`: whether it can have had any. `marks`: with which time to mark what
+/// partials do not count yet; `None` where there are none.
 ///
 /// # Errors
-/// [`Rejection::NotUnique`], and whatever the store says.
+/// [`Rejection::NotUnique`], [`Rejection::WrongShard`] when a unique key lies in a slot that is not of `extent`, and
+/// whatever the store says.
 pub(crate) fn replace<S: Reads>(
     pending: &mut Pending<'_, S>,
-    database: DatabaseEntry,
+    extent: Extent,
     view: &ViewRecord,
     id: &DocumentId,
     existed: bool,
     entries: &[ViewEntry],
-    time: Timestamp,
+    marks: Option<Timestamp>,
 ) -> Result<(), StorageError> {
+    let database = extent.database;
     let slot = match view.definition.policy {
         ViewPolicy::Lazy => Slot::LOCAL,
         ViewPolicy::Eager | ViewPolicy::Unique => keys::slot_of(database, id),
@@ -42,7 +46,7 @@ pub(crate) fn replace<S: Reads>(
     let now: Vec<&[u8]> = entries.iter().map(|entry| entry.key.as_slice()).collect();
     let is_unique = view.definition.policy == ViewPolicy::Unique;
     let stale = |pending: &mut Pending<'_, S>, entry: &[u8]| {
-        if view.definition.reduces {
+        if let Some(time) = marks.filter(|_| view.definition.reduces) {
             let stale = with(base(Space::Stale, 8 + entry.len()), &time.bits().to_be_bytes());
             pending.put_unread(with(stale, entry), Vec::new());
         }
@@ -53,10 +57,13 @@ pub(crate) fn replace<S: Reads>(
     }
     if is_unique {
         for key in before.iter().filter(|key| !now.contains(&key.as_slice())) {
-            pending.delete(keys::owner(database, view.id, key));
+            let owner = keys::owner(database, view.id, key);
+            extent.check(&owner)?;
+            pending.delete(owner);
         }
         for key in &now {
             let owner = keys::owner(database, view.id, key);
+            extent.check(&owner)?;
             match pending.get(&owner, records::decode_owner)? {
                 Some(existing) if existing != *id => {
                     return Err(Rejection::NotUnique {
@@ -121,8 +128,14 @@ impl<S: OrderedStore> Applying<'_, S> {
             .find(|view| view.id == id && view.state == ViewState::Building);
         // It was given up, or replaced by a newer version, while its documents were read.
         let Some(view) = found else { return Ok(()) };
+        let extent = self.scope.extent(state.entry);
+        if self.scope.is_shard() && view.definition.policy == ViewPolicy::Lazy && !documents.is_empty() {
+            // Its entries are local to a node, so they are no command's.
+            extent.check_slot(Slot::LOCAL.get())?;
+        }
         for document in documents {
             let key = keys::document(state.entry, &view.definition.collection, &document.id);
+            extent.check(&key)?;
             let read = |value: &[u8]| records::split_document(value).map(|(revision, _)| revision);
             let current: Option<Revision> = self.pending.get(&key, read)?;
             if current != Some(document.revision) {
@@ -131,12 +144,12 @@ impl<S: OrderedStore> Applying<'_, S> {
             let before = self.pending.savepoint();
             match replace(
                 &mut self.pending,
-                state.entry,
+                extent,
                 view,
                 &document.id,
                 true,
                 &document.entries,
-                time,
+                self.scope.marks(time),
             ) {
                 Err(StorageError::Rejected(rejection)) => {
                     self.pending.go_back(&before);
@@ -186,11 +199,14 @@ impl<S: OrderedStore> Applying<'_, S> {
 
     /// Deletes everything of one version of a view.
     pub(super) fn delete_view(&mut self, database: DatabaseEntry, id: ViewId) {
-        for slot in database.slots.slots().chain([Slot::LOCAL]) {
+        let local = Some(Slot::LOCAL).filter(|_| !self.scope.is_shard());
+        for slot in self.scope.extent(database).slots().chain(local) {
             for range in keys::view_ranges(database.id, slot, id) {
                 self.pending.delete_range(range);
             }
         }
-        self.pending.delete_unread(keys::lazy_view(database.id, id));
+        if local.is_some() {
+            self.pending.delete_unread(keys::lazy_view(database.id, id));
+        }
     }
 }

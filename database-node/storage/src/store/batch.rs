@@ -21,6 +21,19 @@ impl<'b> Change<'b> {
             Self::Put(key, _) | Self::Delete(key) | Self::DeleteRange(key, _) => key,
         }
     }
+
+    /// Whether all that it changes lies in a range.
+    pub(crate) fn is_within(self, range: &KeyRange) -> bool {
+        let is_before_end = |key: &[u8]| range.end.as_ref().is_none_or(|end| key < end.as_slice());
+        range.start.as_slice() <= self.key()
+            && match self {
+                Self::Put(..) | Self::Delete(_) => is_before_end(self.key()),
+                Self::DeleteRange(_, Some(end)) => {
+                    range.end.as_ref().is_none_or(|last| end <= last.as_slice())
+                }
+                Self::DeleteRange(_, None) => range.end.is_none(),
+            }
+    }
 }
 
 /// Changes that happen together or not at all; a later one of the same key wins.

@@ -16,7 +16,9 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use pliantdb_core::Order;
 
-use super::{Batch, BatchNumber, Change, Cursor, Durability, KeyRange, OrderedStore, Snapshot, StoreError};
+use super::{
+    Batch, BatchNumber, Change, Cursor, Durability, Holds, KeyRange, OrderedStore, Snapshot, StoreError,
+};
 use crate::encryption::{OVERHEAD, SecretKey};
 use crate::keys::DATA_KEYS;
 
@@ -320,6 +322,7 @@ fn covers(range: &KeyRange, database: DatabaseNumber) -> bool {
 
 impl<S: OrderedStore> OrderedStore for EncryptedStore<S> {
     type Snapshot<'a> = EncryptedSnapshot<'a, S>;
+    type Kept = KeptEncryptedSnapshot<S>;
 
     fn get<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, StoreError> {
         let Some(keys) = &self.keys else {
@@ -361,6 +364,17 @@ impl<S: OrderedStore> OrderedStore for EncryptedStore<S> {
 
     fn snapshot(&self) -> EncryptedSnapshot<'_, S> {
         self.decrypting(S::snapshot)
+    }
+
+    fn keep(holder: Arc<dyn Holds<Self>>) -> KeptEncryptedSnapshot<S> {
+        let below = Arc::new(Below(Arc::clone(&holder)));
+        let keys = holder.held().keys.as_ref();
+        // The same moment for both.
+        let ring = keys.map(Keys::ring);
+        KeptEncryptedSnapshot {
+            snapshot: S::keep(below),
+            ring: ring.as_deref().map(Arc::clone),
+        }
     }
 
     fn snapshot_cached(&self) -> EncryptedSnapshot<'_, S> {
@@ -408,8 +422,39 @@ impl<S: OrderedStore> OrderedStore for EncryptedStore<S> {
         self.store.make_room()
     }
 
+    fn written(&self) -> BatchNumber {
+        self.store.written()
+    }
+
     fn durable(&self) -> BatchNumber {
         self.store.durable()
+    }
+}
+
+/// Holds the store below an encrypted one.
+struct Below<S>(Arc<dyn Holds<EncryptedStore<S>>>);
+
+impl<S: OrderedStore> Holds<S> for Below<S> {
+    fn held(&self) -> &S {
+        &self.0.held().store
+    }
+}
+
+/// An [`EncryptedStore`] as it was, which is kept open.
+pub struct KeptEncryptedSnapshot<S: OrderedStore> {
+    snapshot: S::Kept,
+    ring: Option<Arc<Ring>>,
+}
+
+impl<S: OrderedStore> Snapshot for KeptEncryptedSnapshot<S> {
+    type Cursor<'a> = EncryptedCursor<'a, <S::Kept as Snapshot>::Cursor<'a>>;
+
+    fn get<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, StoreError> {
+        get_decrypted(&self.snapshot, self.ring.as_deref(), key, read)
+    }
+
+    fn scan(&self, range: KeyRange, order: Order) -> Result<Self::Cursor<'_>, StoreError> {
+        EncryptedCursor::open(self.snapshot.scan(range, order)?, self.ring.as_deref())
     }
 }
 
@@ -426,28 +471,30 @@ impl<'s, S: OrderedStore> Snapshot for EncryptedSnapshot<'s, S> {
         Self: 'a;
 
     fn get<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, StoreError> {
-        let Some(ring) = &self.ring else {
-            return self.snapshot.get(key, read);
-        };
-        if is_reserved(key) {
-            return Ok(None);
-        }
-        let mut plain = Vec::new();
-        let found = self
-            .snapshot
-            .get(key, |sealed| unseal(ring, key, sealed, &mut plain))?;
-        Ok(found.transpose()?.map(|()| read(&plain)))
+        get_decrypted(&self.snapshot, self.ring.as_deref(), key, read)
     }
 
     fn scan(&self, range: KeyRange, order: Order) -> Result<Self::Cursor<'_>, StoreError> {
-        let mut cursor = EncryptedCursor {
-            cursor: self.snapshot.scan(range, order)?,
-            ring: self.ring.as_deref(),
-            plain: Vec::new(),
-        };
-        cursor.decrypt()?;
-        Ok(cursor)
+        EncryptedCursor::open(self.snapshot.scan(range, order)?, self.ring.as_deref())
     }
+}
+
+/// Reads a value from a snapshot of the store below.
+fn get_decrypted<T>(
+    snapshot: &impl Snapshot,
+    ring: Option<&Ring>,
+    key: &[u8],
+    read: impl FnOnce(&[u8]) -> T,
+) -> Result<Option<T>, StoreError> {
+    let Some(ring) = ring else {
+        return snapshot.get(key, read);
+    };
+    if is_reserved(key) {
+        return Ok(None);
+    }
+    let mut plain = Vec::new();
+    let found = snapshot.get(key, |sealed| unseal(ring, key, sealed, &mut plain))?;
+    Ok(found.transpose()?.map(|()| read(&plain)))
 }
 
 /// A position in an [`EncryptedSnapshot`].
@@ -458,7 +505,18 @@ pub struct EncryptedCursor<'a, C> {
     plain: Vec<u8>,
 }
 
-impl<C: Cursor> EncryptedCursor<'_, C> {
+impl<'a, C: Cursor> EncryptedCursor<'a, C> {
+    /// At the first entry of a cursor of the store below.
+    fn open(cursor: C, ring: Option<&'a Ring>) -> Result<Self, StoreError> {
+        let mut cursor = Self {
+            cursor,
+            ring,
+            plain: Vec::new(),
+        };
+        cursor.decrypt()?;
+        Ok(cursor)
+    }
+
     /// Takes the value here, or behind the data keys.
     fn decrypt(&mut self) -> Result<(), StoreError> {
         let Some(ring) = self.ring else { return Ok(()) };

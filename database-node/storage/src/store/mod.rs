@@ -8,12 +8,14 @@ mod overlaid;
 mod rocks;
 mod wal;
 
+use std::sync::Arc;
+
 pub use batch::{Batch, Change};
-pub use encrypted::{EncryptedCursor, EncryptedSnapshot, EncryptedStore};
-pub use memory::MemoryStore;
+pub use encrypted::{EncryptedCursor, EncryptedSnapshot, EncryptedStore, KeptEncryptedSnapshot};
+pub use memory::{Counters, Fault, MemorySnapshot, MemoryStore};
 pub(crate) use overlaid::{Overlaid, Overlay};
 use pliantdb_core::Order;
-pub use rocks::{RocksStats, RocksStore};
+pub use rocks::{KeptRocksSnapshot, RocksStats, RocksStore};
 pub use wal::TornLog;
 
 /// Why a store failed.
@@ -115,6 +117,9 @@ pub trait OrderedStore: Send + Sync + 'static {
     where
         Self: 'a;
 
+    /// A snapshot that keeps its store open.
+    type Kept: Snapshot + Send + Sync + 'static;
+
     /// Hands the newest value of `key` to `read`, without copying it first; `None` when there is none.
     ///
     /// # Errors
@@ -135,6 +140,11 @@ pub trait OrderedStore: Send + Sync + 'static {
 
     /// The store as it is now, untouched by later writes.
     fn snapshot(&self) -> Self::Snapshot<'_>;
+
+    /// [`OrderedStore::snapshot`], which keeps the store and whoever holds it.
+    fn keep(holder: Arc<dyn Holds<Self>>) -> Self::Kept
+    where
+        Self: Sized;
 
     /// [`OrderedStore::snapshot`], of what is in memory: reading what is not fails, instead of waiting for a disk.
     fn snapshot_cached(&self) -> Self::Snapshot<'_> {
@@ -166,8 +176,23 @@ pub trait OrderedStore: Send + Sync + 'static {
         Ok(())
     }
 
+    /// The last batch that was written.
+    fn written(&self) -> BatchNumber;
+
     /// The last batch that is known to survive a crash, as are all before it.
     fn durable(&self) -> BatchNumber;
+}
+
+/// Whoever holds a store: itself, or a store on it.
+pub trait Holds<S>: Send + Sync + 'static {
+    /// The store.
+    fn held(&self) -> &S;
+}
+
+impl<S: OrderedStore> Holds<S> for S {
+    fn held(&self) -> &S {
+        self
+    }
 }
 
 /// An unchanging view of a store.

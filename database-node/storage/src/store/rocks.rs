@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use pliantdb_core::Order;
 use rocksdb::checkpoint::Checkpoint;
@@ -10,9 +10,12 @@ use rocksdb::{
     BlockBasedOptions, Cache, DB, DBCompressionType, DBRawIterator, DBRecoveryMode, ErrorKind, LogLevel,
     Options, ReadOptions, ReadTier, WriteBatch, WriteBufferManager, WriteOptions, properties,
 };
+use self_cell::self_cell;
 
 use super::wal::{self, SyncedFile, TornLog};
-use super::{Batch, BatchNumber, Change, Cursor, Durability, KeyRange, OrderedStore, Snapshot, StoreError};
+use super::{
+    Batch, BatchNumber, Change, Cursor, Durability, Holds, KeyRange, OrderedStore, Snapshot, StoreError,
+};
 use crate::memory::MemoryPlan;
 
 /// An [`OrderedStore`] in a directory, on RocksDB with its write-ahead log.
@@ -329,6 +332,7 @@ fn store_error(error: rocksdb::Error) -> StoreError {
 
 impl OrderedStore for RocksStore {
     type Snapshot<'a> = RocksSnapshot<'a>;
+    type Kept = KeptRocksSnapshot;
 
     fn get<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, StoreError> {
         let value = self.db.get_pinned_opt(key, &self.reading).map_err(store_error)?;
@@ -352,6 +356,10 @@ impl OrderedStore for RocksStore {
             snapshot: self.db.snapshot(),
             tier: ReadTier::All,
         }
+    }
+
+    fn keep(holder: Arc<dyn Holds<Self>>) -> KeptRocksSnapshot {
+        KeptRocksSnapshot(Kept::new(holder, |holder| holder.held().snapshot()))
     }
 
     fn snapshot_cached(&self) -> RocksSnapshot<'_> {
@@ -407,6 +415,10 @@ impl OrderedStore for RocksStore {
         self.flush()
     }
 
+    fn written(&self) -> BatchNumber {
+        *self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn durable(&self) -> BatchNumber {
         self.durable.load(Ordering::Acquire)
     }
@@ -455,6 +467,29 @@ impl Snapshot for RocksSnapshot<'_> {
         }
         iterator.status().map_err(store_error)?;
         Ok(RocksCursor { iterator, order })
+    }
+}
+
+self_cell!(
+    struct Kept {
+        owner: Arc<dyn Holds<RocksStore>>,
+        #[covariant]
+        dependent: RocksSnapshot,
+    }
+);
+
+/// A [`RocksStore`] as it was, which is kept open.
+pub struct KeptRocksSnapshot(Kept);
+
+impl Snapshot for KeptRocksSnapshot {
+    type Cursor<'a> = RocksCursor<'a>;
+
+    fn get<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, StoreError> {
+        self.0.borrow_dependent().get(key, read)
+    }
+
+    fn scan(&self, range: KeyRange, order: Order) -> Result<RocksCursor<'_>, StoreError> {
+        self.0.borrow_dependent().scan(range, order)
     }
 }
 

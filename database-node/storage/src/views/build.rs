@@ -98,12 +98,12 @@ impl<S: OrderedStore> Engine<S> {
                 let entries = view.entries_of(&document)?;
                 views::replace(
                     &mut pending,
-                    view.database,
+                    view.database.into(),
                     &record,
                     &document.id,
                     false,
                     &entries,
-                    now,
+                    Some(now),
                 )?;
                 let looked_at = runtime.documents.fetch_add(1, Ordering::Relaxed);
                 if looked_at.is_multiple_of(DOCUMENTS as u64) && self.progress.is_closed() {

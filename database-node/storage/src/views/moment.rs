@@ -168,8 +168,8 @@ impl ViewsAt {
         let mut pending = Pending::new(&at);
         for id in changed {
             let entries = view.map(snapshot, &id)?;
-            let (database, record) = (view.database, &view.record);
-            views::replace(&mut pending, database, record, &id, true, &entries, self.applied)?;
+            let (extent, record, now) = (view.database.into(), &view.record, Some(self.applied));
+            views::replace(&mut pending, extent, record, &id, true, &entries, now)?;
             if pending.size() > BYTES {
                 return Err(too_many());
             }

@@ -14,7 +14,8 @@ use crate::disk_space::DiskSpace;
 use crate::engine::Engine;
 use crate::memory::MemoryPlan;
 use crate::store::{
-    Batch, BatchNumber, Cursor, Durability, KeyRange, MemoryStore, OrderedStore, Snapshot, StoreError,
+    Batch, BatchNumber, Cursor, Durability, Holds, KeyRange, MemorySnapshot, MemoryStore, OrderedStore,
+    Snapshot, StoreError,
 };
 
 /// A store that counts what is read of it.
@@ -56,6 +57,7 @@ impl Counting {
 
 impl OrderedStore for Counting {
     type Snapshot<'a> = CountingSnapshot<'a>;
+    type Kept = MemorySnapshot;
 
     fn get<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, StoreError> {
         self.value();
@@ -69,12 +71,20 @@ impl OrderedStore for Counting {
         }
     }
 
+    fn keep(holder: Arc<dyn Holds<Self>>) -> MemorySnapshot {
+        holder.held().store.snapshot()
+    }
+
     fn write(&self, batch: &Batch, durability: Durability) -> Result<BatchNumber, StoreError> {
         self.store.write(batch, durability)
     }
 
     fn sync(&self) -> Result<BatchNumber, StoreError> {
         self.store.sync()
+    }
+
+    fn written(&self) -> BatchNumber {
+        self.store.written()
     }
 
     fn durable(&self) -> BatchNumber {

@@ -119,12 +119,12 @@ impl<S: OrderedStore> Engine<S> {
             let entries = view.map(&snapshot, &id)?;
             views::replace(
                 &mut pending,
-                view.database,
+                view.database.into(),
                 &view.record,
                 &id,
                 true,
                 &entries,
-                now,
+                Some(now),
             )?;
             if pending.size() > BATCH_BYTES {
                 self.write_local(std::mem::replace(&mut pending, Pending::new(self.store.as_ref())))?;

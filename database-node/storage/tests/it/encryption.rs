@@ -10,7 +10,8 @@ use pliantdb_storage::encryption::{
     EncryptionError, KeyVault, MasterKey, SecretKey, VaultError, rotate_master_key,
 };
 use pliantdb_storage::store::{
-    Batch, BatchNumber, Durability, EncryptedStore, KeyRange, MemoryStore, OrderedStore, StoreError,
+    Batch, BatchNumber, Durability, EncryptedStore, Holds, KeyRange, MemorySnapshot, MemoryStore,
+    OrderedStore, StoreError,
 };
 use pliantdb_storage::{Options, Storage, StorageError};
 
@@ -454,14 +455,19 @@ struct Failing {
 }
 
 impl OrderedStore for Failing {
-    type Snapshot<'a> = <MemoryStore as OrderedStore>::Snapshot<'a>;
+    type Snapshot<'a> = MemorySnapshot;
+    type Kept = MemorySnapshot;
 
     fn get<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, StoreError> {
         self.store.get(key, read)
     }
 
-    fn snapshot(&self) -> Self::Snapshot<'_> {
+    fn snapshot(&self) -> MemorySnapshot {
         self.store.snapshot()
+    }
+
+    fn keep(holder: Arc<dyn Holds<Self>>) -> MemorySnapshot {
+        holder.held().snapshot()
     }
 
     fn write(&self, batch: &Batch, durability: Durability) -> Result<BatchNumber, StoreError> {
@@ -474,6 +480,10 @@ impl OrderedStore for Failing {
 
     fn sync(&self) -> Result<BatchNumber, StoreError> {
         self.store.sync()
+    }
+
+    fn written(&self) -> BatchNumber {
+        self.store.written()
     }
 
     fn durable(&self) -> BatchNumber {
