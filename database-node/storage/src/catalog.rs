@@ -17,6 +17,15 @@ impl DatabaseId {
     /// The first database's; 0 is the meta range.
     pub const FIRST: Self = Self(1);
 
+    /// The database of this number; `None` of 0, which is the meta range.
+    #[must_use]
+    pub const fn new(number: u32) -> Option<Self> {
+        match number {
+            0 => None,
+            number => Some(Self(number)),
+        }
+    }
+
     /// The number.
     #[must_use]
     pub const fn get(self) -> u32 {

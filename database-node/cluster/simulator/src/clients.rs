@@ -1,0 +1,571 @@
+//! Who writes and reads: a few clients, one operation each at a time, each asked again until its answer is known.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use pliantdb_cluster::NodeId;
+use pliantdb_cluster::node::{Answer, Ask, Freshness, Mark, Refusal};
+use pliantdb_core::{
+    Body, ChangeOutcome, DatabaseName, Document, DocumentAction, DocumentChange, DocumentId, GroupId, KeyAction,
+    Number, Operation as Command, Outcome, Precondition, Request, RequestId, Response, Revision, WriteAction,
+};
+use rand::RngExt;
+
+use crate::history::{Asked, Came, History, Object, Operation, Value};
+use crate::world::{Happening, MS, SECOND, Time, World};
+
+/// Documents that are written one at a time.
+const REGISTERS: u32 = 4;
+/// Pairs of documents that are written together.
+const PAIRS: u32 = 2;
+/// The object that counts.
+const COUNTER: u32 = 100;
+/// The object to which documents are added.
+const SET: u32 = 101;
+
+/// How long an answer is waited for before asking again, maybe somebody else.
+const PATIENCE: Time = 2 * SECOND;
+/// How long an operation is tried.
+const PERSISTENCE: Time = 20 * SECOND;
+
+/// A database, as clients know it.
+#[derive(Debug, Clone)]
+pub struct Database {
+    /// Its name.
+    pub name: DatabaseName,
+    /// The group that has it.
+    pub group: GroupId,
+}
+
+struct Client {
+    /// The node that led each group when it was last heard.
+    leaders: BTreeMap<GroupId, usize>,
+    /// The last entry that it knows of.
+    seen: BTreeMap<GroupId, Mark>,
+    /// What each register was when it was last read.
+    read: BTreeMap<Object, (Value, Revision)>,
+    doing: Option<Doing>,
+    turn: u64,
+}
+
+struct Doing {
+    /// Of the history.
+    operation: usize,
+    request: Requested,
+    token: u64,
+    group: GroupId,
+    began: Time,
+    /// Whether an answer may be on its way that says it was done.
+    is_doubtful: bool,
+}
+
+#[derive(Clone)]
+enum Requested {
+    Write(Command),
+    Read(Request, Freshness),
+}
+
+/// All clients.
+pub struct Clients {
+    clients: Vec<Client>,
+    databases: Vec<Database>,
+    tokens: BTreeMap<u64, usize>,
+    next_token: u64,
+    next_value: Value,
+    /// The mean pause between two operations of a client.
+    pause: Time,
+    /// Whether new operations are begun.
+    pub is_open: bool,
+    /// What was asked and answered.
+    pub history: History,
+}
+
+impl Clients {
+    /// Clients that do nothing yet.
+    #[must_use]
+    pub fn new(count: usize, databases: Vec<Database>, operations: u64, duration: Duration) -> Self {
+        let client = || Client {
+            leaders: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            read: BTreeMap::new(),
+            doing: None,
+            turn: 0,
+        };
+        let nanos = duration.as_nanos() as u64;
+        Self {
+            clients: (0..count).map(|_| client()).collect(),
+            databases,
+            tokens: BTreeMap::new(),
+            next_token: 1 << 32,
+            next_value: 0,
+            pause: nanos * count as u64 / operations.max(1),
+            is_open: true,
+            history: History::default(),
+        }
+    }
+
+    /// Lets every client begin.
+    pub fn begin(&mut self, world: &mut World) {
+        for client in 0..self.clients.len() {
+            self.rest(world, client);
+        }
+    }
+
+    /// Whether every operation has ended.
+    #[must_use]
+    pub fn are_idle(&self) -> bool {
+        self.clients.iter().all(|client| client.doing.is_none())
+    }
+
+    fn rest(&mut self, world: &mut World, client: usize) {
+        let after = world.random.random_range(MS..2 * self.pause.max(2 * MS));
+        self.wake(world, client, after);
+    }
+
+    fn wake(&mut self, world: &mut World, client: usize, after: Time) {
+        let Some(state) = self.clients.get_mut(client) else {
+            return;
+        };
+        state.turn += 1;
+        let turn = state.turn;
+        world.schedule(after, Happening::Client { client, turn });
+    }
+
+    /// A client goes on: it begins something, or asks again.
+    pub fn turn(&mut self, world: &mut World, client: usize, turn: u64) {
+        let Some(state) = self.clients.get(client).filter(|state| state.turn == turn) else {
+            return;
+        };
+        match &state.doing {
+            Some(doing) if world.now() - doing.began > PERSISTENCE => self.end(world, client, Came::Unknown, None),
+            Some(_) => self.ask(world, client, true),
+            None if self.is_open => self.choose(world, client),
+            None => {}
+        }
+    }
+
+    fn choose(&mut self, world: &mut World, client: usize) {
+        let place = world.random.random_range(0..self.databases.len());
+        let Some(database) = self.databases.get(place).cloned() else {
+            return;
+        };
+        self.next_value += 1;
+        let value = self.next_value;
+        let group = database.group;
+        let object = |number| Object { group, number };
+        let register = object(world.random.random_range(0..REGISTERS));
+        let pair = object(REGISTERS + world.random.random_range(0..PAIRS));
+        let (object, asked) = match world.random.random_range(0..100) {
+            0..18 => (register, Asked::Write(value)),
+            18..40 => (register, Asked::Read),
+            40..50 => {
+                let known = self.clients.get(client).and_then(|state| state.read.get(&register));
+                match known {
+                    Some((from, _)) => (
+                        register,
+                        Asked::Exchange {
+                            from: *from,
+                            to: value,
+                        },
+                    ),
+                    None => (register, Asked::Read),
+                }
+            }
+            50..58 => (pair, Asked::Write(value)),
+            58..66 => (pair, Asked::Read),
+            66..76 => {
+                let seen = self.clients.get(client).and_then(|state| state.seen.get(&group));
+                let seen = seen.copied();
+                (register, Asked::ReadAtLeast { seen })
+            }
+            76..88 => (object(COUNTER), Asked::Count),
+            _ => (object(SET), Asked::Insert(value)),
+        };
+        self.start(world, client, &database, object, asked);
+    }
+
+    /// Begins one operation.
+    pub fn start(&mut self, world: &mut World, client: usize, database: &Database, object: Object, asked: Asked) {
+        let wall = 1_800_000_000_000 + world.now() / MS;
+        let id = RequestId::new(wall, world.random.random());
+        let Some(state) = self.clients.get(client) else {
+            return;
+        };
+        let revision = state.read.get(&object).map(|(_, revision)| *revision);
+        let request = requested(world, database, object, &asked, id, revision);
+        self.history.operations.push(Operation {
+            client,
+            object,
+            asked,
+            began: world.now(),
+            ended: None,
+            came: Came::Unknown,
+            at: None,
+        });
+        let operation = self.history.operations.len() - 1;
+        if let Some(state) = self.clients.get_mut(client) {
+            state.doing = Some(Doing {
+                operation,
+                request,
+                token: 0,
+                group: database.group,
+                began: world.now(),
+                is_doubtful: false,
+            });
+        }
+        self.ask(world, client, false);
+    }
+
+    /// Asks, the leader as far as known or else anybody.
+    fn ask(&mut self, world: &mut World, client: usize, is_again: bool) {
+        let hosts = world.hosts.len();
+        let anybody = world.random.random_range(0..hosts);
+        self.next_token += 1;
+        let token = self.next_token;
+        let Some(state) = self.clients.get_mut(client) else {
+            return;
+        };
+        let Some(doing) = &mut state.doing else {
+            return;
+        };
+        if is_again {
+            // Nobody knows what became of what was asked before.
+            doing.is_doubtful = true;
+        }
+        doing.token = token;
+        let is_anywhere = matches!(&doing.request, Requested::Read(_, Freshness::AtLeast(_)));
+        let host = match state.leaders.get(&doing.group) {
+            Some(leader) if !is_anywhere => *leader,
+            _ => anybody,
+        };
+        let ask = match doing.request.clone() {
+            Requested::Write(operation) => Ask::Write {
+                group: doing.group,
+                operation,
+            },
+            Requested::Read(request, freshness) => Ask::Read {
+                group: doing.group,
+                request,
+                freshness,
+            },
+        };
+        self.tokens.insert(token, client);
+        world.ask(host, token, ask);
+        let patience = PATIENCE + world.random.random_range(0..500 * MS);
+        // A host that does not answer may not be the leader any more.
+        if is_again && let Some(state) = self.clients.get_mut(client) {
+            let group = state.doing.as_ref().map(|doing| doing.group);
+            if let Some(group) = group {
+                state.leaders.remove(&group);
+            }
+        }
+        self.wake(world, client, patience);
+    }
+
+    /// An answer has come.
+    pub fn answered(&mut self, world: &mut World, token: u64, answer: Answer, from: usize) {
+        let Some(client) = self.tokens.remove(&token) else {
+            return;
+        };
+        let Some(state) = self.clients.get_mut(client) else {
+            return;
+        };
+        let Some(doing) = state.doing.as_mut().filter(|doing| doing.token == token) else {
+            return;
+        };
+        let group = doing.group;
+        match answer {
+            Answer::Refused(Refusal::NotLeader { leader }) => {
+                let host = leader.and_then(|leader: NodeId| world.host_of(leader));
+                match host.filter(|host| *host != from) {
+                    Some(host) => state.leaders.insert(group, host),
+                    None => state.leaders.remove(&group),
+                };
+                let after = world.random.random_range(10 * MS..200 * MS);
+                self.wake(world, client, after);
+            }
+            Answer::Refused(Refusal::OtherLife { .. }) => {
+                state.seen.remove(&group);
+                self.end(world, client, Came::Unknown, None);
+            }
+            Answer::Refused(_) => {
+                let after = world.random.random_range(20 * MS..300 * MS);
+                self.wake(world, client, after);
+            }
+            Answer::Written { at, result } => {
+                state.leaders.insert(group, from);
+                let came = match &result {
+                    Ok(Outcome::Key(outcome)) => {
+                        let current = outcome.current.as_ref().and_then(|value| value.as_str().parse().ok());
+                        Came::Counted(current.unwrap_or_default())
+                    }
+                    Ok(_) => Came::Done,
+                    // What was asked before may have been done, and be rejected now for just that.
+                    Err(_) if doing.is_doubtful => Came::Unknown,
+                    Err(_) => Came::Rejected,
+                };
+                if let Ok(Outcome::Transacted(outcomes)) = &result {
+                    self.note_written(client, outcomes);
+                }
+                self.end(world, client, came, Some(at));
+            }
+            Answer::Read { at, result } => {
+                if let Requested::Read(_, Freshness::Linearizable) = doing.request {
+                    state.leaders.insert(group, from);
+                }
+                match result {
+                    Ok(Response::Documents(documents)) => {
+                        let value = self.note_read(client, &documents);
+                        self.end(world, client, Came::Value(value), Some(at));
+                    }
+                    _ => self.wake(world, client, 100 * MS),
+                }
+            }
+            Answer::Changed(_) => {}
+        }
+    }
+
+    fn object(&self, client: usize) -> Option<Object> {
+        let doing = self.clients.get(client)?.doing.as_ref()?;
+        Some(self.history.operations.get(doing.operation)?.object)
+    }
+
+    fn note_written(&mut self, client: usize, outcomes: &[ChangeOutcome]) {
+        let Some(object) = self.object(client) else {
+            return;
+        };
+        let operation = self.clients.get(client).and_then(|state| state.doing.as_ref());
+        let asked = operation.and_then(|doing| self.history.operations.get(doing.operation));
+        let value = match asked.map(|operation| &operation.asked) {
+            Some(Asked::Write(value) | Asked::Exchange { to: value, .. }) => *value,
+            _ => return,
+        };
+        if let (Some(ChangeOutcome::Written { revision, .. }), Some(state)) =
+            (outcomes.first(), self.clients.get_mut(client))
+        {
+            state.read.insert(object, (value, *revision));
+        }
+    }
+
+    fn note_read(&mut self, client: usize, documents: &[Document]) -> Value {
+        let value = |document: &Document| document.body.as_str().parse::<Value>().unwrap_or_default();
+        let (Some(object), first) = (self.object(client), documents.first()) else {
+            return 0;
+        };
+        let is_pair = (REGISTERS..REGISTERS + PAIRS).contains(&object.number);
+        let is_torn = documents.len() == 1 || documents.iter().any(|document| Some(value(document)) != first.map(value));
+        if is_pair && !documents.is_empty() && is_torn {
+            let seen = documents.iter().map(|document| document.body.as_str());
+            let seen = format!("{object:?}: {:?}", seen.collect::<Vec<_>>());
+            self.history.torn.push(seen);
+        }
+        if let (Some(first), Some(state)) = (first, self.clients.get_mut(client)) {
+            state.read.insert(object, (value(first), first.revision));
+        }
+        first.map_or(0, value)
+    }
+
+    fn end(
+        &mut self,
+        world: &mut World,
+        client: usize,
+        came: Came,
+        seen: Option<Mark>,
+    ) {
+        let now = world.now();
+        let Some(state) = self.clients.get_mut(client) else {
+            return;
+        };
+        let Some(doing) = state.doing.take() else {
+            return;
+        };
+        if let Some(operation) = self.history.operations.get_mut(doing.operation) {
+            operation.ended = (came != Came::Unknown).then_some(now);
+            operation.came = came;
+            operation.at = seen;
+            if let Some(seen) = seen {
+                let known = state.seen.entry(doing.group).or_insert(seen);
+                if (known.incarnation, known.index) < (seen.incarnation, seen.index) {
+                    *known = seen;
+                }
+            }
+        }
+        self.rest(world, client);
+    }
+
+    /// Forgets what a client has seen of a group: another life of it has other entries.
+    pub fn forget(&mut self, group: GroupId) {
+        for state in &mut self.clients {
+            state.seen.remove(&group);
+            state.read.retain(|object, _| object.group != group);
+        }
+    }
+
+    /// Reads everything once more, with one client after the other.
+    pub fn read_all(&self) -> Vec<(Database, Object, Asked)> {
+        let mut all = Vec::new();
+        for database in &self.databases {
+            let group = database.group;
+            for number in 0..REGISTERS + PAIRS {
+                all.push((database.clone(), Object { group, number }, Asked::Read));
+            }
+        }
+        all
+    }
+
+    /// How many clients there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.clients.is_empty()
+    }
+
+    /// The databases.
+    #[must_use]
+    pub fn databases(&self) -> &[Database] {
+        &self.databases
+    }
+
+    /// How many operations were begun.
+    #[must_use]
+    pub fn begun(&self) -> usize {
+        self.history.operations.len()
+    }
+
+    /// Whether a client is idle.
+    #[must_use]
+    pub fn is_idle(&self, client: usize) -> bool {
+        self.clients.get(client).is_some_and(|state| state.doing.is_none())
+    }
+}
+
+fn requested(
+    world: &mut World,
+    database: &Database,
+    object: Object,
+    asked: &Asked,
+    id: RequestId,
+    revision: Option<Revision>,
+) -> Requested {
+    let name = database.name.clone();
+    let ids = documents_of(object);
+    let put = |id: DocumentId, precondition: Precondition, value: Value| DocumentChange {
+        collection: collection(),
+        id,
+        precondition,
+        action: DocumentAction::Put {
+            body: number(value),
+            emitted: Vec::new(),
+        },
+    };
+    let write = |action| Requested::Write(Command::write(name.clone(), action, Some(id)));
+    match asked {
+        Asked::Write(value) => {
+            let changes = ids.into_iter().map(|id| put(id, Precondition::None, *value));
+            write(WriteAction::Transact(changes.collect()))
+        }
+        Asked::Exchange { to, .. } => {
+            let precondition = revision.map_or(Precondition::Absent, Precondition::Revision);
+            let changes = ids.into_iter().map(|id| put(id, precondition, *to));
+            write(WriteAction::Transact(changes.collect()))
+        }
+        Asked::Insert(value) => {
+            let id = document(&format!("insert-{value}"));
+            write(WriteAction::Transact(vec![put(id, Precondition::None, *value)]))
+        }
+        Asked::Count => write(WriteAction::ChangeKey {
+            namespace: namespace(),
+            key: key(),
+            action: KeyAction::Increment {
+                by: Number::Integer(1),
+            },
+        }),
+        Asked::Read | Asked::ReadAtLeast { .. } => {
+            let request = Request::Get {
+                collection: collection(),
+                ids,
+            };
+            let freshness = match asked {
+                Asked::ReadAtLeast { seen: Some(mark) } => Freshness::AtLeast(*mark),
+                _ if world.random.random_bool(0.2) => Freshness::Quorum,
+                _ => Freshness::Linearizable,
+            };
+            Requested::Read(request, freshness)
+        }
+    }
+}
+
+fn documents_of(object: Object) -> Vec<DocumentId> {
+    match object.number {
+        number if number < REGISTERS => vec![document(&format!("register-{number}"))],
+        number => vec![document(&format!("pair-{number}-a")), document(&format!("pair-{number}-b"))],
+    }
+}
+
+#[allow(clippy::expect_used, reason = "the names here are right")]
+fn document(id: &str) -> DocumentId {
+    id.parse().expect("an id")
+}
+
+#[allow(clippy::expect_used, reason = "the names here are right")]
+fn collection() -> pliantdb_core::CollectionName {
+    "things".parse().expect("a name")
+}
+
+#[allow(clippy::expect_used, reason = "the names here are right")]
+fn namespace() -> pliantdb_core::NamespaceName {
+    "numbers".parse().expect("a name")
+}
+
+#[allow(clippy::expect_used, reason = "the names here are right")]
+fn key() -> pliantdb_core::KeyName {
+    "count".parse().expect("a key")
+}
+
+#[allow(clippy::expect_used, reason = "a number is JSON")]
+fn number(value: Value) -> Body {
+    Body::parse(value.to_string().into_bytes()).expect("a number")
+}
+
+/// What the applier of a node says of everything that clients wrote to a group.
+#[must_use]
+pub fn contents(world: &World, host: usize, database: &Database) -> Option<Contents> {
+    let process = world.hosts.get(host)?.process.as_ref()?;
+    let answer = |request: &Request| process.applier.answer(database.group, request);
+    let listing = pliantdb_core::Listing {
+        limit: 100_000,
+        ..pliantdb_core::Listing::default()
+    };
+    let Ok(Response::Page(page)) = answer(&Request::List {
+        collection: collection(),
+        listing,
+    })?
+    else {
+        return None;
+    };
+    let inserted = page.documents.iter().filter(|document| document.id.as_str().starts_with("insert-"));
+    let inserted = inserted.filter_map(|document| document.body.as_str().parse().ok()).collect();
+    let Ok(Response::Value(count)) = answer(&Request::GetKey {
+        namespace: namespace(),
+        key: key(),
+    })?
+    else {
+        return None;
+    };
+    let count = count.and_then(|count| count.as_str().parse().ok()).unwrap_or_default();
+    Some(Contents { inserted, count })
+}
+
+/// What clients added and counted.
+#[derive(Debug, Clone)]
+pub struct Contents {
+    /// The documents that were added.
+    pub inserted: std::collections::BTreeSet<Value>,
+    /// What was counted.
+    pub count: u64,
+}

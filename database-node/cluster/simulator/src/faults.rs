@@ -1,0 +1,430 @@
+//! What goes wrong, and what owners do meanwhile.
+
+use pliantdb_cluster::meta::{Consent, Failover, MetaCommand, NodeState};
+use pliantdb_cluster::node::Ask;
+use pliantdb_cluster::{META, Meta, Mode, NodeId};
+use pliantdb_storage::store::Fault;
+use rand::RngExt;
+
+use crate::scenario::Scenario;
+use crate::world::{Happening, MS, SECOND, Time, World};
+
+/// What ends a fault.
+#[derive(Debug, Clone)]
+pub enum Mending {
+    /// A machine is switched on again.
+    Start(usize),
+    /// The network comes through again.
+    Network,
+    /// A disk is as fast as usual.
+    Disk(usize),
+    /// There is room on a disk again.
+    Room(usize),
+    /// A node that was to drain may stay.
+    Keep(NodeId),
+    /// A change that is under way is given up.
+    Abort,
+    /// A machine with an empty disk joins as a new node, when the old one was declared lost.
+    Replace {
+        /// The machine.
+        host: usize,
+        /// The node that it was.
+        lost: NodeId,
+    },
+    /// A machine that is not part of the cluster joins.
+    Join(usize),
+}
+
+/// Whoever makes trouble.
+pub struct Faults {
+    scenario: Scenario,
+    /// How many faults there were.
+    pub struck: u64,
+    /// How many changes of mode or leader were asked for.
+    pub changes: u64,
+    /// How many groups were asked to be forced.
+    pub forced: u64,
+    /// Whether consent to split brain was given.
+    pub is_split_brain_accepted: bool,
+    /// The nodes that are gone for ever and not yet declared lost.
+    lost: Vec<(NodeId, usize)>,
+    next_token: u64,
+    stopped: bool,
+}
+
+impl Faults {
+    /// No trouble yet.
+    #[must_use]
+    pub fn new(scenario: Scenario) -> Self {
+        Self {
+            scenario,
+            struck: 0,
+            changes: 0,
+            forced: 0,
+            is_split_brain_accepted: false,
+            lost: Vec::new(),
+            next_token: 1 << 20,
+            stopped: false,
+        }
+    }
+
+    /// Lets the first fault come.
+    pub fn begin(&mut self, world: &mut World) {
+        self.wait(world);
+    }
+
+    fn wait(&mut self, world: &mut World) {
+        let pause = self.scenario.fault_pause.as_nanos() as Time;
+        let after = world.random.random_range(pause / 4..pause * 7 / 4);
+        world.schedule(after, Happening::Fault);
+    }
+
+    /// No more faults.
+    pub fn stop(&mut self) {
+        self.stopped = true;
+    }
+
+    /// What the node that knows most knows.
+    #[must_use]
+    pub fn meta(world: &World) -> Option<(usize, Meta)> {
+        let known = world.hosts.iter().enumerate().filter_map(|(host, machine)| {
+            let node = &machine.process.as_ref()?.node;
+            Some((node.meta_applied(), host, node.meta()?))
+        });
+        let (_, host, meta) = known.max_by_key(|(applied, host, _)| (*applied, *host))?;
+        Some((host, meta.clone()))
+    }
+
+    fn anybody(world: &mut World) -> usize {
+        let hosts = world.hosts.len();
+        world.random.random_range(0..hosts)
+    }
+
+    /// Asks whoever leads the meta group, as far as anybody knows.
+    fn tell(&mut self, world: &mut World, ask: Ask) {
+        self.next_token += 1;
+        let leads = world.hosts.iter().position(|machine| {
+            machine.process.as_ref().is_some_and(|process| process.node.leads(META))
+        });
+        if let Some(host) = leads {
+            world.ask(host, self.next_token, ask);
+        }
+    }
+
+    /// The next fault.
+    pub fn strike(&mut self, world: &mut World) {
+        if self.stopped {
+            return;
+        }
+        self.struck += 1;
+        let host = Self::anybody(world);
+        match world.random.random_range(0..100) {
+            0..26 => self.crash(world, host),
+            26..44 => self.cut(world, host),
+            44..52 => {
+                world.network.lost_per_mille = world.random.random_range(10..250);
+                world.network.repeated_per_mille = world.random.random_range(0..100);
+                world.network.late_per_mille = world.random.random_range(0..100);
+                world.say(|| "the network loses, repeats and delays".to_owned());
+                self.mend(world, SECOND..8 * SECOND, Mending::Network);
+            }
+            52..58 => self.stall(world, host),
+            58..63 => {
+                let slowness = world.random.random_range(10..200);
+                if let Some(machine) = world.hosts.get_mut(host) {
+                    machine.disk_slowness = slowness;
+                }
+                world.say(|| format!("the disk of machine {host} is {slowness} times slower"));
+                self.mend(world, SECOND..6 * SECOND, Mending::Disk(host));
+            }
+            63..66 => {
+                if let Some(machine) = world.hosts.get(host) {
+                    let is_log = world.random.random_bool(0.5);
+                    let disk = if is_log { &machine.log } else { &machine.state };
+                    disk.set_fault(Fault::NoSpace);
+                }
+                world.say(|| format!("a disk of machine {host} is full"));
+                self.mend(world, SECOND..5 * SECOND, Mending::Room(host));
+            }
+            66..70 => {
+                let error = world.random.random_range(-60_000..60_000);
+                if let Some(machine) = world.hosts.get_mut(host) {
+                    machine.clock.wall_error_ms = error;
+                }
+                world.say(|| format!("the wall clock of machine {host} jumps: it is wrong by {error} ms"));
+            }
+            70..90 => self.change(world),
+            90..95 => self.drain_or_keep(world),
+            _ => self.lose(world),
+        }
+        self.look_after(world);
+        self.wait(world);
+    }
+
+    fn mend(&mut self, world: &mut World, range: std::ops::Range<Time>, what: Mending) {
+        let after = world.random.random_range(range);
+        world.schedule(after, Happening::Mend(what));
+    }
+
+    fn crash(&mut self, world: &mut World, host: usize) {
+        if world.hosts.get(host).is_some_and(crate::world::Host::is_up) {
+            world.crash(host);
+            self.mend(world, 50 * MS..8 * SECOND, Mending::Start(host));
+        }
+        // Now and then everybody loses power.
+        if world.random.random_bool(0.08) {
+            for host in 0..world.hosts.len() {
+                if world.hosts.get(host).is_some_and(crate::world::Host::is_up) {
+                    world.crash(host);
+                    self.mend(world, 50 * MS..4 * SECOND, Mending::Start(host));
+                }
+            }
+        }
+    }
+
+    fn cut(&mut self, world: &mut World, host: usize) {
+        let hosts = world.hosts.len();
+        let kind = world.random.random_range(0..4);
+        match kind {
+            // One cannot be heard.
+            0 => world.network.cut.extend((0..hosts).map(|other| (host, other))),
+            // One cannot hear.
+            1 => world.network.cut.extend((0..hosts).map(|other| (other, host))),
+            // One is alone.
+            2 => {
+                for other in 0..hosts {
+                    world.network.cut.extend([(host, other), (other, host)]);
+                }
+            }
+            // Two halves.
+            _ => {
+                let side: Vec<bool> = (0..hosts).map(|_| world.random.random_bool(0.5)).collect();
+                for (a, of_a) in side.iter().enumerate() {
+                    for (b, of_b) in side.iter().enumerate() {
+                        if of_a != of_b {
+                            world.network.cut.insert((a, b));
+                        }
+                    }
+                }
+            }
+        }
+        // Everybody hears itself.
+        world.network.cut.retain(|(from, to)| from != to);
+        world.say(|| format!("the network is cut: {:?}", world.network.cut));
+        self.mend(world, SECOND..12 * SECOND, Mending::Network);
+    }
+
+    fn stall(&mut self, world: &mut World, host: usize) {
+        let until = world.now() + world.random.random_range(500 * MS..8 * SECOND);
+        if let Some(machine) = world.hosts.get_mut(host) {
+            machine.stands_until = until;
+        }
+        world.say(|| format!("machine {host} stands still until {} ms", until / MS));
+    }
+
+    /// Changes the mode, the leader, or what was asked for before.
+    fn change(&mut self, world: &mut World) {
+        let Some((_, meta)) = Self::meta(world) else {
+            return;
+        };
+        if let Some(switch) = meta.switch() {
+            if world.random.random_bool(0.4) {
+                self.tell(world, Ask::Change(MetaCommand::AbortSwitch { switch: switch.id }));
+            }
+            return;
+        }
+        let active: Vec<NodeId> = meta
+            .nodes()
+            .iter()
+            .filter(|(_, node)| node.state == NodeState::Active)
+            .map(|(id, _)| *id)
+            .collect();
+        if active.is_empty() {
+            return;
+        }
+        let leader = active[world.random.random_range(0..active.len())];
+        let to = match meta.mode() {
+            Mode::Quorum => Mode::OneLeader { leader },
+            Mode::OneLeader { .. } if world.random.random_bool(0.6) => Mode::Quorum,
+            Mode::OneLeader { .. } => Mode::OneLeader { leader },
+        };
+        self.changes += 1;
+        world.say(|| format!("the owner wants {to:?}"));
+        self.tell(world, Ask::Change(MetaCommand::Switch { to }));
+        if world.random.random_bool(0.2) {
+            self.mend(world, 10 * MS..2 * SECOND, Mending::Abort);
+        }
+    }
+
+    fn drain_or_keep(&mut self, world: &mut World) {
+        let Some((_, meta)) = Self::meta(world) else {
+            return;
+        };
+        let nodes: Vec<NodeId> = meta.nodes().keys().copied().collect();
+        if nodes.is_empty() {
+            return;
+        }
+        let node = nodes[world.random.random_range(0..nodes.len())];
+        world.say(|| format!("the owner drains {node}"));
+        let is_draining = true;
+        self.tell(world, Ask::Change(MetaCommand::SetDraining { node, is_draining }));
+        self.mend(world, SECOND..15 * SECOND, Mending::Keep(node));
+    }
+
+    /// A machine loses its disk, when others have all that was on it.
+    fn lose(&mut self, world: &mut World) {
+        let Some((_, meta)) = Self::meta(world) else {
+            return;
+        };
+        if !self.lost.is_empty() || meta.nodes().len() < 3 || meta.switch().is_some() {
+            return;
+        }
+        let leaders: Vec<NodeId> = match meta.mode() {
+            Mode::OneLeader { leader } => vec![leader],
+            Mode::Quorum => Vec::new(),
+        };
+        if meta.groups().values().any(|record| !record.is_settled()) {
+            return;
+        }
+        let candidates: Vec<(NodeId, usize)> = meta
+            .nodes()
+            .keys()
+            .filter(|node| !leaders.contains(node))
+            .filter_map(|node| Some((*node, world.host_of(*node)?)))
+            .collect();
+        if candidates.is_empty() {
+            return;
+        }
+        let (node, host) = candidates[world.random.random_range(0..candidates.len())];
+        world.crash(host);
+        world.wipe(host);
+        self.lost.push((node, host));
+        self.mend(world, SECOND..6 * SECOND, Mending::Replace { host, lost: node });
+    }
+
+    /// What an owner does when a group cannot go on.
+    fn look_after(&mut self, world: &mut World) {
+        if !self.scenario.is_forced_by_hand || !world.random.random_bool(0.15) {
+            return;
+        }
+        let Some((_, meta)) = Self::meta(world) else {
+            return;
+        };
+        let Mode::OneLeader { leader } = meta.mode() else {
+            return;
+        };
+        let is_up = world
+            .host_of(leader)
+            .and_then(|host| world.hosts.get(host))
+            .is_some_and(crate::world::Host::is_up);
+        // Somebody who saw the process end, or somebody who takes the risk.
+        let consent = match is_up {
+            false => Consent::ProcessGone,
+            true => Consent::AcceptSplitBrain,
+        };
+        self.is_split_brain_accepted |= consent == Consent::AcceptSplitBrain;
+        self.forced += 1;
+        world.say(|| format!("the owner forces a new leader: {consent:?}"));
+        self.tell(world, Ask::Force { leader: None, consent });
+    }
+
+    /// A fault ends.
+    pub fn end(&mut self, world: &mut World, what: Mending) {
+        match what {
+            Mending::Start(host) => world.start(host),
+            Mending::Network => {
+                world.say(|| "the network is whole".to_owned());
+                world.network.heal();
+            }
+            Mending::Disk(host) => {
+                if let Some(machine) = world.hosts.get_mut(host) {
+                    machine.disk_slowness = 1;
+                }
+            }
+            Mending::Room(host) => {
+                if let Some(machine) = world.hosts.get(host) {
+                    machine.log.set_fault(Fault::None);
+                    machine.state.set_fault(Fault::None);
+                }
+                world.start(host);
+            }
+            Mending::Keep(node) => {
+                let is_draining = false;
+                self.tell(world, Ask::Change(MetaCommand::SetDraining { node, is_draining }));
+            }
+            Mending::Abort => {
+                if let Some(switch) = Self::meta(world).and_then(|(_, meta)| meta.switch()) {
+                    self.tell(world, Ask::Change(MetaCommand::AbortSwitch { switch: switch.id }));
+                }
+            }
+            Mending::Replace { host, lost } => self.replace(world, host, lost),
+            Mending::Join(host) => {
+                world.start(host);
+                world.join(host);
+            }
+        }
+    }
+
+    /// Declares a node lost, and lets its machine join as another when that is known.
+    fn replace(&mut self, world: &mut World, host: usize, lost: NodeId) {
+        let is_known = Self::meta(world).is_none_or(|(_, meta)| meta.nodes().contains_key(&lost));
+        if is_known {
+            let is_lost = true;
+            self.tell(world, Ask::Change(MetaCommand::RemoveNode { node: lost, is_lost }));
+            return self.mend(world, SECOND..2 * SECOND, Mending::Replace { host, lost });
+        }
+        self.lost.retain(|(node, _)| *node != lost);
+        self.end(world, Mending::Join(host));
+    }
+
+    /// Whether a node is still to be replaced.
+    #[must_use]
+    pub fn is_replacing(&self) -> bool {
+        !self.lost.is_empty()
+    }
+
+    /// Ends all faults.
+    pub fn heal(&mut self, world: &mut World) {
+        self.stop();
+        world.network.heal();
+        for host in 0..world.hosts.len() {
+            if let Some(machine) = world.hosts.get_mut(host) {
+                machine.disk_slowness = 1;
+                machine.stands_until = 0;
+                machine.log.set_fault(Fault::None);
+                machine.state.set_fault(Fault::None);
+            }
+            let is_being_replaced = self.lost.iter().any(|(_, of)| *of == host);
+            if !is_being_replaced {
+                world.start(host);
+            }
+        }
+        let Some((_, meta)) = Self::meta(world) else {
+            return;
+        };
+        for (node, record) in meta.nodes() {
+            if record.state == NodeState::Draining {
+                let (node, is_draining) = (*node, false);
+                self.tell(world, Ask::Change(MetaCommand::SetDraining { node, is_draining }));
+            }
+        }
+    }
+
+    /// Makes leaders that are gone be replaced by themselves.
+    pub fn set_automatic(&mut self, world: &mut World) {
+        let delay = std::time::Duration::from_secs(4);
+        self.tell(world, Ask::Change(MetaCommand::SetFailover(Failover::Automatic { delay })));
+    }
+
+    /// Makes a database.
+    pub fn create_database(&mut self, world: &mut World, name: &str) {
+        if let (Ok(name), Ok(slots)) = (name.parse(), pliantdb_core::SlotCount::try_from(4)) {
+            self.tell(world, Ask::Change(MetaCommand::CreateDatabase { name, slots }));
+        }
+    }
+
+    /// Wants a mode.
+    pub fn switch(&mut self, world: &mut World, to: Mode) {
+        self.tell(world, Ask::Change(MetaCommand::Switch { to }));
+    }
+}

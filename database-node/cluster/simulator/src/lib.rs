@@ -1,0 +1,21 @@
+//! Simulation of a PliantDB cluster: the cluster core as it is, on a network, on disks and by clocks that are made up, all
+//! from one seed, so that what fails can be seen again.
+//!
+//! - module [`scenario`]: what a seed is about
+//! - module [`world`]: machines with disks and clocks, the network between them, and time
+//! - module [`clients`]: who writes and reads
+//! - module [`faults`]: what goes wrong, and what owners do meanwhile
+//! - module [`history`]: what was asked and answered
+//! - module [`invariants`]: what must hold, each in a file of its own
+//! - module [`run`]: a seed from its beginning to its verdict
+
+pub mod clients;
+pub mod faults;
+pub mod history;
+pub mod invariants;
+pub mod run;
+pub mod scenario;
+pub mod world;
+
+pub use run::{Verdict, run};
+pub use scenario::Scenario;

@@ -1,0 +1,55 @@
+//! What a seed is about.
+
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+/// What a simulated cluster is, and what happens to it. Everything comes of the seed.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// The seed.
+    pub seed: u64,
+    /// How many machines there are.
+    pub nodes: usize,
+    /// How many databases, a group each.
+    pub databases: usize,
+    /// How many clients.
+    pub clients: usize,
+    /// How long faults strike.
+    pub duration: Duration,
+    /// About how many operations are begun meanwhile.
+    pub operations: u64,
+    /// Whether the cluster begins in quorum mode.
+    pub begins_as_quorum: bool,
+    /// Whether a leader that is gone is replaced by itself.
+    pub is_automatic: bool,
+    /// Whether groups are forced by hand when they cannot go on.
+    pub is_forced_by_hand: bool,
+    /// How long between two faults, on average.
+    pub fault_pause: Duration,
+    /// By how much clocks run wrong, in parts per million.
+    pub drift_ppm: u32,
+}
+
+impl Scenario {
+    /// That of a seed.
+    #[must_use]
+    pub fn of(seed: u64) -> Self {
+        let mut random = StdRng::seed_from_u64(seed);
+        let nodes = [2, 3, 3, 3, 4, 5, 5][random.random_range(0..7)];
+        Self {
+            seed,
+            nodes,
+            databases: random.random_range(1..=2),
+            clients: random.random_range(3..=6),
+            duration: Duration::from_secs(120),
+            operations: 600,
+            begins_as_quorum: nodes >= 3 && random.random_bool(0.5),
+            is_automatic: nodes >= 3 && random.random_bool(0.4),
+            is_forced_by_hand: random.random_bool(0.3),
+            fault_pause: Duration::from_millis(random.random_range(2_000..5_000)),
+            drift_ppm: 9_000,
+        }
+    }
+}

@@ -1,0 +1,407 @@
+//! What a node does with the state of its shards, apart from consensus: it applies, reads, and sends and takes
+//! snapshots. A driver gives it tasks in order, on a thread of its own if it likes, and hands back what comes of them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use pliantdb_core::{Error, GroupId, Request, Response};
+use pliantdb_storage::group::{
+    Chunk, GroupSnapshot, GroupState, LogEntry, Position, Shard, Staged, discard_staged, install, is_installing,
+    stage, staged,
+};
+use pliantdb_storage::machine::CommandResult;
+use pliantdb_storage::store::OrderedStore;
+use pliantdb_storage::StorageError;
+
+use crate::ids::{LogPoint, NodeId};
+use crate::mistakes::{Mistake, has};
+
+/// The most snapshots that are kept to be sent; the oldest goes when one more is taken.
+const KEPT_SNAPSHOTS: usize = 8;
+
+/// Something to do.
+#[derive(Debug, Clone)]
+pub enum Task {
+    /// Makes an empty shard.
+    Create {
+        /// The group.
+        group: GroupId,
+        /// What it is to keep.
+        shard: Shard,
+        /// Where its log begins.
+        position: Position,
+    },
+    /// Applies entries.
+    Apply {
+        /// The group.
+        group: GroupId,
+        /// The entries, without a gap behind those before.
+        entries: Vec<LogEntry>,
+    },
+    /// Answers a request to read.
+    Read {
+        /// The group.
+        group: GroupId,
+        /// What it is known by.
+        read: u64,
+        /// The request.
+        request: Request,
+    },
+    /// Takes a snapshot to be sent.
+    TakeSnapshot {
+        /// The group.
+        group: GroupId,
+        /// What it is to be known by.
+        snapshot: u128,
+    },
+    /// Reads a chunk of a snapshot.
+    ReadChunk {
+        /// The group.
+        group: GroupId,
+        /// The snapshot.
+        snapshot: u128,
+        /// The number of the chunk.
+        number: u32,
+        /// Behind which cursor.
+        after: Vec<u8>,
+        /// About how many bytes.
+        limit: usize,
+        /// Who asked.
+        to: NodeId,
+    },
+    /// Keeps a chunk of a snapshot that is being received.
+    Stage {
+        /// The group.
+        group: GroupId,
+        /// The snapshot.
+        snapshot: u128,
+        /// The number of the chunk.
+        number: u32,
+        /// The chunk.
+        chunk: Chunk,
+    },
+    /// Puts the staged snapshot in the place of the state.
+    Install {
+        /// The group.
+        group: GroupId,
+    },
+    /// Forgets the staged snapshot.
+    Discard {
+        /// The group.
+        group: GroupId,
+    },
+    /// Removes a shard.
+    Destroy {
+        /// The group.
+        group: GroupId,
+    },
+    /// Makes everything that is applied survive a crash.
+    Flush,
+}
+
+/// What came of a task.
+#[derive(Debug, Clone)]
+pub enum Done {
+    /// Entries are applied.
+    Applied {
+        /// The group.
+        group: GroupId,
+        /// The last of them.
+        position: Position,
+        /// What each command came to.
+        results: Vec<(LogPoint, CommandResult)>,
+    },
+    /// A request is answered.
+    Read {
+        /// The group.
+        group: GroupId,
+        /// What it is known by.
+        read: u64,
+        /// Up to which entry it has seen.
+        applied: u64,
+        /// The answer.
+        result: Result<Response, Error>,
+    },
+    /// A snapshot is taken.
+    SnapshotTaken {
+        /// The group.
+        group: GroupId,
+        /// What it is known by.
+        snapshot: u128,
+        /// Where it stands.
+        position: Position,
+    },
+    /// A chunk was read, or there is no such snapshot any more.
+    ChunkRead {
+        /// The group.
+        group: GroupId,
+        /// The snapshot.
+        snapshot: u128,
+        /// The number of the chunk.
+        number: u32,
+        /// The chunk.
+        chunk: Option<Chunk>,
+        /// Who asked.
+        to: NodeId,
+    },
+    /// A chunk is kept.
+    Staged {
+        /// The group.
+        group: GroupId,
+        /// What is kept by now; `None` when it could not be kept.
+        staged: Option<Staged>,
+    },
+    /// The staged snapshot is in place.
+    Installed {
+        /// The group.
+        group: GroupId,
+        /// Where the state stands now.
+        position: Position,
+    },
+    /// A shard is gone.
+    Destroyed {
+        /// The group.
+        group: GroupId,
+    },
+    /// This much survives a crash.
+    Flushed {
+        /// The last such entry of each group.
+        durable: BTreeMap<GroupId, u64>,
+    },
+    /// A shard cannot go on.
+    Failed {
+        /// The group; `None` when it is the store itself.
+        group: Option<GroupId>,
+        /// Why.
+        error: StorageError,
+    },
+}
+
+/// What was in the store when it was opened.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// Where the state of each shard stands.
+    pub positions: BTreeMap<GroupId, Position>,
+    /// The snapshots that are partly received.
+    pub staged: BTreeMap<GroupId, Staged>,
+    /// The shards that cannot be used, and why.
+    pub failed: BTreeMap<GroupId, StorageError>,
+}
+
+/// The state of a node's shards.
+pub struct Applier<S: OrderedStore> {
+    store: Arc<S>,
+    states: BTreeMap<GroupId, GroupState<S>>,
+    snapshots: VecDeque<(u128, GroupSnapshot<S>)>,
+    /// By what the clock of this node differs, for one of the planted mistakes.
+    #[cfg(feature = "mistakes")]
+    pub skew_ms: u64,
+}
+
+impl<S: OrderedStore> Applier<S> {
+    /// Opens what is in a store, and finishes the installation of snapshots that a crash has interrupted.
+    ///
+    /// # Errors
+    /// [`StorageError::Store`] when the store cannot be read at all.
+    pub fn open(store: Arc<S>) -> Result<(Self, Found), StorageError> {
+        let mut found = Found {
+            positions: BTreeMap::new(),
+            staged: BTreeMap::new(),
+            failed: BTreeMap::new(),
+        };
+        let mut states = BTreeMap::new();
+        for group in GroupState::list(store.as_ref())? {
+            let opened = match is_installing(store.as_ref(), group) {
+                Ok(true) => install(&store, group).map(Some),
+                Ok(false) => GroupState::open(&store, group),
+                Err(error) => Err(error),
+            };
+            match opened.and_then(|state| Ok((state, staged(store.as_ref(), group)?))) {
+                Ok((state, staged)) => {
+                    if let Some(state) = state {
+                        found.positions.insert(group, state.position().clone());
+                        states.insert(group, state);
+                    }
+                    if let Some(staged) = staged {
+                        found.staged.insert(group, staged);
+                    }
+                }
+                Err(error) => {
+                    found.failed.insert(group, error);
+                }
+            }
+        }
+        let applier = Self {
+            store,
+            states,
+            snapshots: VecDeque::new(),
+            #[cfg(feature = "mistakes")]
+            skew_ms: 0,
+        };
+        Ok((applier, found))
+    }
+
+    /// Does something. Most tasks write to memory only; [`Task::Install`] and [`Task::Flush`] wait for the disk.
+    pub fn run(&mut self, task: Task) -> Option<Done> {
+        match task {
+            Task::Create { group, shard, position } => {
+                let created = GroupState::create(&self.store, group, shard, position);
+                self.keep(group, created).err()
+            }
+            Task::Apply { group, entries } => Some(self.apply(group, &entries)),
+            Task::Read { group, read, request } => Some(self.read(group, read, &request)),
+            Task::TakeSnapshot { group, snapshot } => {
+                let taken = self.states.get(&group)?.snapshot();
+                let position = taken.position().clone();
+                if self.snapshots.len() == KEPT_SNAPSHOTS {
+                    self.snapshots.pop_front();
+                }
+                self.snapshots.push_back((snapshot, taken));
+                Some(Done::SnapshotTaken {
+                    group,
+                    snapshot,
+                    position,
+                })
+            }
+            Task::ReadChunk {
+                group,
+                snapshot,
+                number,
+                after,
+                limit,
+                to,
+            } => {
+                let found = self.snapshots.iter().find(|(id, _)| *id == snapshot);
+                let chunk = match found.map(|(_, found)| found.chunk(&after, limit)) {
+                    Some(Ok(chunk)) => Some(chunk),
+                    Some(Err(error)) => {
+                        let group = Some(group);
+                        return Some(Done::Failed { group, error });
+                    }
+                    None => None,
+                };
+                Some(Done::ChunkRead {
+                    group,
+                    snapshot,
+                    number,
+                    chunk,
+                    to,
+                })
+            }
+            Task::Stage {
+                group,
+                snapshot,
+                number,
+                chunk,
+            } => {
+                // What does not fit is dropped: whoever fetches asks again for what is missing.
+                let _ = stage(self.store.as_ref(), group, snapshot, number, &chunk);
+                let staged = staged(self.store.as_ref(), group).ok().flatten();
+                Some(Done::Staged { group, staged })
+            }
+            Task::Install { group } => {
+                self.states.remove(&group);
+                let installed = install(&self.store, group);
+                Some(match self.keep(group, installed) {
+                    Ok(position) => Done::Installed { group, position },
+                    Err(failed) => failed,
+                })
+            }
+            Task::Discard { group } => {
+                let discarded = discard_staged(self.store.as_ref(), group);
+                let group = Some(group);
+                discarded.err().map(|error| Done::Failed { group, error })
+            }
+            Task::Destroy { group } => {
+                self.states.remove(&group);
+                Some(match GroupState::destroy(&self.store, group) {
+                    Ok(_) => Done::Destroyed { group },
+                    Err(error) => Done::Failed {
+                        group: Some(group),
+                        error,
+                    },
+                })
+            }
+            Task::Flush => Some(self.flush()),
+        }
+    }
+
+    /// Answers a request to read; `None` when there is no such shard.
+    pub fn answer(&self, group: GroupId, request: &Request) -> Option<Result<Response, Error>> {
+        self.states.get(&group).map(|state| state.answer(request))
+    }
+
+    /// A shard as it is now, to be read in chunks; `None` when there is no such shard.
+    #[must_use]
+    pub fn snapshot(&self, group: GroupId) -> Option<GroupSnapshot<S>> {
+        self.states.get(&group).map(GroupState::snapshot)
+    }
+
+    fn keep(&mut self, group: GroupId, state: Result<GroupState<S>, StorageError>) -> Result<Position, Done> {
+        match state {
+            Ok(state) => {
+                let position = state.position().clone();
+                self.states.insert(group, state);
+                Ok(position)
+            }
+            Err(error) => Err(Done::Failed {
+                group: Some(group),
+                error,
+            }),
+        }
+    }
+
+    fn apply(&mut self, group: GroupId, entries: &[LogEntry]) -> Done {
+        let failed = |error| Done::Failed {
+            group: Some(group),
+            error,
+        };
+        let Some(state) = self.states.get_mut(&group) else {
+            return failed(StorageError::Closed);
+        };
+        #[cfg(feature = "mistakes")]
+        let mistaken = crate::applier_mistakes::mistaken(entries, self.skew_ms);
+        #[cfg(feature = "mistakes")]
+        let entries = mistaken.as_slice();
+        match state.apply(entries) {
+            Ok(outcomes) => {
+                let results = entries.iter().zip(outcomes);
+                let results = results.filter_map(|(entry, outcome)| {
+                    let (index, term) = (entry.index, entry.term);
+                    Some((LogPoint { index, term }, outcome?))
+                });
+                Done::Applied {
+                    group,
+                    results: results.collect(),
+                    position: state.position().clone(),
+                }
+            }
+            Err(error) => failed(error),
+        }
+    }
+
+    fn read(&self, group: GroupId, read: u64, request: &Request) -> Done {
+        let state = self.states.get(&group);
+        Done::Read {
+            group,
+            read,
+            applied: state.map_or(0, |state| state.position().index),
+            result: match state {
+                Some(state) => state.answer(request),
+                None => Err(StorageError::Closed.into()),
+            },
+        }
+    }
+
+    fn flush(&self) -> Done {
+        match has(Mistake::TruncateUnflushed).then_some(Ok(0)).unwrap_or_else(|| self.store.sync()) {
+            Ok(_) => Done::Flushed {
+                durable: self.states.iter().map(|(group, state)| (*group, state.position().index)).collect(),
+            },
+            Err(error) => Done::Failed {
+                group: None,
+                error: StorageError::Commit(error),
+            },
+        }
+    }
+}

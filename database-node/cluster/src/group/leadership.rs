@@ -1,0 +1,87 @@
+//! What a leader knows in its term, and nobody after it needs to.
+
+use std::collections::BTreeMap;
+
+use pliantdb_core::Clock;
+
+use crate::ids::{Epoch, ReplicaId};
+use crate::timing::Instant;
+
+/// A leader's term.
+pub(crate) struct Leadership {
+    term: u64,
+    /// The entry that the leader began its term with.
+    first: u64,
+    /// The latest moment as of which each replica has confirmed that it follows, by our clock.
+    confirmed: BTreeMap<ReplicaId, Instant>,
+    is_handed_over: bool,
+    /// How far a replica must have come before it may vote by order of an epoch.
+    catch_up: Option<(Epoch, u64)>,
+    /// Hands out the time stamps of commands, once everything before the term is applied.
+    clock: Option<Clock>,
+}
+
+impl Leadership {
+    pub(crate) fn new(term: u64, first: u64) -> Self {
+        Self {
+            term,
+            first,
+            confirmed: BTreeMap::new(),
+            is_handed_over: false,
+            catch_up: None,
+            clock: None,
+        }
+    }
+
+    pub(crate) fn term(&self) -> u64 {
+        self.term
+    }
+
+    /// The entry that the term began with: a leader that has applied it has applied all that was before.
+    pub(crate) fn first(&self) -> u64 {
+        self.first
+    }
+
+    pub(crate) fn confirm(&mut self, replica: ReplicaId, at: Instant) {
+        let confirmed = self.confirmed.entry(replica).or_default();
+        *confirmed = at.max(*confirmed);
+    }
+
+    pub(crate) fn confirmed(&self, replica: ReplicaId) -> Instant {
+        self.confirmed.get(&replica).copied().unwrap_or_default()
+    }
+
+    /// Another was asked to stand for election, or will be. The request may arrive whenever it likes, so there is no
+    /// lease any more in this term.
+    pub(crate) fn hand_over(&mut self) {
+        self.is_handed_over = true;
+    }
+
+    pub(crate) fn is_handed_over(&self) -> bool {
+        self.is_handed_over
+    }
+
+    /// How far a replica must have come before it may vote: to the end of the log as it was when the order of this epoch
+    /// was first heard.
+    pub(crate) fn catch_up(&mut self, epoch: Epoch, last: u64) -> u64 {
+        match self.catch_up {
+            Some((known, index)) if known == epoch => index,
+            _ => {
+                self.catch_up = Some((epoch, last));
+                last
+            }
+        }
+    }
+
+    pub(crate) fn clock(&mut self) -> Option<&mut Clock> {
+        self.clock.as_mut()
+    }
+
+    pub(crate) fn has_clock(&self) -> bool {
+        self.clock.is_some()
+    }
+
+    pub(crate) fn set_clock(&mut self, clock: Clock) {
+        self.clock = Some(clock);
+    }
+}

@@ -1,0 +1,352 @@
+//! How commands change what the meta group knows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use pliantdb_core::{DatabaseName, GroupId, SlotCount};
+use pliantdb_storage::group::Shard;
+use pliantdb_storage::{DatabaseEntry, DatabaseId};
+
+use super::{
+    Failover, Force, Forced, GroupRecord, Meta, MetaCommand, MetaOutcome, MetaRejection, Mode, NodeRecord,
+    NodeState, Switch,
+};
+use crate::group::config::Members;
+use crate::ids::{Epoch, Incarnation, NodeId, ReplicaId};
+
+type Outcome = Result<MetaOutcome, MetaRejection>;
+
+/// How many nodes a majority of which can vouch for a leader when any one of them is gone.
+const MAJORITY_NODES: usize = 3;
+
+impl Meta {
+    /// Applies a command, which lies at an index of the log. A refused one changes nothing.
+    ///
+    /// # Errors
+    /// [`MetaRejection`], the same on every node.
+    pub fn apply(&mut self, command: &MetaCommand, index: u64) -> Outcome {
+        let (mode, failover) = (self.mode, self.failover);
+        let outcome = match command {
+            MetaCommand::AddNode {
+                name,
+                token,
+                attributes,
+                apply_version,
+            } => self.add_node(NodeRecord {
+                name: name.clone(),
+                token: *token,
+                attributes: attributes.clone(),
+                state: NodeState::Active,
+                apply_version: *apply_version,
+            }),
+            MetaCommand::SetApplyVersion { node, apply_version } => {
+                self.node(*node)?.apply_version = *apply_version;
+                Ok(MetaOutcome::Done)
+            }
+            MetaCommand::SetDraining { node, is_draining } => self.set_draining(*node, *is_draining),
+            MetaCommand::RemoveNode { node, is_lost } => self.remove_node(*node, *is_lost),
+            MetaCommand::CreateDatabase { name, slots } => self.create_database(name, *slots),
+            MetaCommand::Switch { to } => self.begin_switch(*to),
+            MetaCommand::AbortSwitch { switch } => self.abort_switch(*switch),
+            MetaCommand::Settled { group, epoch } => self.settle(*group, *epoch),
+            MetaCommand::SetFailover(failover) => self.set_failover(*failover),
+            MetaCommand::SetReplicationFactor(factor) => self.set_replication_factor(*factor),
+            MetaCommand::ReplaceReplica { group, replica } => self.replace_replica(*group, *replica),
+            MetaCommand::Force(force) => self.force(force),
+            MetaCommand::ArmFailover { as_of } => {
+                if self.unarmed_since == Some(*as_of) && self.switch.is_none() {
+                    self.unarmed_since = None;
+                }
+                Ok(MetaOutcome::Done)
+            }
+        }?;
+        self.retarget();
+        self.finish_switch();
+        // Whoever leads now may not know yet that it needs a lease.
+        if (mode, failover) != (self.mode, self.failover) || self.switch.is_some() {
+            self.unarmed_since = Some(index);
+        }
+        // The gate opens when the last node can, and never closes.
+        let all_know = self.nodes.values().map(|node| node.apply_version).min();
+        self.apply_version = self.apply_version.max(all_know.unwrap_or_default());
+        Ok(outcome)
+    }
+
+    fn node(&mut self, node: NodeId) -> Result<&mut NodeRecord, MetaRejection> {
+        self.nodes.get_mut(&node).ok_or(MetaRejection::UnknownNode(node))
+    }
+
+    fn refuse_during_switch(&self) -> Result<(), MetaRejection> {
+        self.switch
+            .map_or(Ok(()), |switch| Err(MetaRejection::SwitchUnderWay(switch.id)))
+    }
+
+    fn need_nodes(&self, what: &'static str, needed: usize, found: usize) -> Result<(), MetaRejection> {
+        match found < needed {
+            true => Err(MetaRejection::TooFewNodes { what, needed, found }),
+            false => Ok(()),
+        }
+    }
+
+    fn add_node(&mut self, node: NodeRecord) -> Outcome {
+        for (id, known) in &self.nodes {
+            if known.token == node.token {
+                return Ok(MetaOutcome::Node(*id));
+            }
+            if known.name == node.name {
+                let (name, node) = (node.name, *id);
+                return Err(MetaRejection::NameTaken { name, node });
+            }
+        }
+        if node.apply_version < self.apply_version {
+            return Err(MetaRejection::Invalid(format!(
+                "the node applies commands up to version {}, and the cluster writes version {}; run a later version",
+                node.apply_version, self.apply_version
+            )));
+        }
+        self.last_node += 1;
+        let id = NodeId::new(self.last_node);
+        self.nodes.insert(id, node);
+        Ok(MetaOutcome::Node(id))
+    }
+
+    fn set_draining(&mut self, node: NodeId, is_draining: bool) -> Outcome {
+        let state = self.node(node)?.state;
+        if is_draining && state == NodeState::Active {
+            self.refuse_if_leader(node)?;
+            let left = self.active().count() - 1;
+            if self.mode == Mode::Quorum || self.goal() == Mode::Quorum {
+                self.need_nodes("quorum mode", usize::from(self.replication_factor), left)?;
+            }
+            self.refuse_automatic_below(left)?;
+        }
+        self.node(node)?.state = match is_draining {
+            true => NodeState::Draining,
+            false => NodeState::Active,
+        };
+        Ok(MetaOutcome::Done)
+    }
+
+    fn refuse_if_leader(&self, node: NodeId) -> Result<(), MetaRejection> {
+        let leads = |mode: Mode| matches!(mode, Mode::OneLeader { leader } if leader == node);
+        match leads(self.mode) || leads(self.goal()) {
+            true => Err(MetaRejection::IsLeader(node)),
+            false => Ok(()),
+        }
+    }
+
+    fn refuse_automatic_below(&self, left: usize) -> Result<(), MetaRejection> {
+        match self.failover {
+            Failover::Automatic { .. } => self.need_nodes("automatic failover", MAJORITY_NODES, left),
+            Failover::Manual => Ok(()),
+        }
+    }
+
+    fn remove_node(&mut self, node: NodeId, is_lost: bool) -> Outcome {
+        let state = self.node(node)?.state;
+        self.refuse_if_leader(node)?;
+        let holds = self.groups.values().filter(|record| record.replicas.contains_key(&node));
+        let groups = holds.count();
+        let is_held = groups > 0 || self.groups.values().any(|record| !record.is_settled());
+        if !is_lost && (state == NodeState::Active || is_held) {
+            return Err(MetaRejection::HoldsGroups { node, groups });
+        }
+        self.nodes.remove(&node);
+        Ok(MetaOutcome::Done)
+    }
+
+    fn create_database(&mut self, name: &DatabaseName, slots: SlotCount) -> Outcome {
+        let shards = self.groups.values().filter_map(|record| record.shard.as_ref());
+        if shards.clone().any(|shard| shard.database == *name) {
+            return Err(MetaRejection::DatabaseExists(name.clone()));
+        }
+        self.last_group += 1;
+        let group = GroupId::new(self.last_group);
+        // A database begins as one shard, so the number of its first group is free for it.
+        let id = u32::try_from(self.last_group).ok().and_then(DatabaseId::new);
+        let id = id.ok_or_else(|| MetaRejection::Invalid("there are too many databases".to_owned()))?;
+        let shard = Shard {
+            database: name.clone(),
+            entry: DatabaseEntry { id, slots },
+            first_slot: 0,
+            end_slot: slots.get(),
+        };
+        self.add_group(group, Some(shard));
+        Ok(MetaOutcome::Group(group))
+    }
+
+    /// Adds a group as it is to be now, with everybody who is to be in it as a founder.
+    pub(super) fn add_group(&mut self, group: GroupId, shard: Option<Shard>) {
+        let record = GroupRecord {
+            shard,
+            incarnation: Incarnation::FIRST,
+            replicas: BTreeMap::new(),
+            voters: BTreeSet::new(),
+            leader: NodeId::FIRST,
+            epoch: self.epoch,
+            settled: self.epoch,
+            founders: Members::default(),
+            forced: None,
+            generations: BTreeMap::new(),
+        };
+        self.groups.insert(group, record);
+        self.retarget();
+        if let Some(record) = self.groups.get_mut(&group) {
+            record.founders = Members::new(record.voting(), record.learning());
+        }
+    }
+
+    fn begin_switch(&mut self, to: Mode) -> Outcome {
+        self.refuse_during_switch()?;
+        if to == self.mode {
+            return Err(MetaRejection::NothingToDo);
+        }
+        match to {
+            Mode::Quorum => {
+                let needed = usize::from(self.replication_factor).max(MAJORITY_NODES);
+                self.need_nodes("quorum mode", needed, self.active().count())?;
+            }
+            Mode::OneLeader { leader } => {
+                if self.node(leader)?.state != NodeState::Active {
+                    return Err(MetaRejection::Invalid(format!("node {leader} is draining")));
+                }
+            }
+        }
+        // The id must be new also when nothing has to move.
+        self.epoch = self.epoch.next();
+        let id = self.epoch;
+        self.switch = Some(Switch {
+            id,
+            to,
+            is_aborting: false,
+        });
+        // Every group has to be seen as wanted after this.
+        for record in self.groups.values_mut() {
+            record.epoch = id;
+        }
+        Ok(MetaOutcome::Switch(id))
+    }
+
+    fn abort_switch(&mut self, id: Epoch) -> Outcome {
+        let switch = self.switch.as_mut().filter(|switch| switch.id == id);
+        let switch = switch.ok_or(MetaRejection::NoSuchSwitch(id))?;
+        if switch.is_aborting {
+            return Err(MetaRejection::NothingToDo);
+        }
+        switch.is_aborting = true;
+        self.epoch = self.epoch.next();
+        for record in self.groups.values_mut() {
+            record.epoch = self.epoch;
+        }
+        Ok(MetaOutcome::Done)
+    }
+
+    fn settle(&mut self, group: GroupId, epoch: Epoch) -> Outcome {
+        let record = self.groups.get_mut(&group);
+        let record = record.ok_or(MetaRejection::UnknownGroup(group))?;
+        if record.epoch != epoch {
+            let (as_of, now) = (epoch, record.epoch);
+            return Err(MetaRejection::Outdated { as_of, now });
+        }
+        record.settled = epoch;
+        Ok(MetaOutcome::Done)
+    }
+
+    /// Ends the change under way when every group is where it leads.
+    fn finish_switch(&mut self) {
+        let Some(switch) = self.switch else {
+            return;
+        };
+        if !self.groups.values().all(GroupRecord::is_settled) {
+            return;
+        }
+        if !switch.is_aborting {
+            self.mode = switch.to;
+        }
+        self.switch = None;
+        self.retarget();
+    }
+
+    fn set_failover(&mut self, failover: Failover) -> Outcome {
+        if let Failover::Automatic { delay } = failover {
+            self.need_nodes("automatic failover", MAJORITY_NODES, self.active().count())?;
+            let (least, most) = (Duration::from_secs(3), Duration::from_secs(24 * 3600));
+            if delay < least || delay > most {
+                return Err(MetaRejection::Invalid(format!(
+                    "the failover delay is {delay:?}; choose {least:?} to 24 hours"
+                )));
+            }
+        }
+        self.failover = failover;
+        Ok(MetaOutcome::Done)
+    }
+
+    fn set_replication_factor(&mut self, factor: u8) -> Outcome {
+        if factor < 3 || factor.is_multiple_of(2) || factor > 7 {
+            return Err(MetaRejection::Invalid(format!(
+                "the replication factor is {factor}; choose 3, 5 or 7"
+            )));
+        }
+        if self.mode == Mode::Quorum || self.goal() == Mode::Quorum {
+            self.need_nodes("this replication factor", usize::from(factor), self.active().count())?;
+        }
+        self.replication_factor = factor;
+        Ok(MetaOutcome::Done)
+    }
+
+    fn replace_replica(&mut self, group: GroupId, replica: ReplicaId) -> Outcome {
+        let next = self.epoch.next();
+        let record = self.groups.get_mut(&group);
+        let record = record.ok_or(MetaRejection::UnknownGroup(group))?;
+        let node = replica.node();
+        if record.replicas.get(&node) != Some(&replica) {
+            return Err(MetaRejection::UnknownReplica { group, replica });
+        }
+        record.renew(node);
+        record.epoch = next;
+        self.epoch = next;
+        Ok(MetaOutcome::Done)
+    }
+
+    fn force(&mut self, force: &Force) -> Outcome {
+        if force.as_of != self.epoch {
+            let (as_of, now) = (force.as_of, self.epoch);
+            return Err(MetaRejection::Outdated { as_of, now });
+        }
+        for (group, (replica, _)) in &force.holders {
+            let record = self.groups.get(group).ok_or(MetaRejection::UnknownGroup(*group))?;
+            if record.replicas.get(&replica.node()) != Some(replica) {
+                let (group, replica) = (*group, *replica);
+                return Err(MetaRejection::UnknownReplica { group, replica });
+            }
+        }
+        if let Some(leader) = force.leader {
+            self.node(leader)?;
+            self.mode = Mode::OneLeader { leader };
+        }
+        // Whatever was under way ends here, whether or not its groups were forced.
+        self.switch = None;
+        self.epoch = self.epoch.next();
+        let epoch = self.epoch;
+        for record in self.groups.values_mut() {
+            record.epoch = epoch;
+        }
+        for (group, (replica, fork)) in &force.holders {
+            let Some(record) = self.groups.get_mut(group) else {
+                continue;
+            };
+            record.incarnation = record.incarnation.next(replica.node());
+            record.forced = Some(Forced {
+                replica: *replica,
+                epoch,
+                fork: *fork,
+            });
+            // Nobody else comes back as who it was.
+            let others: Vec<NodeId> = record.replicas.keys().copied().collect();
+            for node in others.into_iter().filter(|node| *node != replica.node()) {
+                record.renew(node);
+            }
+        }
+        Ok(MetaOutcome::Done)
+    }
+}

@@ -1,0 +1,197 @@
+//! What changes the meta group, and what comes of it.
+
+use std::collections::BTreeMap;
+
+use pliantdb_core::{DatabaseName, GroupId, SlotCount};
+use serde::{Deserialize, Serialize};
+
+use super::{Failover, Mode};
+use crate::ids::{Epoch, LogPoint, NodeId, ReplicaId};
+
+/// A change of what the meta group knows. New kinds are added at the end: the position is the encoding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MetaCommand {
+    /// A node joins.
+    AddNode {
+        /// Its name.
+        name: String,
+        /// Drawn by it once; the same again is the same node.
+        token: u128,
+        /// Its attributes.
+        attributes: BTreeMap<String, String>,
+        /// The newest version of commands that it can apply.
+        apply_version: u16,
+    },
+    /// What a node can apply has changed.
+    SetApplyVersion {
+        /// The node.
+        node: NodeId,
+        /// The newest version of commands that it can apply.
+        apply_version: u16,
+    },
+    /// A node is to hold data no longer, or again.
+    SetDraining {
+        /// The node.
+        node: NodeId,
+        /// Whether it drains.
+        is_draining: bool,
+    },
+    /// A node leaves: one that holds nothing any more, or one that is gone for ever.
+    RemoveNode {
+        /// The node.
+        node: NodeId,
+        /// Whether it is gone with what it holds. It must never come back.
+        is_lost: bool,
+    },
+    /// Makes a database of one shard.
+    CreateDatabase {
+        /// Its name.
+        name: DatabaseName,
+        /// Its slots.
+        slots: SlotCount,
+    },
+    /// Begins to change the mode, or the leader.
+    Switch {
+        /// Where it leads.
+        to: Mode,
+    },
+    /// Gives up the change that is under way.
+    AbortSwitch {
+        /// Which.
+        switch: Epoch,
+    },
+    /// A group is as wanted.
+    Settled {
+        /// The group.
+        group: GroupId,
+        /// In which epoch.
+        epoch: Epoch,
+    },
+    /// Sets what happens when the leader is gone.
+    SetFailover(Failover),
+    /// Sets on how many nodes the data of a group is in quorum mode.
+    SetReplicationFactor(u8),
+    /// A replica has lost its log or its data: another takes its place.
+    ReplaceReplica {
+        /// Its group.
+        group: GroupId,
+        /// The replica.
+        replica: ReplicaId,
+    },
+    /// Groups go on with one replica each, whatever others had.
+    Force(Force),
+    /// The leader is known to go by the lease that automatic failover rests on.
+    ArmFailover {
+        /// The entry that it had to know of.
+        as_of: u64,
+    },
+}
+
+/// How groups are forced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Force {
+    /// The epoch as of which this was decided. If anything was decided since, a switch begun or ended above all, this
+    /// is void.
+    pub as_of: Epoch,
+    /// The node that leads from now on; `None` in quorum mode.
+    pub leader: Option<NodeId>,
+    /// The replica with which each group goes on, and the end of its log.
+    pub holders: BTreeMap<GroupId, (ReplicaId, LogPoint)>,
+    /// What makes it permissible.
+    pub consent: Consent,
+}
+
+/// What makes it permissible to force groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Consent {
+    /// The former leader's process is known to be gone.
+    ProcessGone,
+    /// Its lease has run out.
+    LeaseExpired,
+    /// The owner accepts that it may go on acknowledging what will be lost.
+    AcceptSplitBrain,
+}
+
+/// What came of a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MetaOutcome {
+    /// It was done.
+    Done,
+    /// The node that joined.
+    Node(NodeId),
+    /// The group that was made.
+    Group(GroupId),
+    /// The change that was begun.
+    Switch(Epoch),
+}
+
+/// Why a command was refused. It changed nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MetaRejection {
+    /// There is no such node.
+    #[error("there is no node {0}")]
+    UnknownNode(NodeId),
+    /// There is no such group.
+    #[error("there is no group {0}")]
+    UnknownGroup(GroupId),
+    /// Another node has the name.
+    #[error("the name {name:?} belongs to node {node}; remove that node first, or choose another name")]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// The node that has it.
+        node: NodeId,
+    },
+    /// Another database has the name.
+    #[error("there is a database {0} already")]
+    DatabaseExists(DatabaseName),
+    /// A change is under way.
+    #[error("the change {0} is under way; wait for its end, or abort it")]
+    SwitchUnderWay(Epoch),
+    /// No such change is under way.
+    #[error("no change {0} is under way")]
+    NoSuchSwitch(Epoch),
+    /// Nothing would change.
+    #[error("the cluster is as wanted already")]
+    NothingToDo,
+    /// Too few nodes.
+    #[error("{what} needs {needed} active nodes, and there are {found}")]
+    TooFewNodes {
+        /// For what.
+        what: &'static str,
+        /// How many it needs.
+        needed: usize,
+        /// How many there are.
+        found: usize,
+    },
+    /// The node leads.
+    #[error("node {0} is the leader; promote another first")]
+    IsLeader(NodeId),
+    /// The node holds something.
+    #[error("node {node} still holds {groups} groups; drain it first, or say that it is lost")]
+    HoldsGroups {
+        /// The node.
+        node: NodeId,
+        /// How many.
+        groups: usize,
+    },
+    /// Not a replica of the group, or not any more.
+    #[error("{replica} is not a replica of group {group}")]
+    UnknownReplica {
+        /// The group.
+        group: GroupId,
+        /// The replica.
+        replica: ReplicaId,
+    },
+    /// Something was decided since.
+    #[error("this was decided as of {as_of}, and now it is {now}: look again")]
+    Outdated {
+        /// When it was decided.
+        as_of: Epoch,
+        /// What it is.
+        now: Epoch,
+    },
+    /// Not a possible value.
+    #[error("{0}")]
+    Invalid(String),
+}

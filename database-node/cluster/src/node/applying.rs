@@ -1,0 +1,321 @@
+//! From committed entries to answers.
+
+use std::collections::BTreeMap;
+
+use pliantdb_core::{Clock, Command, GroupId, Timestamp};
+use pliantdb_storage::group::{LogEntry, Position};
+use pliantdb_storage::machine::CommandResult;
+use pliantdb_storage::store::OrderedStore;
+
+use super::replicas::{Aside, encode_config};
+use super::{Answer, Event, Mark, Node, Refusal, SwitchPhase};
+use crate::applier::Task;
+use crate::group::config::GroupConfig;
+use crate::group::payload::Payload;
+use crate::group::{Committed, Group, Halt};
+use crate::ids::{Epoch, Incarnation, LogPoint};
+use crate::log;
+use crate::meta::{Forced, META, MetaCommand};
+use crate::timing::Now;
+
+/// How far the groups have come in their logs.
+#[derive(Default)]
+pub(super) struct Applying {
+    pub(super) aside: Aside,
+    of: BTreeMap<GroupId, Progress>,
+    is_flushing: bool,
+}
+
+#[derive(Default)]
+struct Progress {
+    /// The last entry that the applier was given.
+    handed: u64,
+    /// The last that survives a crash.
+    durable: u64,
+    /// What the next entry has to carry along.
+    next_config: Option<GroupConfig>,
+    /// As what the replica is to go on alone.
+    forcing: Option<(Incarnation, Option<Forced>)>,
+    is_halt_told: bool,
+    /// The term in which it was told that it leads.
+    led: u64,
+}
+
+impl Applying {
+    pub(super) fn opened(&mut self, id: GroupId, applied: u64) {
+        let progress = self.of.entry(id).or_default();
+        (progress.handed, progress.durable) = (applied, progress.durable.max(applied));
+    }
+
+    pub(super) fn removed(&mut self, id: GroupId) {
+        self.of.remove(&id);
+    }
+
+    pub(super) fn handed(&self, id: GroupId) -> u64 {
+        self.of.get(&id).map_or(0, |progress| progress.handed)
+    }
+
+    pub(super) fn set_next_config(&mut self, id: GroupId, config: GroupConfig) {
+        self.of.entry(id).or_default().next_config = Some(config);
+    }
+
+    pub(super) fn force(&mut self, id: GroupId, incarnation: Incarnation, forced: Option<Forced>) {
+        self.of.entry(id).or_default().forcing = Some((incarnation, forced));
+    }
+
+    pub(super) fn forcing(&self, id: GroupId) -> Option<(Incarnation, Option<Forced>)> {
+        self.of.get(&id)?.forcing
+    }
+
+    pub(super) fn is_forcing(&self, id: GroupId) -> bool {
+        self.forcing(id).is_some()
+    }
+
+    pub(super) fn forced(&mut self, id: GroupId) {
+        if let Some(progress) = self.of.get_mut(&id) {
+            progress.forcing = None;
+        }
+    }
+
+    /// Whether the halt of a replica is news.
+    pub(super) fn note_halt(&mut self, id: GroupId) -> bool {
+        let progress = self.of.entry(id).or_default();
+        !std::mem::replace(&mut progress.is_halt_told, true)
+    }
+
+    pub(super) fn flush_failed(&mut self) {
+        self.is_flushing = false;
+    }
+}
+
+impl<L: OrderedStore> Node<L> {
+    /// Hands committed entries on to whoever applies them.
+    pub(super) fn committed(&mut self, now: Now, id: GroupId, committed: Vec<Committed>) {
+        if id == META {
+            self.apply_meta(now, committed);
+            return;
+        }
+        let mut entries = Vec::with_capacity(committed.len());
+        for Committed { at, payload, config } in committed {
+            let command = match payload {
+                None => None,
+                Some(Payload::Command(bytes)) => match postcard::from_bytes::<Command>(&bytes) {
+                    Ok(command) => Some(command),
+                    Err(error) => return self.stop(id, Halt::State(format!("a command cannot be read: {error}"))),
+                },
+                Some(_) => return self.stop(id, Halt::State("an entry is not one of a shard".to_owned())),
+            };
+            let progress = self.applying.of.entry(id).or_default();
+            progress.handed = at.index;
+            let config = config.or_else(|| progress.next_config.take());
+            progress.next_config = None;
+            entries.push(LogEntry {
+                index: at.index,
+                term: at.term,
+                command,
+                config: config.as_ref().map(encode_config),
+            });
+        }
+        self.run(Task::Apply { group: id, entries });
+    }
+
+    fn stop(&mut self, id: GroupId, halt: Halt) {
+        if let Some(group) = self.groups.get_mut(&id) {
+            group.stop(halt);
+            self.touched.insert(id);
+        }
+    }
+
+    /// Applies what the meta group has committed: at once, for everything here goes by it.
+    fn apply_meta(&mut self, now: Now, committed: Vec<Committed>) {
+        for Committed { at, payload, config } in committed {
+            let Some(checkpoint) = &mut self.meta else {
+                return;
+            };
+            checkpoint.at = at;
+            if let Some(config) = config.or_else(|| {
+                let progress = self.applying.of.get_mut(&META)?;
+                progress.next_config.take()
+            }) {
+                checkpoint.config = config;
+            }
+            let outcome = match payload {
+                None => None,
+                Some(Payload::Meta(command)) => {
+                    let before = checkpoint.meta.switch();
+                    let outcome = checkpoint.meta.apply(&command, at.index);
+                    let after = checkpoint.meta.switch();
+                    self.tell_of_switch(before, after);
+                    if outcome.is_ok() && matches!(command, MetaCommand::Force(_)) {
+                        self.supervisor_forgets();
+                    }
+                    Some(outcome)
+                }
+                Some(_) => return self.stop(META, Halt::State("an entry is not one of the meta group".to_owned())),
+            };
+            if let Some(group) = self.groups.get_mut(&META) {
+                group.set_applied(at.index);
+            }
+            self.applying.of.entry(META).or_default().handed = at.index;
+            self.is_meta_changed = true;
+            if let Some(outcome) = outcome {
+                self.answer_changed(at, outcome);
+            } else {
+                self.refuse_overwritten(META, at);
+            }
+        }
+        self.touched.insert(META);
+        let _ = now;
+    }
+
+    fn tell_of_switch(&mut self, before: Option<crate::meta::Switch>, after: Option<crate::meta::Switch>) {
+        let phase = match (before, after) {
+            (None, Some(switch)) => (switch.id, SwitchPhase::Begun),
+            (Some(switch), None) => (switch.id, SwitchPhase::Ended),
+            (Some(before), Some(after)) if !before.is_aborting && after.is_aborting => {
+                (after.id, SwitchPhase::Aborting)
+            }
+            _ => return,
+        };
+        let (id, phase): (Epoch, SwitchPhase) = phase;
+        self.event(Event::Switch { id, phase });
+    }
+
+    /// Entries of a shard are applied.
+    pub(super) fn applied(
+        &mut self,
+        now: Now,
+        id: GroupId,
+        position: &Position,
+        results: Vec<(LogPoint, CommandResult)>,
+    ) {
+        let Some(group) = self.groups.get_mut(&id) else {
+            return;
+        };
+        group.set_applied(position.index);
+        self.give_clock(now, id, position.timestamp);
+        for (at, result) in results {
+            self.written(now, id, at, result);
+        }
+        let position = LogPoint {
+            index: position.index,
+            term: position.term,
+        };
+        self.refuse_overwritten(id, position);
+        self.touched.insert(id);
+        self.flush_if_due(id);
+    }
+
+    /// A leader that has applied everything before its term knows the latest time stamp.
+    fn give_clock(&mut self, _now: Now, id: GroupId, timestamp: Timestamp) {
+        let Some(group) = self.groups.get_mut(&id) else {
+            return;
+        };
+        let applied = group.applied();
+        if let Some(leadership) = group.leadership_mut()
+            && !leadership.has_clock()
+            && applied >= leadership.first()
+        {
+            leadership.set_clock(Clock::after(timestamp));
+        }
+    }
+
+    fn flush_if_due(&mut self, id: GroupId) {
+        let applied = self.groups.get(&id).map_or(0, Group::applied);
+        let durable = self.applying.of.get(&id).map_or(0, |progress| progress.durable);
+        if !self.applying.is_flushing && applied >= durable + self.settings.limits.flush_entries {
+            self.applying.is_flushing = true;
+            self.run(Task::Flush);
+        }
+    }
+
+    /// So much of each shard survives a crash.
+    pub(super) fn flushed(&mut self, durable: &BTreeMap<GroupId, u64>) {
+        self.applying.is_flushing = false;
+        for (id, index) in durable {
+            if let Some(progress) = self.applying.of.get_mut(id) {
+                progress.durable = progress.durable.max(*index);
+                self.touched.insert(*id);
+            }
+        }
+    }
+
+    /// The snapshot that was put in place survives a crash.
+    pub(super) fn note_installed(&mut self, id: GroupId, index: u64) {
+        let progress = self.applying.of.entry(id).or_default();
+        (progress.handed, progress.durable) = (index, index);
+    }
+
+    /// Drops entries that nobody needs any more.
+    pub(super) fn look_at_log(&mut self, id: GroupId) {
+        let limits = self.settings.limits;
+        let Some(group) = self.groups.get(&id) else {
+            return;
+        };
+        if group.is_installing() || group.log().len() < limits.tail_entries + limits.flush_entries {
+            return;
+        }
+        let up_to = match id {
+            META => self.meta.as_ref().map_or(0, |checkpoint| checkpoint.at.index),
+            _ => self.applying.of.get(&id).map_or(0, |progress| progress.durable),
+        };
+        let up_to = up_to.min(group.applied()).saturating_sub(limits.tail_entries);
+        if up_to <= group.log().truncated().index {
+            return;
+        }
+        if let Err(error) = self.truncate(id, up_to) {
+            self.stop(id, Halt::Log(error));
+        }
+    }
+
+    fn truncate(&mut self, id: GroupId, up_to: u64) -> Result<(), pliantdb_storage::store::StoreError> {
+        self.work.must_sync = true;
+        if id == META
+            && let Some(checkpoint) = &self.meta
+        {
+            log::put_checkpoint(&mut self.work.batch, checkpoint)?;
+        }
+        match self.groups.get_mut(&id) {
+            Some(group) => group.log_mut().truncate(&mut self.work.batch, up_to),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn look_at_leadership(&mut self, _now: Now, id: GroupId) {
+        let Some(group) = self.groups.get(&id) else {
+            return;
+        };
+        let (incarnation, led) = (group.incarnation(), group.leadership().map(|leadership| leadership.term()));
+        let progress = self.applying.of.entry(id).or_default();
+        match led {
+            Some(term) if progress.led != term => {
+                progress.led = term;
+                self.event(Event::BecameLeader {
+                    group: id,
+                    incarnation,
+                    term,
+                });
+            }
+            Some(_) => {}
+            None if progress.led != 0 => {
+                progress.led = 0;
+                self.refuse_all(id, &Refusal::Unknown);
+            }
+            None => {}
+        }
+        if id == META {
+            self.look_at_supervisor();
+        }
+    }
+
+    pub(super) fn answer_written(&mut self, id: GroupId, token: u64, at: LogPoint, result: CommandResult) {
+        let Some(incarnation) = self.incarnation(id) else {
+            return;
+        };
+        let at = Mark {
+            incarnation,
+            index: at.index,
+        };
+        self.reply(token, Answer::Written { at, result });
+    }
+}

@@ -1,0 +1,394 @@
+//! What is asked of the node, and when it may be answered.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use pliantdb_core::{Command, Error, GroupId, Operation, Request, Response};
+use pliantdb_storage::machine::CommandResult;
+use pliantdb_storage::store::OrderedStore;
+
+use super::{Answer, Ask, Freshness, Mark, Node, Refusal};
+use crate::applier::Task;
+use crate::group::Group;
+use crate::group::payload::Payload;
+use crate::ids::LogPoint;
+use crate::meta::{META, MetaCommand, MetaOutcome, MetaRejection, Mode};
+use crate::mistakes::{Mistake, has};
+use crate::timing::{Instant, Now};
+
+/// How long a read waits for its replica to catch up, or for a majority to confirm the leader.
+const READ_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Everything that waits for an answer.
+#[derive(Default)]
+pub(super) struct Clients {
+    /// By group and index: the term of the entry, and who waits for it.
+    writes: BTreeMap<GroupId, BTreeMap<u64, (u64, u64)>>,
+    /// By number.
+    reads: BTreeMap<u64, Read>,
+    last_read: u64,
+}
+
+/// A read on its way.
+struct Read {
+    token: u64,
+    group: GroupId,
+    request: Request,
+    freshness: Freshness,
+    since: Instant,
+    /// The term of the leader that reads.
+    term: u64,
+    /// What has to be applied first.
+    index: u64,
+    state: ReadState,
+}
+
+enum ReadState {
+    /// For the replica to have applied what has to be.
+    Waiting,
+    /// For the applier.
+    Reading,
+    /// For a majority to confirm that this leader still was one after the read had come.
+    Answered {
+        applied: u64,
+        result: Result<Response, Error>,
+    },
+}
+
+impl<L: OrderedStore> Node<L> {
+    pub(super) fn ask(&mut self, now: Now, token: u64, ask: Ask) {
+        if self.meta.is_none() {
+            return self.refuse(token, Refusal::Busy("this node is not yet part of a cluster"));
+        }
+        match ask {
+            Ask::Write { group, operation } => self.write_asked(now, token, group, operation),
+            Ask::Read {
+                group,
+                request,
+                freshness,
+            } => self.read_asked(now, token, group, request, freshness),
+            Ask::Change(command) => self.change_asked(token, command),
+            Ask::Force { leader, consent } => self.force_asked(now, token, leader, consent),
+            Ask::ForceMeta { consent } => self.force_meta_asked(token, consent),
+        }
+    }
+
+    pub(super) fn refuse(&mut self, token: u64, refusal: Refusal) {
+        self.reply(token, Answer::Refused(refusal));
+    }
+
+    /// A group that this node leads.
+    fn led(&self, id: GroupId) -> Result<&Group<L>, Refusal> {
+        let group = self.groups.get(&id);
+        let group = group.ok_or_else(|| Refusal::NotLeader {
+            leader: self.leader_by_meta(id),
+        })?;
+        if let Some(halt) = group.halt() {
+            return Err(Refusal::Halted(halt.to_string()));
+        }
+        if group.leadership().is_none() {
+            let leader = group.leader().map(|replica| replica.node());
+            return Err(Refusal::NotLeader { leader });
+        }
+        Ok(group)
+    }
+
+    fn leader_by_meta(&self, id: GroupId) -> Option<crate::ids::NodeId> {
+        self.meta()?.group(id).map(|record| record.leader)
+    }
+
+    fn write_asked(&mut self, now: Now, token: u64, id: GroupId, operation: Operation) {
+        if id == META {
+            return self.refuse(token, Refusal::Impossible("the meta group has no documents".to_owned()));
+        }
+        let refusal = match self.led(id) {
+            Err(refusal) => Some(refusal),
+            Ok(group) if group.leadership().is_some_and(|leadership| !leadership.has_clock()) => {
+                Some(Refusal::Busy("the leader is new, and still reads what was before it"))
+            }
+            Ok(_) if !self.is_vouched_for(now) => Some(Refusal::Busy("the leader waits for its lease")),
+            Ok(_) => None,
+        };
+        if let Some(refusal) = refusal {
+            return self.refuse(token, refusal);
+        }
+        let Some(group) = self.groups.get_mut(&id) else {
+            return;
+        };
+        let Some(timestamp) = group
+            .leadership_mut()
+            .and_then(|leadership| Some(leadership.clock()?.next(now.wall_ms)))
+        else {
+            return;
+        };
+        let command = Command::new(timestamp, operation);
+        let bytes = match postcard::to_stdvec(&command) {
+            Ok(bytes) => bytes,
+            Err(error) => return self.refuse(token, Refusal::Impossible(error.to_string())),
+        };
+        match group.propose(&Payload::Command(bytes)) {
+            Some(at) => self.wait_for(id, at, token),
+            None => self.refuse(token, Refusal::Busy("the leader has too much to do, or hands over")),
+        }
+    }
+
+    fn wait_for(&mut self, id: GroupId, at: LogPoint, token: u64) {
+        let writes = self.clients.writes.entry(id).or_default();
+        writes.insert(at.index, (at.term, token));
+        self.touched.insert(id);
+    }
+
+    /// What a command came to.
+    pub(super) fn written(&mut self, now: Now, id: GroupId, at: LogPoint, result: CommandResult) {
+        let Some((term, token)) = self.take_write(id, at.index) else {
+            return;
+        };
+        if term != at.term {
+            return self.refuse(token, Refusal::NotLeader { leader: None });
+        }
+        // Whoever may have been replaced without knowing says so.
+        let is_sure = has(Mistake::UnfencedLeader) || (self.meta.is_some() && self.is_vouched_for(now));
+        match is_sure {
+            true => self.answer_written(id, token, at, result),
+            false => self.refuse(token, Refusal::Unknown),
+        }
+    }
+
+    fn take_write(&mut self, id: GroupId, index: u64) -> Option<(u64, u64)> {
+        self.clients.writes.get_mut(&id)?.remove(&index)
+    }
+
+    pub(super) fn answer_changed(&mut self, at: LogPoint, outcome: Result<MetaOutcome, MetaRejection>) {
+        self.joined_by(at, &outcome);
+        if let Some((term, token)) = self.take_write(META, at.index) {
+            match term == at.term {
+                true => self.reply(token, Answer::Changed(outcome)),
+                false => self.refuse(token, Refusal::NotLeader { leader: None }),
+            }
+        }
+    }
+
+    /// Whoever waits for an entry up to this one waits in vain: another has taken its place.
+    pub(super) fn refuse_overwritten(&mut self, id: GroupId, at: LogPoint) {
+        let Some(writes) = self.clients.writes.get_mut(&id) else {
+            return;
+        };
+        let later = writes.split_off(&(at.index + 1));
+        let gone = std::mem::replace(writes, later);
+        for (_, token) in gone.into_values() {
+            self.refuse(token, Refusal::NotLeader { leader: None });
+        }
+    }
+
+    /// Whoever waits for the group is told why it is in vain.
+    pub(super) fn refuse_all(&mut self, id: GroupId, refusal: &Refusal) {
+        for (_, token) in self.clients.writes.remove(&id).unwrap_or_default().into_values() {
+            self.refuse(token, refusal.clone());
+        }
+        let reads: Vec<u64> = self.reads_of(id).collect();
+        for read in reads {
+            if let Some(read) = self.clients.reads.remove(&read) {
+                self.refuse(read.token, Refusal::NotLeader { leader: None });
+            }
+        }
+    }
+
+    fn reads_of(&self, id: GroupId) -> impl Iterator<Item = u64> + '_ {
+        let reads = self.clients.reads.iter();
+        reads.filter(move |(_, read)| read.group == id).map(|(number, _)| *number)
+    }
+
+    /// Whether this node may act as the leader of one-leader mode, if it can be replaced without being asked.
+    pub(super) fn is_vouched_for(&self, now: Now) -> bool {
+        let Some(meta) = self.meta() else {
+            return false;
+        };
+        if !matches!(meta.mode(), Mode::OneLeader { .. }) {
+            return true;
+        }
+        match meta.failover() {
+            crate::meta::Failover::Manual => true,
+            crate::meta::Failover::Automatic { delay } => {
+                let lease = self.settings.timing.granted_lease(delay);
+                self.reporting
+                    .vouched()
+                    .is_some_and(|since| now.steady < since.after(lease))
+            }
+        }
+    }
+
+    fn read_asked(&mut self, now: Now, token: u64, id: GroupId, request: Request, freshness: Freshness) {
+        let is_by_leader = matches!(freshness, Freshness::Linearizable | Freshness::Quorum);
+        let checked = match is_by_leader {
+            true => self.led(id).map(|group| (group.term(), group.committed())),
+            false => self.readable(now, id, freshness),
+        };
+        let (term, index) = match checked {
+            Ok(found) => found,
+            Err(refusal) => return self.refuse(token, refusal),
+        };
+        // Before its first entry is committed a leader does not know what is.
+        let index = match self.groups.get(&id).and_then(Group::leadership) {
+            Some(leadership) if is_by_leader => index.max(leadership.first()),
+            _ => index,
+        };
+        self.clients.last_read += 1;
+        let read = Read {
+            token,
+            group: id,
+            request,
+            freshness,
+            since: now.steady,
+            term,
+            index,
+            state: ReadState::Waiting,
+        };
+        self.clients.reads.insert(self.clients.last_read, read);
+        self.touched.insert(id);
+        if is_by_leader
+            && let Some(group) = self.groups.get_mut(&id)
+            && (freshness == Freshness::Quorum || !group.has_lease(now.steady, &self.settings.timing))
+        {
+            group.ask_for_confirmation();
+        }
+    }
+
+    /// What any replica can answer, and from which entry on.
+    fn readable(&self, now: Now, id: GroupId, freshness: Freshness) -> Result<(u64, u64), Refusal> {
+        let group = self.groups.get(&id).ok_or(Refusal::UnknownGroup(id))?;
+        if let Some(halt) = group.halt() {
+            return Err(Refusal::Halted(halt.to_string()));
+        }
+        match freshness {
+            Freshness::AtLeast(mark) if mark.incarnation == group.incarnation() => Ok((group.term(), mark.index)),
+            Freshness::AtLeast(_) => Err(Refusal::OtherLife {
+                now: group.incarnation(),
+            }),
+            Freshness::Within(allowed) if group.leadership().is_none() => {
+                // What the leader had committed when it was last heard must be applied, and that is how old it is.
+                let heard = group.heard();
+                let behind = heard.map_or(Duration::MAX, |heard| now.steady.since(heard.at));
+                match heard {
+                    Some(heard) if behind <= allowed => Ok((group.term(), heard.stamp.committed)),
+                    _ => Err(Refusal::Stale { behind, allowed }),
+                }
+            }
+            _ => Ok((group.term(), group.committed())),
+        }
+    }
+
+    /// Goes on with the reads of a group.
+    pub(super) fn look_at_reads(&mut self, now: Now, id: GroupId) {
+        let reads: Vec<u64> = self.reads_of(id).collect();
+        for number in reads {
+            self.look_at_read(now, number);
+        }
+    }
+
+    fn look_at_read(&mut self, now: Now, number: u64) {
+        let Some(read) = self.clients.reads.get_mut(&number) else {
+            return;
+        };
+        let Some(group) = self.groups.get(&read.group) else {
+            return;
+        };
+        let is_by_leader = matches!(read.freshness, Freshness::Linearizable | Freshness::Quorum);
+        if is_by_leader && group.leadership().is_none_or(|leadership| leadership.term() != read.term) {
+            let (token, leader) = (read.token, group.leader().map(|replica| replica.node()));
+            self.clients.reads.remove(&number);
+            return self.refuse(token, Refusal::NotLeader { leader });
+        }
+        match &read.state {
+            ReadState::Waiting if group.applied() >= read.index && !group.is_installing() => {
+                read.state = ReadState::Reading;
+                let task = Task::Read {
+                    group: read.group,
+                    read: number,
+                    request: read.request.clone(),
+                };
+                self.run(task);
+            }
+            ReadState::Answered { .. } => {
+                let is_confirmed = group
+                    .confirmed_since(now.steady)
+                    .is_some_and(|since| since >= read.since);
+                let by_lease = read.freshness == Freshness::Linearizable
+                    && group.has_lease(now.steady, &self.settings.timing);
+                let is_sure = !is_by_leader || is_confirmed || by_lease;
+                if !is_sure {
+                    return;
+                }
+                if is_by_leader && !self.is_vouched_for(now) && !has(Mistake::UnfencedLeader) {
+                    return;
+                }
+                let incarnation = group.incarnation();
+                let Some(read) = self.clients.reads.remove(&number) else {
+                    return;
+                };
+                if let ReadState::Answered { applied, result } = read.state {
+                    let at = Mark {
+                        incarnation,
+                        index: applied,
+                    };
+                    self.reply(read.token, Answer::Read { at, result });
+                }
+            }
+            ReadState::Waiting | ReadState::Reading => {}
+        }
+    }
+
+    pub(super) fn read_done(
+        &mut self,
+        now: Now,
+        id: GroupId,
+        number: u64,
+        applied: u64,
+        result: Result<Response, Error>,
+    ) {
+        if let Some(read) = self.clients.reads.get_mut(&number) {
+            read.state = ReadState::Answered { applied, result };
+            self.look_at_read(now, number);
+        }
+        self.touched.insert(id);
+    }
+
+    /// Gives up what has waited too long.
+    pub(super) fn tick_clients(&mut self, now: Now) {
+        let is_late = |read: &Read| now.steady.since(read.since) > READ_PATIENCE;
+        let late = self.clients.reads.iter().filter(|(_, read)| is_late(read));
+        let late: Vec<u64> = late.map(|(number, _)| *number).collect();
+        for number in late {
+            if let Some(read) = self.clients.reads.remove(&number) {
+                self.refuse(read.token, Refusal::Busy("the replica could not catch up, or no majority confirms it"));
+            }
+        }
+    }
+
+    fn change_asked(&mut self, token: u64, command: MetaCommand) {
+        if let Err(refusal) = self.led(META) {
+            return self.refuse(token, refusal);
+        }
+        if matches!(command, MetaCommand::Force(_) | MetaCommand::Settled { .. } | MetaCommand::AddNode { .. }) {
+            let reason = "only the cluster itself decides that".to_owned();
+            return self.refuse(token, Refusal::Impossible(reason));
+        }
+        match self.propose_change(command) {
+            Some(at) => self.wait_for(META, at, token),
+            None => self.refuse(token, Refusal::Busy("the leader hands over")),
+        }
+    }
+
+    /// Proposes a change of what the meta group knows.
+    pub(super) fn propose_change(&mut self, command: MetaCommand) -> Option<LogPoint> {
+        let at = self.groups.get_mut(&META)?.propose(&Payload::Meta(command))?;
+        self.touched.insert(META);
+        Some(at)
+    }
+
+    pub(super) fn propose_for(&mut self, token: u64, command: MetaCommand) {
+        match self.propose_change(command) {
+            Some(at) => self.wait_for(META, at, token),
+            None => self.refuse(token, Refusal::Busy("the leader hands over")),
+        }
+    }
+}

@@ -1,0 +1,479 @@
+//! A node of a cluster: the replicas that it holds, and what it does with what happens to it.
+//!
+//! [`Node::step`] takes the time and one [`Input`], and returns what is to be done. It reads the log, and does no other
+//! I/O: whoever drives it writes, sends and applies, in any order that keeps each queue's own.
+//!
+//! - `io`: what goes in and comes out
+//! - `replicas`: which replicas there are, as the meta group wants it
+//! - `applying`: from committed entries to answers
+//! - `clients`: what is asked of the node
+//! - `snapshots`: how a replica that is far behind gets the state
+//! - `reports`: what is told to the supervisor; `supervisor`: who brings all groups to where they are to be
+//! - `joining`: how a node becomes one
+
+mod applying;
+mod clients;
+mod io;
+mod joining;
+mod replicas;
+mod reports;
+mod snapshots;
+mod supervisor;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
+use std::sync::Arc;
+
+use pliantdb_core::GroupId;
+use pliantdb_storage::group::Position;
+use pliantdb_storage::store::{Batch, OrderedStore, StoreError};
+use serde::{Deserialize, Serialize};
+
+use crate::applier::{Done, Found, Task};
+use crate::group::config::GroupConfig;
+use crate::group::{Group, Halt, Work};
+use crate::ids::{LogPoint, NodeId};
+use crate::log::{self, Identity};
+use crate::meta::{META, Meta, NodeRecord, NodeState};
+use crate::timing::{Instant, Now};
+use crate::wire::raft::RaftMessage;
+use crate::wire::{Envelope, Message, Peer};
+use applying::Applying;
+use clients::Clients;
+pub use io::{
+    Answer, Ask, Event, Freshness, Input, Limits, Mark, Output, Refusal, Settings, SwitchPhase,
+};
+use joining::Joining;
+use reports::Reporting;
+use snapshots::Snapshots;
+use supervisor::Supervisor;
+
+/// What this node knows of the meta group, as of an entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Checkpoint {
+    pub(crate) at: LogPoint,
+    pub(crate) config: GroupConfig,
+    pub(crate) meta: Meta,
+}
+
+/// A node.
+pub struct Node<L: OrderedStore> {
+    settings: Settings,
+    log: Arc<L>,
+    identity: Option<Identity>,
+    /// `None` until the node has joined.
+    meta: Option<Checkpoint>,
+    groups: BTreeMap<GroupId, Group<L>>,
+    /// The groups to look at before this step ends.
+    touched: BTreeSet<GroupId>,
+    /// Whether the replicas here may not be those that the meta group wants.
+    is_meta_changed: bool,
+    applying: Applying,
+    clients: Clients,
+    snapshots: Snapshots,
+    reporting: Reporting,
+    joining: Option<Joining>,
+    /// There while this node leads the meta group.
+    supervisor: Option<Supervisor>,
+    /// Who asked to force the meta group, until that is done.
+    forced_meta: Option<(u64, crate::meta::Consent)>,
+    /// What was found when the state was opened, until the replicas are.
+    found: Found,
+    /// The number of the last batch.
+    batch: u64,
+    /// What is to be written besides what the groups write.
+    work: Work,
+    outgoing: BTreeMap<Peer, Vec<Message>>,
+    outputs: Vec<Output>,
+    last_tick: Instant,
+    ticks: u64,
+}
+
+impl<L: OrderedStore> Node<L> {
+    /// Opens a node on its log and what its applier has found in its state. One without an identity is in no cluster:
+    /// [`Node::found`] or [`Node::join`] one.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the log cannot be read.
+    pub fn open(settings: Settings, log: Arc<L>, found: Found, now: Now) -> Result<Self, StoreError> {
+        let identity = log::read_identity(log.as_ref())?;
+        let meta = log::read_checkpoint(log.as_ref())?;
+        let mut node = Self {
+            settings,
+            identity,
+            meta,
+            groups: BTreeMap::new(),
+            touched: BTreeSet::new(),
+            is_meta_changed: true,
+            applying: Applying::default(),
+            clients: Clients::default(),
+            snapshots: Snapshots::default(),
+            reporting: Reporting::default(),
+            joining: None,
+            supervisor: None,
+            forced_meta: None,
+            found,
+            batch: 0,
+            work: Work::default(),
+            outgoing: BTreeMap::new(),
+            outputs: Vec::new(),
+            last_tick: now.steady,
+            ticks: 0,
+            log,
+        };
+        node.open_replicas(now)?;
+        Ok(node)
+    }
+
+    /// Founds a cluster of this node alone.
+    ///
+    /// # Errors
+    /// [`StoreError`], and nothing has changed.
+    pub fn found(&mut self, cluster: u128, token: u128, now: Now) -> Result<(), StoreError> {
+        let node = NodeId::FIRST;
+        let founder = NodeRecord {
+            name: self.settings.name.clone(),
+            token,
+            attributes: self.settings.attributes.clone(),
+            state: NodeState::Active,
+            apply_version: self.settings.apply_version,
+        };
+        let meta = Meta::found(cluster, founder);
+        let identity = Identity { cluster, node };
+        self.become_member(identity)?;
+        self.found_meta(meta, now)
+    }
+
+    /// Asks nodes of a cluster to be one of them, until one answers.
+    pub fn join(&mut self, token: u128, seeds: Vec<Peer>) {
+        self.joining = Some(Joining::new(token, seeds));
+    }
+
+    /// Who this node is, once it is part of a cluster.
+    #[must_use]
+    pub fn id(&self) -> Option<NodeId> {
+        self.identity.map(|identity| identity.node)
+    }
+
+    /// What this node knows of the cluster. It may be behind.
+    #[must_use]
+    pub fn meta(&self) -> Option<&Meta> {
+        self.meta.as_ref().map(|checkpoint| &checkpoint.meta)
+    }
+
+    /// The leader of a group, as far as this node knows.
+    #[must_use]
+    pub fn leader(&self, group: GroupId) -> Option<NodeId> {
+        self.groups.get(&group)?.leader().map(|replica| replica.node())
+    }
+
+    /// The life of a group in which its replica here is.
+    #[must_use]
+    pub fn incarnation(&self, group: GroupId) -> Option<crate::ids::Incarnation> {
+        self.groups.get(&group).map(Group::incarnation)
+    }
+
+    /// How far this node has applied the meta group's log.
+    #[must_use]
+    pub fn meta_applied(&self) -> u64 {
+        self.meta.as_ref().map_or(0, |checkpoint| checkpoint.at.index)
+    }
+
+    /// Whether this node leads a group, as far as it knows.
+    #[must_use]
+    pub fn leads(&self, group: GroupId) -> bool {
+        self.groups.get(&group).is_some_and(|group| group.leadership().is_some())
+    }
+
+    /// Takes what happened, and gives what is to be done.
+    pub fn step(&mut self, now: Now, input: Input) -> Vec<Output> {
+        match input {
+            Input::Tick => self.tick(now),
+            Input::Receive(envelope) => self.receive(now, envelope),
+            Input::Persisted(batch) => self.persisted(now, batch),
+            Input::Done(done) => self.done(now, done),
+            Input::Ask { token, ask } => self.ask(now, token, ask),
+        }
+        self.settle(now);
+        mem::take(&mut self.outputs)
+    }
+
+    fn tick(&mut self, now: Now) {
+        let timing = &self.settings.timing;
+        // Time that was slept through is not made up for: messages that came meanwhile are still to be read.
+        if now.steady.since(self.last_tick) < timing.tick {
+            return;
+        }
+        self.last_tick = now.steady;
+        self.ticks += 1;
+        for (id, group) in &mut self.groups {
+            group.tick(timing);
+            self.touched.insert(*id);
+        }
+        self.tick_snapshots(now);
+        self.tick_clients(now);
+        self.tick_joining(now);
+        if self.ticks.is_multiple_of(u64::from(self.settings.timing.report_ticks)) {
+            self.report(now);
+            self.supervise(now);
+        }
+    }
+
+    fn receive(&mut self, now: Now, envelope: Envelope) {
+        let from = envelope.from;
+        if let Some(identity) = self.identity {
+            let is_for_us = envelope.to == Peer::Node(identity.node);
+            let is_of_us = envelope.cluster == identity.cluster || matches!(from, Peer::Joiner(_));
+            if !is_for_us || !is_of_us {
+                return;
+            }
+        }
+        for message in envelope.messages {
+            match (message, from) {
+                (Message::Raft(message), Peer::Node(node)) if message.from.node() == node => {
+                    self.receive_raft(now, message);
+                }
+                (Message::Fetch(fetch), Peer::Node(node)) => self.fetch_asked(now, node, fetch),
+                (Message::Chunk(chunk), Peer::Node(node)) => self.chunk_came(now, node, chunk),
+                (Message::Report(report), Peer::Node(node)) => self.report_came(now, node, report),
+                (Message::Heard(heard), Peer::Node(node)) => self.report_heard(now, node, heard),
+                (
+                    Message::Order {
+                        group,
+                        incarnation,
+                        order,
+                    },
+                    Peer::Node(_),
+                ) => self.order_came(group, incarnation, order),
+                (Message::Join(join), _) => self.join_asked(now, from, join),
+                (Message::Joined { cluster, node }, Peer::Node(_)) => self.joined(cluster, node),
+                _ => {}
+            }
+        }
+    }
+
+    fn receive_raft(&mut self, now: Now, message: RaftMessage) {
+        let group_id = message.group;
+        self.make_room_for(now, &message);
+        let Some(group) = self.groups.get_mut(&group_id) else {
+            return;
+        };
+        if message.to != group.replica() || message.incarnation != group.incarnation() {
+            return;
+        }
+        if self.applying.is_forcing(group_id) {
+            return;
+        }
+        let Some(message) = self.take_snapshot_offer(now, message) else {
+            return;
+        };
+        if let Some(group) = self.groups.get_mut(&group_id) {
+            group.receive(now, &self.settings.timing, message);
+            self.touched.insert(group_id);
+        }
+    }
+
+    fn order_came(
+        &mut self,
+        group: GroupId,
+        incarnation: crate::ids::Incarnation,
+        order: crate::group::Order,
+    ) {
+        if let Some(group) = self.groups.get_mut(&group)
+            && group.incarnation() == incarnation
+        {
+            group.set_order(order);
+            self.touched.insert(group.id());
+        }
+    }
+
+    fn persisted(&mut self, now: Now, batch: u64) {
+        for (id, group) in &mut self.groups {
+            let messages = group.persisted(batch);
+            if !messages.is_empty() {
+                self.work.messages.extend(messages);
+            }
+            self.touched.insert(*id);
+        }
+        let _ = now;
+    }
+
+    fn done(&mut self, now: Now, done: Done) {
+        match done {
+            Done::Applied {
+                group,
+                position,
+                results,
+            } => self.applied(now, group, &position, results),
+            Done::Read {
+                group,
+                read,
+                applied,
+                result,
+            } => self.read_done(now, group, read, applied, result),
+            Done::SnapshotTaken {
+                group,
+                snapshot,
+                position,
+            } => self.snapshot_taken(now, group, snapshot, &position),
+            Done::ChunkRead {
+                group,
+                snapshot,
+                number,
+                chunk,
+                to,
+            } => self.chunk_read(group, snapshot, number, chunk, to),
+            Done::Staged { group, staged } => self.chunk_staged(now, group, staged),
+            Done::Installed { group, position } => self.installed(now, group, &position),
+            Done::Destroyed { group } => self.destroyed(group),
+            Done::Flushed { durable } => self.flushed(&durable),
+            Done::Failed { group, error } => self.task_failed(group, &error),
+        }
+    }
+
+    /// Looks at every group that something happened to, until nothing is left to do.
+    fn settle(&mut self, now: Now) {
+        loop {
+            if mem::take(&mut self.is_meta_changed) {
+                self.match_replicas(now);
+            }
+            let Some(id) = self.touched.pop_first() else {
+                if self.is_meta_changed {
+                    continue;
+                }
+                break;
+            };
+            self.look_at(now, id);
+        }
+        self.write();
+        self.send();
+    }
+
+    fn look_at(&mut self, now: Now, id: GroupId) {
+        let Some(group) = self.groups.get_mut(&id) else {
+            return;
+        };
+        group.steer();
+        if group.begin_install().is_some() {
+            self.install(id);
+        }
+        let number = self.batch + 1;
+        let Some(group) = self.groups.get_mut(&id) else {
+            return;
+        };
+        match group.collect(now, number, &mut self.work) {
+            Ok(committed) if !committed.is_empty() => self.committed(now, id, committed),
+            Ok(_) => {}
+            Err(halt) => group.stop(halt),
+        }
+        self.look_at_halt(id);
+        self.look_at_leadership(now, id);
+        self.look_at_snapshot(id);
+        self.look_at_reads(now, id);
+        self.look_at_log(id);
+        self.look_at_force(now, id);
+    }
+
+    fn look_at_halt(&mut self, id: GroupId) {
+        let Some(halt) = self.groups.get(&id).and_then(Group::halt).cloned() else {
+            return;
+        };
+        if self.applying.note_halt(id) {
+            self.event(Event::Halted { group: id, halt });
+            self.refuse_all(id, &Refusal::Unknown);
+        }
+    }
+
+    /// Hands what is to be written to the driver, as one batch.
+    fn write(&mut self) {
+        let Work {
+            batch, must_sync, ..
+        } = &mut self.work;
+        if batch.is_empty() {
+            return;
+        }
+        self.batch += 1;
+        self.outputs.push(Output::Persist {
+            number: self.batch,
+            batch: mem::take(batch),
+            must_sync: mem::take(must_sync),
+        });
+    }
+
+    /// Hands what is to be sent to the driver, one envelope for each node.
+    fn send(&mut self) {
+        for message in mem::take(&mut self.work.messages) {
+            let to = Peer::Node(message.to.node());
+            self.outgoing.entry(to).or_default().push(Message::Raft(message));
+        }
+        let Some(from) = self.address() else {
+            self.outgoing.clear();
+            return;
+        };
+        let cluster = self.identity.map_or(0, |identity| identity.cluster);
+        for (to, messages) in mem::take(&mut self.outgoing) {
+            let envelope = Envelope {
+                cluster,
+                from,
+                to,
+                messages,
+            };
+            self.outputs.push(Output::Send { to, envelope });
+        }
+    }
+
+    /// As whom this node sends.
+    fn address(&self) -> Option<Peer> {
+        let joiner = || self.joining.as_ref().map(|joining| Peer::Joiner(joining.token()));
+        self.id().map(Peer::Node).or_else(joiner)
+    }
+
+    fn tell(&mut self, to: Peer, message: Message) {
+        self.outgoing.entry(to).or_default().push(message);
+    }
+
+    fn run(&mut self, task: Task) {
+        self.outputs.push(Output::Run(task));
+    }
+
+    fn reply(&mut self, token: u64, answer: Answer) {
+        self.outputs.push(Output::Reply { token, answer });
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push(Output::Event(event));
+    }
+
+    /// The batch that this step writes.
+    fn batch(&mut self) -> &mut Batch {
+        self.work.must_sync = true;
+        &mut self.work.batch
+    }
+
+    fn log_failed(&mut self, error: &StoreError) {
+        self.event(Event::LogFailed(error.to_string()));
+    }
+
+    fn task_failed(&mut self, group: Option<GroupId>, error: &pliantdb_storage::StorageError) {
+        let halt = Halt::State(error.to_string());
+        match group {
+            Some(id) => {
+                if let Some(group) = self.groups.get_mut(&id) {
+                    group.stop(halt);
+                    self.touched.insert(id);
+                }
+            }
+            // A flush that failed leaves everything in the log.
+            None => self.applying.flush_failed(),
+        }
+    }
+
+    fn position_config(position: &Position) -> Result<GroupConfig, Halt> {
+        postcard::from_bytes(&position.config)
+            .map_err(|error| Halt::State(format!("the configuration of the group cannot be read: {error}")))
+    }
+
+    fn is_supervisor(&self) -> bool {
+        self.groups.get(&META).is_some_and(|group| group.leadership().is_some())
+    }
+}

@@ -1,0 +1,421 @@
+//! Which replicas there are on this node: as the meta group wants it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use pliantdb_core::GroupId;
+use pliantdb_storage::group::{Position, Shard};
+use pliantdb_storage::store::{OrderedStore, StoreError};
+
+use super::{Checkpoint, Event, Node};
+use crate::applier::Task;
+use crate::group::config::{GroupConfig, Members};
+use crate::group::{Group, Halt, Opening};
+use crate::ids::{Epoch, Incarnation, LogPoint, ReplicaId};
+use crate::log::{self, GroupLog, Identity, LogRecord};
+use crate::meta::{Forced, GroupRecord, META, Meta};
+use crate::mistakes::{Mistake, has};
+use crate::timing::Now;
+use crate::wire::raft::{RaftMessage, WireEntry};
+
+/// Where the log of a new group begins: behind an entry that founds it and that nobody has to read.
+const FOUNDATION: LogPoint = LogPoint { index: 1, term: 1 };
+
+/// The most bytes of a lost tail that are kept for inspection.
+const TAIL_BYTES: u64 = 64 << 20;
+
+/// The replicas whose log is here and that cannot be opened, and those that are on their way out.
+#[derive(Default)]
+pub(super) struct Aside {
+    /// Their state is not there, and may only have to be made anew.
+    pub(super) stateless: BTreeMap<GroupId, LogRecord>,
+    /// The applier is removing them.
+    pub(super) leaving: BTreeSet<GroupId>,
+}
+
+impl<L: OrderedStore> Node<L> {
+    /// Opens the replicas whose logs are here.
+    pub(super) fn open_replicas(&mut self, now: Now) -> Result<(), StoreError> {
+        for (id, record) in log::read_records(self.log.as_ref())? {
+            let position = match id {
+                META => self.meta.as_ref().map(|meta| (meta.at, meta.config.clone())),
+                _ => match self.found.positions.get(&id) {
+                    Some(position) => {
+                        let at = LogPoint {
+                            index: position.index,
+                            term: position.term,
+                        };
+                        let config = Self::position_config(position);
+                        Some((at, config.map_err(|halt| StoreError::Corrupt(halt.to_string()))?))
+                    }
+                    None => None,
+                },
+            };
+            match position {
+                Some((at, config)) => self.open_replica(now, id, record, at, config)?,
+                None if record.truncated.index == 0 => {
+                    let config = empty_config(record.incarnation);
+                    self.open_replica(now, id, record, LogPoint::default(), config)?;
+                }
+                None => {
+                    self.applying.aside.stateless.insert(id, record);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn open_replica(
+        &mut self,
+        now: Now,
+        id: GroupId,
+        record: LogRecord,
+        at: LogPoint,
+        config: GroupConfig,
+    ) -> Result<(), StoreError> {
+        let config = match &record.forced {
+            Some(forced) if config.incarnation < forced.incarnation => forced.clone(),
+            _ => config,
+        };
+        let truncated = record.truncated;
+        let members = config.members.clone();
+        let store = Arc::clone(&self.log);
+        let mut log = GroupLog::open(store, id, record, members.clone(), at.index)?;
+        let is_in_log = log.term_at(at.index) == Some(at.term);
+        if at.index < truncated.index {
+            let halt = Halt::State(format!(
+                "the state ends at entry {}, and the log begins behind {}",
+                at.index, truncated.index
+            ));
+            self.event(Event::Halted { group: id, halt });
+        }
+        if at.index > truncated.index && !is_in_log {
+            // A snapshot was put in place, and the process ended before the log was begun anew behind it.
+            log.reset(self.batch(), at, members)?;
+        }
+        self.add(now, id, log, config, at.index.max(truncated.index));
+        Ok(())
+    }
+
+    fn add(&mut self, now: Now, id: GroupId, log: GroupLog<L>, config: GroupConfig, applied: u64) {
+        let opening = Opening {
+            id,
+            log,
+            config,
+            applied,
+            seed: self.settings.seed,
+            now,
+        };
+        match Group::open(opening, &self.settings.timing) {
+            Ok(group) => {
+                self.applying.opened(id, applied);
+                self.groups.insert(id, group);
+                self.touched.insert(id);
+            }
+            Err(halt) => self.event(Event::Halted { group: id, halt }),
+        }
+    }
+
+    /// Notes who this node is.
+    pub(super) fn become_member(&mut self, identity: Identity) -> Result<(), StoreError> {
+        log::put_identity(self.batch(), identity)?;
+        self.identity = Some(identity);
+        self.event(Event::Joined(identity.node));
+        Ok(())
+    }
+
+    /// Makes the first replica of the meta group.
+    pub(super) fn found_meta(&mut self, meta: Meta, now: Now) -> Result<(), StoreError> {
+        let Some(founders) = meta.group(META).map(|record| record.founders.clone()) else {
+            return Ok(());
+        };
+        let Some(replica) = founders.voters.first().copied() else {
+            return Ok(());
+        };
+        let checkpoint = Checkpoint {
+            at: FOUNDATION,
+            config: founding_config(founders),
+            meta,
+        };
+        log::put_checkpoint(self.batch(), &checkpoint)?;
+        let config = checkpoint.config.clone();
+        self.meta = Some(checkpoint);
+        self.make(now, META, new_record(replica, Incarnation::FIRST, FOUNDATION, Epoch::default()), config)
+    }
+
+    /// Makes a replica with an empty log.
+    fn make(&mut self, now: Now, id: GroupId, record: LogRecord, config: GroupConfig) -> Result<(), StoreError> {
+        let applied = record.truncated.index;
+        let log = GroupLog::create(Arc::clone(&self.log), id, record, config.members.clone());
+        log.put_record(self.batch())?;
+        self.add(now, id, log, config, applied);
+        Ok(())
+    }
+
+    /// Makes a replica that a message is for, when it is to be here and is not yet. It waits for a snapshot.
+    pub(super) fn make_room_for(&mut self, now: Now, message: &RaftMessage) {
+        let (id, replica) = (message.group, message.to);
+        if self.id() != Some(replica.node()) || self.applying.aside.leaving.contains(&id) {
+            return;
+        }
+        let created = match id {
+            META => self.meta_replica_for(message),
+            _ => self.replica_for(message),
+        };
+        let Some(created) = created else {
+            return;
+        };
+        let record = new_record(replica, message.incarnation, LogPoint::default(), created);
+        let config = empty_config(message.incarnation);
+        if let Err(error) = self.make(now, id, record, config) {
+            self.log_failed(&error);
+        }
+    }
+
+    /// Of the meta group a node knows only what it is told: a replica of a later generation takes the place of the one
+    /// that is here.
+    fn meta_replica_for(&mut self, message: &RaftMessage) -> Option<Epoch> {
+        if let Some(group) = self.groups.get(&META) {
+            let is_newer = message.to.generation() > group.replica().generation();
+            if !is_newer || message.incarnation < group.incarnation() {
+                return None;
+            }
+            self.remove_replica(META, None);
+            // What it knew may be of a life that is over.
+            self.meta = None;
+            self.supervisor = None;
+        }
+        Some(Epoch::default())
+    }
+
+    fn replica_for(&self, message: &RaftMessage) -> Option<Epoch> {
+        if self.groups.contains_key(&message.group) || self.applying.aside.stateless.contains_key(&message.group) {
+            return None;
+        }
+        let record = self.meta()?.group(message.group)?;
+        let is_wanted = record.replicas.get(&message.to.node()) == Some(&message.to);
+        (is_wanted && record.incarnation == message.incarnation).then_some(record.epoch)
+    }
+
+    /// Brings the replicas here to what the meta group wants.
+    pub(super) fn match_replicas(&mut self, now: Now) {
+        let (Some(node), Some(meta)) = (self.id(), self.meta()) else {
+            return;
+        };
+        if !meta.nodes().contains_key(&node) {
+            return;
+        }
+        let wanted: Vec<(GroupId, Option<ReplicaId>)> = meta
+            .groups()
+            .iter()
+            .filter(|(id, _)| **id != META)
+            .map(|(id, record)| (*id, record.replicas.get(&node).copied()))
+            .collect();
+        for (id, replica) in wanted {
+            if self.applying.aside.leaving.contains(&id) {
+                continue;
+            }
+            let Some(record) = self.meta().and_then(|meta| meta.group(id)).cloned() else {
+                continue;
+            };
+            self.match_replica(now, id, replica, &record);
+        }
+        self.match_meta_force();
+    }
+
+    fn match_replica(&mut self, now: Now, id: GroupId, wanted: Option<ReplicaId>, record: &GroupRecord) {
+        let here = self.groups.get(&id).map(|group| group.record().clone());
+        let here = here.or_else(|| self.applying.aside.stateless.get(&id).cloned());
+        match (here, wanted) {
+            (None, Some(replica)) => {
+                if record.founders.contains(replica) && record.incarnation == Incarnation::FIRST {
+                    self.found_shard(now, id, replica, record);
+                }
+            }
+            (Some(here), None) => {
+                // It is in no configuration any more when the group was seen to be as wanted.
+                if record.is_settled() && record.epoch > here.created {
+                    self.remove_replica(id, None);
+                }
+            }
+            (Some(here), Some(replica)) if replica.generation() > here.replica.generation() => {
+                if has(Mistake::DivergedReplicaStays) && record.forced.is_some() {
+                    return;
+                }
+                self.remove_replica(id, record.forced);
+            }
+            (Some(here), Some(replica)) if replica == here.replica => {
+                let is_forced = record.forced.is_some_and(|forced| forced.replica == replica);
+                if is_forced && record.incarnation > here.incarnation {
+                    self.applying.force(id, record.incarnation, record.forced);
+                    self.touched.insert(id);
+                }
+                if self.applying.aside.stateless.contains_key(&id) {
+                    self.found_state_anew(now, id, record);
+                }
+            }
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+    }
+
+    /// Makes a founder's replica: everybody begins with the same empty state.
+    fn found_shard(&mut self, now: Now, id: GroupId, replica: ReplicaId, record: &GroupRecord) {
+        let config = founding_config(record.founders.clone());
+        let Some(shard) = record.shard.clone() else {
+            return;
+        };
+        self.create_state(id, shard, &config);
+        let log = new_record(replica, record.incarnation, FOUNDATION, record.epoch);
+        if let Err(error) = self.make(now, id, log, config) {
+            self.log_failed(&error);
+        }
+    }
+
+    fn create_state(&mut self, id: GroupId, shard: Shard, config: &GroupConfig) {
+        let position = Position {
+            index: FOUNDATION.index,
+            term: FOUNDATION.term,
+            config: encode_config(config),
+            ..Position::default()
+        };
+        self.run(Task::Create {
+            group: id,
+            shard,
+            position,
+        });
+    }
+
+    /// A founder's state that a crash took before it was flushed comes back from the log, which is still whole.
+    fn found_state_anew(&mut self, now: Now, id: GroupId, record: &GroupRecord) {
+        let Some(log) = self.applying.aside.stateless.get(&id).cloned() else {
+            return;
+        };
+        let (Some(shard), true) = (
+            record.shard.clone(),
+            log.truncated == FOUNDATION && record.founders.contains(log.replica),
+        ) else {
+            return;
+        };
+        self.applying.aside.stateless.remove(&id);
+        let config = founding_config(record.founders.clone());
+        self.create_state(id, shard, &config);
+        if let Err(error) = self.open_replica(now, id, log, FOUNDATION, config) {
+            self.log_failed(&error);
+        }
+    }
+
+    /// Removes a replica. What it has beyond the fork of a forced group is handed out first.
+    pub(super) fn remove_replica(&mut self, id: GroupId, forced: Option<Forced>) {
+        let group = self.groups.remove(&id);
+        let replica = match (&group, self.applying.aside.stateless.remove(&id)) {
+            (Some(group), _) => group.replica(),
+            (None, Some(record)) => record.replica,
+            (None, None) => return,
+        };
+        if let (Some(group), Some(forced)) = (&group, forced) {
+            let (first, last) = (group.log().truncated().index + 1, group.log().last().index);
+            let from = first.max(forced.fork.index + 1);
+            let tail = match from <= last {
+                true => group.log().read(from, last + 1, TAIL_BYTES).unwrap_or_default(),
+                false => Vec::new(),
+            };
+            self.event(Event::Removed {
+                group: id,
+                replica,
+                from,
+                tail: tail.into_iter().map(WireEntry::of).collect(),
+            });
+        }
+        self.refuse_all(id, &super::Refusal::Unknown);
+        GroupLog::<L>::destroy(id, self.batch());
+        self.forget_snapshots(id);
+        self.applying.removed(id);
+        if id != META {
+            self.applying.aside.leaving.insert(id);
+            self.run(Task::Destroy { group: id });
+        }
+    }
+
+    pub(super) fn destroyed(&mut self, id: GroupId) {
+        self.applying.aside.leaving.remove(&id);
+        self.is_meta_changed = true;
+    }
+
+    /// Lets a replica go on alone, once everything that it has is written.
+    pub(super) fn look_at_force(&mut self, now: Now, id: GroupId) {
+        let Some((incarnation, forced)) = self.applying.forcing(id) else {
+            return;
+        };
+        let Some(group) = self.groups.get(&id).filter(|group| group.is_written()) else {
+            return;
+        };
+        let config = GroupConfig {
+            incarnation,
+            members: Members::new(BTreeSet::from([group.replica()]), BTreeSet::new()),
+            epoch: forced.map_or_else(|| group.config().epoch.next(), |forced| forced.epoch),
+            changed_at: group.last().index,
+        };
+        let fork = group.last();
+        let (applied, handed) = (group.applied(), self.applying.handed(id).max(group.applied()));
+        let mut record = group.record().clone();
+        record.incarnation = incarnation;
+        record.forced = Some(config.clone());
+        self.refuse_all(id, &super::Refusal::Unknown);
+        self.groups.remove(&id);
+        self.applying.forced(id);
+        let opened = GroupLog::open(Arc::clone(&self.log), id, record, config.members.clone(), handed);
+        let opened = opened.and_then(|log| log.put_record(self.batch()).map(|()| log));
+        match opened {
+            Ok(log) => {
+                self.event(Event::Forced {
+                    group: id,
+                    incarnation,
+                    fork,
+                });
+                self.add(now, id, log, config.clone(), handed);
+                if let Some(group) = self.groups.get_mut(&id) {
+                    group.rewind_applied(applied);
+                }
+                self.applying.set_next_config(id, config);
+            }
+            Err(error) => self.log_failed(&error),
+        }
+    }
+}
+
+pub(super) fn encode_config(config: &GroupConfig) -> Vec<u8> {
+    // Writing plain types to memory does not fail.
+    postcard::to_stdvec(config).unwrap_or_default()
+}
+
+/// The same for all founders, however much each knows of what was decided since.
+fn founding_config(founders: Members) -> GroupConfig {
+    GroupConfig {
+        incarnation: Incarnation::FIRST,
+        members: founders,
+        epoch: Epoch::default(),
+        changed_at: FOUNDATION.index,
+    }
+}
+
+pub(super) fn empty_config(incarnation: Incarnation) -> GroupConfig {
+    GroupConfig {
+        incarnation,
+        members: Members::default(),
+        epoch: Epoch::default(),
+        changed_at: 0,
+    }
+}
+
+fn new_record(replica: ReplicaId, incarnation: Incarnation, truncated: LogPoint, created: Epoch) -> LogRecord {
+    LogRecord {
+        replica,
+        incarnation,
+        term: truncated.term,
+        vote: 0,
+        commit: truncated.index,
+        truncated,
+        created,
+        forced: None,
+    }
+}

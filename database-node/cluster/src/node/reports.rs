@@ -1,0 +1,120 @@
+//! What this node tells the supervisor of its replicas.
+
+use std::collections::BTreeMap;
+
+use pliantdb_core::GroupId;
+use pliantdb_storage::store::OrderedStore;
+
+use super::Node;
+use crate::group::Role;
+use crate::ids::{LogPoint, NodeId, ReplicaId};
+use crate::meta::META;
+use crate::timing::{Instant, Now};
+use crate::wire::{Heard, Message, Peer, ReplicaReport, Report};
+
+/// What was told, and what was heard of it.
+#[derive(Default)]
+pub(super) struct Reporting {
+    /// To which leader of the meta group, in which term.
+    to: Option<(ReplicaId, u64)>,
+    /// What that one is known to have heard.
+    heard: BTreeMap<GroupId, ReplicaReport>,
+    /// What was sent and not yet heard.
+    sent: BTreeMap<Instant, Vec<ReplicaReport>>,
+    /// As of when a majority of the meta group last vouched for this node.
+    vouched: Option<Instant>,
+}
+
+/// How many reports can be on their way before they are given up.
+const MOST_SENT: usize = 16;
+
+impl Reporting {
+    pub(super) fn vouched(&self) -> Option<Instant> {
+        self.vouched
+    }
+}
+
+impl<L: OrderedStore> Node<L> {
+    /// Tells the leader of the meta group what is new.
+    pub(super) fn report(&mut self, now: Now) {
+        let Some(group) = self.groups.get(&META) else {
+            return;
+        };
+        let (Some(leader), term) = (group.leader(), group.term()) else {
+            return;
+        };
+        if self.reporting.to != Some((leader, term)) {
+            let vouched = self.reporting.vouched;
+            self.reporting = Reporting {
+                to: Some((leader, term)),
+                vouched,
+                ..Reporting::default()
+            };
+        }
+        let all = self.replicas();
+        let is_new = |report: &ReplicaReport| self.reporting.heard.get(&report.group) != Some(report);
+        let replicas: Vec<ReplicaReport> = all.into_iter().filter(is_new).collect();
+        if self.reporting.sent.len() >= MOST_SENT {
+            self.reporting.sent.pop_first();
+        }
+        self.reporting.sent.insert(now.steady, replicas.clone());
+        let report = Report {
+            sent_at: now.steady,
+            meta_applied: self.meta.as_ref().map_or(0, |meta| meta.at.index),
+            apply_version: self.settings.apply_version,
+            replicas,
+        };
+        match (leader.node(), self.id()) {
+            (to, Some(node)) if to == node => self.report_came(now, node, report),
+            (to, _) => self.tell(Peer::Node(to), Message::Report(report)),
+        }
+    }
+
+    /// The replicas that this node has, as it sees them.
+    #[must_use]
+    pub fn replicas(&self) -> Vec<ReplicaReport> {
+        let groups = self.groups.iter().map(|(id, group)| ReplicaReport {
+            group: *id,
+            replica: group.replica(),
+            incarnation: group.incarnation(),
+            term: group.term(),
+            role: group.role(),
+            last: group.last(),
+            applied: group.applied(),
+            config: group.config().clone(),
+            halted: group.halt().map(ToString::to_string),
+        });
+        let stateless = self.applying.aside.stateless.iter().map(|(id, record)| ReplicaReport {
+            group: *id,
+            replica: record.replica,
+            incarnation: record.incarnation,
+            term: record.term,
+            role: Role::Follower,
+            last: LogPoint::default(),
+            applied: 0,
+            config: super::replicas::empty_config(record.incarnation),
+            halted: Some("its state is gone".to_owned()),
+        });
+        groups.chain(stateless).collect()
+    }
+
+    pub(super) fn report_heard(&mut self, _now: Now, from: NodeId, heard: Heard) {
+        let Some((leader, term)) = self.reporting.to else {
+            return;
+        };
+        if leader.node() != from || term != heard.term {
+            return;
+        }
+        if let Some(replicas) = self.reporting.sent.remove(&heard.sent_at) {
+            let known = replicas.into_iter().map(|report| (report.group, report));
+            self.reporting.heard.extend(known);
+            if heard.is_vouched {
+                let vouched = self.reporting.vouched.unwrap_or_default();
+                self.reporting.vouched = Some(vouched.max(heard.sent_at));
+                for id in self.groups.keys() {
+                    self.touched.insert(*id);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,491 @@
+//! The supervisor: while its node leads the meta group, it brings every group to where it is to be, and notes when it
+//! is there. All that must outlive it is in the meta group; what it knows besides comes back with the next reports.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use pliantdb_core::GroupId;
+use pliantdb_storage::store::OrderedStore;
+
+use super::joining::Joiners;
+use super::{Node, Refusal};
+use crate::group::{Order, Role};
+use crate::ids::{Incarnation, LogPoint, NodeId, ReplicaId};
+use crate::meta::{Consent, Failover, Force, GroupRecord, META, Meta, MetaCommand, Mode};
+use crate::mistakes::{Mistake, has};
+use crate::timing::{Instant, Now};
+use crate::wire::{Heard, Message, Peer, ReplicaReport, Report};
+
+/// A node that was not heard for so long is not there, as far as forcing goes.
+const SILENCE: Duration = Duration::from_secs(3);
+
+/// What the leader of the meta group knows of the others.
+pub(super) struct Supervisor {
+    pub(super) joiners: Joiners,
+    since: Instant,
+    nodes: BTreeMap<NodeId, Seen>,
+    replicas: BTreeMap<(GroupId, NodeId), ReplicaReport>,
+    /// When this one last vouched for a node.
+    vouched: BTreeMap<NodeId, Instant>,
+    /// Who asked to force, and what.
+    asked: Option<(u64, Option<NodeId>, Consent)>,
+    /// What was proposed lately, so that it is not proposed over and over.
+    proposed: BTreeMap<Proposal, Instant>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    at: Instant,
+    meta_applied: u64,
+    apply_version: u16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Proposal {
+    Settled(GroupId),
+    Arm,
+    Failover,
+    Replace(GroupId, ReplicaId),
+    Version(NodeId),
+}
+
+/// What was proposed and did not happen is proposed again after this.
+const PROPOSAL_PATIENCE: Duration = Duration::from_secs(2);
+
+impl Supervisor {
+    fn new(now: Instant) -> Self {
+        Self {
+            joiners: Joiners::new(),
+            since: now,
+            nodes: BTreeMap::new(),
+            replicas: BTreeMap::new(),
+            vouched: BTreeMap::new(),
+            asked: None,
+            proposed: BTreeMap::new(),
+        }
+    }
+
+    fn is_there(&self, node: NodeId, now: Instant) -> bool {
+        self.nodes.get(&node).is_some_and(|seen| now.since(seen.at) < SILENCE)
+    }
+
+    /// What is known of a replica, unless it is of another life or another replica.
+    fn replica(&self, group: GroupId, replica: ReplicaId, incarnation: Incarnation) -> Option<&ReplicaReport> {
+        let report = self.replicas.get(&(group, replica.node()))?;
+        (report.replica == replica && report.incarnation == incarnation).then_some(report)
+    }
+
+    /// The replica that leads a group, as far as is known.
+    fn leader(&self, group: GroupId, record: &GroupRecord) -> Option<&ReplicaReport> {
+        let reports = self.replicas.range((group, NodeId::new(0))..=(group, NodeId::new(u32::MAX)));
+        let leaders = reports.map(|(_, report)| report).filter(|report| {
+            report.role == Role::Leader && report.incarnation == record.incarnation && report.halted.is_none()
+        });
+        leaders.max_by_key(|report| report.term)
+    }
+
+    /// Whether a group is as wanted: its leader says so, by order of this epoch, and every voter has applied the entry
+    /// by which it became so.
+    fn is_as_wanted(&self, group: GroupId, record: &GroupRecord) -> bool {
+        let Some(leader) = self.leader(group, record) else {
+            return false;
+        };
+        let is_met = leader.config.epoch == record.epoch && record.is_met_by(&leader.config.members);
+        let leads = record.replicas.get(&record.leader) == Some(&leader.replica);
+        let has_applied = |replica: ReplicaId| {
+            let report = self.replica(group, replica, record.incarnation);
+            report.is_some_and(|report| {
+                report.config.changed_at >= leader.config.changed_at && report.config.epoch >= record.epoch
+            })
+        };
+        is_met && leads && record.voting().into_iter().all(has_applied)
+    }
+
+    /// Whether a group can elect a leader with the nodes that are there.
+    fn can_elect(&self, group: GroupId, record: &GroupRecord, now: Instant) -> bool {
+        let reports = self.replicas.range((group, NodeId::new(0))..=(group, NodeId::new(u32::MAX)));
+        let known = reports
+            .map(|(_, report)| report)
+            .filter(|report| report.incarnation == record.incarnation)
+            .max_by_key(|report| (report.config.changed_at, report.term));
+        let is_there = |replica: ReplicaId| {
+            self.is_there(replica.node(), now)
+                && self
+                    .replica(group, replica, record.incarnation)
+                    .is_some_and(|report| report.halted.is_none())
+        };
+        known.is_some_and(|report| report.config.members.has_quorum(is_there))
+    }
+
+    /// The replica with the longest log of those that are there.
+    fn longest(&self, group: GroupId, record: &GroupRecord, now: Instant) -> Option<(ReplicaId, LogPoint)> {
+        let there = record.replicas.values().filter(|replica| self.is_there(replica.node(), now));
+        let reports = there.filter_map(|replica| self.replica(group, *replica, record.incarnation));
+        let able = reports.filter(|report| report.halted.is_none() && report.last.index > 0);
+        let longest = able.max_by_key(|report| (report.last, report.replica.node()));
+        longest.map(|report| (report.replica, report.last))
+    }
+
+    /// Whether to propose something now, which is noted.
+    fn may_propose(&mut self, proposal: Proposal, now: Instant) -> bool {
+        let is_recent = |at: &Instant| now.since(*at) < PROPOSAL_PATIENCE;
+        if self.proposed.get(&proposal).is_some_and(is_recent) {
+            return false;
+        }
+        self.proposed.insert(proposal, now);
+        true
+    }
+}
+
+impl<L: OrderedStore> Node<L> {
+    pub(super) fn look_at_supervisor(&mut self) {
+        match (self.is_supervisor(), &self.supervisor) {
+            (true, None) => self.supervisor = Some(Supervisor::new(self.last_tick)),
+            (false, Some(_)) => {
+                let asked = self.supervisor.take().and_then(|supervisor| supervisor.asked);
+                if let Some((token, ..)) = asked {
+                    self.refuse(token, Refusal::NotLeader { leader: None });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Groups were forced: what was known of them is of another life.
+    pub(super) fn supervisor_forgets(&mut self) {
+        if let Some(supervisor) = &mut self.supervisor {
+            supervisor.proposed.clear();
+        }
+    }
+
+    pub(super) fn report_came(&mut self, now: Now, from: NodeId, report: Report) {
+        let Some(group) = self.groups.get(&META) else {
+            return;
+        };
+        let term = group.term();
+        // Nobody else can be supervisor while a majority of the meta group follows this one.
+        let is_vouched = group.has_lease(now.steady, &self.settings.timing);
+        let is_known = self.meta().is_some_and(|meta| meta.nodes().contains_key(&from));
+        let Some(supervisor) = self.supervisor.as_mut().filter(|_| is_known) else {
+            return;
+        };
+        let seen = Seen {
+            at: now.steady,
+            meta_applied: report.meta_applied,
+            apply_version: report.apply_version,
+        };
+        supervisor.nodes.insert(from, seen);
+        for replica in report.replicas {
+            supervisor.replicas.insert((replica.group, from), replica);
+        }
+        if is_vouched {
+            supervisor.vouched.insert(from, now.steady);
+        }
+        let heard = Heard {
+            sent_at: report.sent_at,
+            term,
+            is_vouched,
+        };
+        match self.id() == Some(from) {
+            true => self.report_heard(now, from, heard),
+            false => self.tell(Peer::Node(from), Message::Heard(heard)),
+        }
+    }
+
+    /// Looks after all groups.
+    pub(super) fn supervise(&mut self, now: Now) {
+        let Some(meta) = self.meta().filter(|_| self.supervisor.is_some()) else {
+            return;
+        };
+        // Only what the whole cluster knows by now is acted on.
+        let has_applied_all = self
+            .groups
+            .get(&META)
+            .and_then(|group| Some(group.applied() >= group.leadership()?.first()))
+            .unwrap_or_default();
+        if !has_applied_all {
+            return;
+        }
+        let meta = meta.clone();
+        self.give_orders(now, &meta);
+        self.note_settled(now, &meta);
+        self.replace_halted(now, &meta);
+        self.note_versions(now, &meta);
+        self.arm_failover(now, &meta);
+        self.fail_over(now, &meta);
+        self.force_as_asked(now, &meta);
+    }
+
+    fn give_orders(&mut self, now: Now, meta: &Meta) {
+        let Some(supervisor) = &self.supervisor else {
+            return;
+        };
+        let mut orders = Vec::new();
+        for (id, record) in meta.groups() {
+            let leader = supervisor.leader(*id, record);
+            let is_settled = record.is_settled() && supervisor.is_as_wanted(*id, record);
+            if is_settled {
+                continue;
+            }
+            let Some(leader) = leader.filter(|leader| supervisor.is_there(leader.replica.node(), now.steady)) else {
+                continue;
+            };
+            let Some(to_lead) = record.replicas.get(&record.leader).copied() else {
+                continue;
+            };
+            let order = Order {
+                epoch: record.epoch,
+                voters: record.voting(),
+                learners: record.learning(),
+                leader: to_lead,
+            };
+            orders.push((leader.replica.node(), *id, record.incarnation, order));
+        }
+        for (to, group, incarnation, order) in orders {
+            match self.id() == Some(to) {
+                true => self.order_came(group, incarnation, order),
+                false => self.tell(
+                    Peer::Node(to),
+                    Message::Order {
+                        group,
+                        incarnation,
+                        order,
+                    },
+                ),
+            }
+        }
+    }
+
+    fn note_settled(&mut self, now: Now, meta: &Meta) {
+        let Some(supervisor) = &mut self.supervisor else {
+            return;
+        };
+        let unsettled = meta.groups().iter().filter(|(_, record)| !record.is_settled());
+        let unsettled: Vec<_> = unsettled.collect();
+        let mut settled = Vec::new();
+        for (id, record) in unsettled {
+            if supervisor.is_as_wanted(*id, record) && supervisor.may_propose(Proposal::Settled(*id), now.steady) {
+                settled.push((*id, record.epoch));
+            }
+        }
+        for (group, epoch) in settled {
+            self.propose_change(MetaCommand::Settled { group, epoch });
+        }
+    }
+
+    fn replace_halted(&mut self, now: Now, meta: &Meta) {
+        let Some(supervisor) = &mut self.supervisor else {
+            return;
+        };
+        let mut halted = Vec::new();
+        for ((group, node), report) in &supervisor.replicas {
+            let record = meta.group(*group);
+            let is_current = record.is_some_and(|record| {
+                record.replicas.get(node) == Some(&report.replica) && record.incarnation == report.incarnation
+            });
+            let is_needed = record.is_some_and(|record| record.voters.len() == 1 && record.voters.contains(node));
+            // The only voter holds what nobody else may have: that is for its owner to decide.
+            if is_current && report.halted.is_some() && !is_needed {
+                halted.push((*group, report.replica));
+            }
+        }
+        halted.retain(|(group, replica)| supervisor.may_propose(Proposal::Replace(*group, *replica), now.steady));
+        for (group, replica) in halted {
+            self.propose_change(MetaCommand::ReplaceReplica { group, replica });
+        }
+    }
+
+    fn note_versions(&mut self, now: Now, meta: &Meta) {
+        let Some(supervisor) = &mut self.supervisor else {
+            return;
+        };
+        let mut changed = Vec::new();
+        for (node, record) in meta.nodes() {
+            if let Some(seen) = supervisor.nodes.get(node).copied()
+                && seen.apply_version != record.apply_version
+                && supervisor.may_propose(Proposal::Version(*node), now.steady)
+            {
+                changed.push((*node, seen.apply_version));
+            }
+        }
+        for (node, apply_version) in changed {
+            self.propose_change(MetaCommand::SetApplyVersion { node, apply_version });
+        }
+    }
+
+    /// Automatic failover begins to count when the leader is known to go by it.
+    fn arm_failover(&mut self, now: Now, meta: &Meta) {
+        let (Some(supervisor), Some((leader, _)), Some(needed)) =
+            (&mut self.supervisor, meta.leased(), meta.unarmed_since())
+        else {
+            return;
+        };
+        let goes_by_it = supervisor.nodes.get(&leader).is_some_and(|seen| seen.meta_applied >= needed);
+        let is_settled = meta.switch().is_none() && meta.groups().values().all(GroupRecord::is_settled);
+        if goes_by_it && is_settled && supervisor.may_propose(Proposal::Arm, now.steady) {
+            self.propose_change(MetaCommand::ArmFailover { as_of: needed });
+        }
+    }
+
+    /// Replaces a leader for which nobody has vouched for too long.
+    fn fail_over(&mut self, now: Now, meta: &Meta) {
+        let Some(supervisor) = &mut self.supervisor else {
+            return;
+        };
+        let (Mode::OneLeader { leader }, Failover::Automatic { delay }) = (meta.mode(), meta.failover()) else {
+            return;
+        };
+        let is_permitted = has(Mistake::LossyFailoverDuringSwitch) || meta.switch().is_none();
+        if meta.unarmed_since().is_some() || !is_permitted {
+            return;
+        }
+        // Who was supervisor before may have vouched until this one began.
+        let vouched = supervisor.vouched.get(&leader).copied().unwrap_or_default().max(supervisor.since);
+        if now.steady.since(vouched) < delay || supervisor.is_there(leader, now.steady) {
+            return;
+        }
+        let Some(force) = decide(supervisor, meta, now.steady, None, Consent::LeaseExpired) else {
+            return;
+        };
+        if supervisor.may_propose(Proposal::Failover, now.steady) {
+            self.propose_change(MetaCommand::Force(force));
+        }
+    }
+
+    pub(super) fn force_asked(&mut self, now: Now, token: u64, leader: Option<NodeId>, consent: Consent) {
+        let is_known = |meta: &Meta| leader.is_none_or(|leader| meta.nodes().contains_key(&leader));
+        if !self.meta().is_some_and(is_known) {
+            let reason = "the node that is to lead is not part of the cluster".to_owned();
+            return self.refuse(token, Refusal::Impossible(reason));
+        }
+        let known_leader = self.leader(META);
+        let Some(supervisor) = &mut self.supervisor else {
+            return self.refuse(token, Refusal::NotLeader { leader: known_leader });
+        };
+        if supervisor.asked.is_some() {
+            return self.refuse(token, Refusal::Busy("another promotion is being prepared"));
+        }
+        supervisor.asked = Some((token, leader, consent));
+        let _ = now;
+    }
+
+    /// Forces as somebody asked, once everybody who is there had the time to say so.
+    fn force_as_asked(&mut self, now: Now, meta: &Meta) {
+        let Some(supervisor) = &mut self.supervisor else {
+            return;
+        };
+        if supervisor.asked.is_none() || now.steady.since(supervisor.since) < SILENCE {
+            return;
+        }
+        let Some((token, leader, consent)) = supervisor.asked.take() else {
+            return;
+        };
+        match decide(supervisor, meta, now.steady, leader, consent) {
+            Some(force) => self.propose_for(token, MetaCommand::Force(force)),
+            None => {
+                let reason = "every group has a leader or can elect one; nothing has to be forced, so promote \
+                              without force"
+                    .to_owned();
+                self.refuse(token, Refusal::Impossible(reason));
+            }
+        }
+    }
+
+    /// Goes on with this node alone, when the meta group cannot elect a leader.
+    pub(super) fn force_meta_asked(&mut self, token: u64, consent: Consent) {
+        let (Some(group), Some(node), Some(meta)) = (self.groups.get(&META), self.id(), self.meta()) else {
+            return self.refuse(token, Refusal::UnknownGroup(META));
+        };
+        if group.leadership().is_some() || group.leader().is_some() {
+            let reason = "the meta group has a leader; promote without forcing it".to_owned();
+            return self.refuse(token, Refusal::Impossible(reason));
+        }
+        if consent == Consent::LeaseExpired {
+            let reason = "say that the other processes are gone, or accept that they may go on".to_owned();
+            return self.refuse(token, Refusal::Impossible(reason));
+        }
+        let Some(record) = meta.group(META) else {
+            return self.refuse(token, Refusal::UnknownGroup(META));
+        };
+        let incarnation = record.incarnation.next(node);
+        self.supervision_after_force(token, consent);
+        self.applying.force(META, incarnation, None);
+        self.touched.insert(META);
+    }
+
+    fn supervision_after_force(&mut self, token: u64, consent: Consent) {
+        self.forced_meta = Some((token, consent));
+    }
+
+    /// The replica of the meta group here was forced and leads now: it says so, and takes everything over that this
+    /// node has.
+    pub(super) fn match_meta_force(&mut self) {
+        let (Some((token, consent)), Some(node)) = (self.forced_meta, self.id()) else {
+            return;
+        };
+        let Some(group) = self.groups.get(&META) else {
+            return;
+        };
+        let is_forced = group.record().forced.is_some() && group.leadership().is_some();
+        let has_applied = group.leadership().is_some_and(|leadership| group.applied() >= leadership.first());
+        let (true, true, Some(meta)) = (is_forced, has_applied, self.meta()) else {
+            return;
+        };
+        let mut holders = BTreeMap::new();
+        for (id, record) in meta.groups() {
+            let Some(replica) = record.replicas.get(&node) else {
+                continue;
+            };
+            let here = self.groups.get(id);
+            if let Some(group) = here.filter(|group| group.replica() == *replica && group.halt().is_none()) {
+                holders.insert(*id, (*replica, group.last()));
+            }
+        }
+        let force = Force {
+            as_of: meta.epoch(),
+            leader: Some(node),
+            holders,
+            consent,
+        };
+        self.forced_meta = None;
+        self.propose_for(token, MetaCommand::Force(force));
+    }
+}
+
+/// With which replicas the groups that cannot elect a leader go on; `None` when there is no such group, or one of them
+/// has no replica that is there.
+fn decide(
+    supervisor: &Supervisor,
+    meta: &Meta,
+    now: Instant,
+    leader: Option<NodeId>,
+    consent: Consent,
+) -> Option<Force> {
+    let mut holders = BTreeMap::new();
+    for (id, record) in meta.groups() {
+        if *id == META || supervisor.can_elect(*id, record, now) {
+            continue;
+        }
+        holders.insert(*id, supervisor.longest(*id, record, now)?);
+    }
+    if holders.is_empty() {
+        return None;
+    }
+    let leader = match (meta.mode(), leader) {
+        (Mode::OneLeader { .. }, None) => Some(most_frequent(&holders)?),
+        (_, leader) => leader,
+    };
+    Some(Force {
+        as_of: meta.epoch(),
+        leader,
+        holders,
+        consent,
+    })
+}
+
+/// The node that holds most of them: the least has to move.
+fn most_frequent(holders: &BTreeMap<GroupId, (ReplicaId, LogPoint)>) -> Option<NodeId> {
+    let nodes: BTreeSet<NodeId> = holders.values().map(|(replica, _)| replica.node()).collect();
+    let count = |node: &NodeId| holders.values().filter(|(replica, _)| replica.node() == *node).count();
+    nodes.into_iter().max_by_key(count)
+}
