@@ -200,6 +200,7 @@ impl Clients {
             began: world.now(),
             ended: None,
             came: Came::Unknown,
+            is_asked_again: false,
             at: None,
         });
         let operation = self.history.operations.len() - 1;
@@ -231,6 +232,9 @@ impl Clients {
         if is_again {
             // Nobody knows what became of what was asked before.
             doing.is_doubtful = true;
+            if let Some(operation) = self.history.operations.get_mut(doing.operation) {
+                operation.is_asked_again = true;
+            }
         }
         doing.token = token;
         let is_anywhere = matches!(&doing.request, Requested::Read(_, Freshness::AtLeast(_)));

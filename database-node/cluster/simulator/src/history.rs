@@ -75,6 +75,8 @@ pub struct Operation {
     pub ended: Option<Time>,
     /// What came of it.
     pub came: Came,
+    /// Whether it was asked again: then the entry that answered may only repeat what an earlier one did.
+    pub is_asked_again: bool,
     /// Which entry did it, of a write; up to which it was read, of a read.
     pub at: Option<Mark>,
 }

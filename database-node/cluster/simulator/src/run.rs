@@ -1,6 +1,7 @@
 //! A seed, from its beginning to its verdict.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pliantdb_cluster::mistakes::{Mistake, plant};
 use pliantdb_cluster::node::Event;
@@ -51,9 +52,16 @@ pub struct Verdict {
 #[must_use]
 pub fn run(scenario: &Scenario, mistake: Option<Mistake>, is_loud: bool) -> Verdict {
     plant(mistake);
-    let verdict = Run::new(scenario, is_loud).run();
+    let verdict = catch_unwind(AssertUnwindSafe(|| Run::new(scenario, is_loud).run()));
     plant(None);
-    verdict
+    verdict.unwrap_or_else(|_| Verdict {
+        seed: scenario.seed,
+        violations: vec![Violation {
+            invariant: "nothing panics",
+            seen: "see above".to_owned(),
+        }],
+        ..Verdict::default()
+    })
 }
 
 struct Run {
@@ -96,6 +104,7 @@ impl Run {
         let evidence = Evidence {
             history: &self.clients.history,
             told: &self.world.told,
+            differing: &self.world.differing,
             contents: &contents,
             replicas: &replicas,
         };
@@ -311,12 +320,45 @@ impl Run {
         replicas
     }
 
+    /// Prints what differs between two machines.
+    fn tell_difference(&self, a: usize, b: usize) {
+        use pliantdb_storage::store::{Cursor, KeyRange, OrderedStore, Snapshot};
+        let all = |host: usize| {
+            let mut all = BTreeMap::new();
+            if let Some(machine) = self.world.hosts.get(host) {
+                let snapshot = machine.state.snapshot();
+                if let Ok(mut cursor) = snapshot.scan(KeyRange::prefixed(&[]), pliantdb_core::Order::Ascending) {
+                    while let Some((key, value)) = cursor.entry() {
+                        all.insert(key.to_vec(), value.to_vec());
+                        if cursor.advance().is_err() {
+                            break;
+                        }
+                    }
+                }
+            }
+            all
+        };
+        let (first, second) = (all(a), all(b));
+        for key in first.keys().chain(second.keys()).collect::<std::collections::BTreeSet<_>>() {
+            let (one, other) = (first.get(key), second.get(key));
+            if one != other {
+                self.world.say(|| format!("{key:?}: {one:?} on {a} and {other:?} on {b}"));
+            }
+        }
+    }
+
     fn look(&self) -> (BTreeMap<GroupId, Contents>, BTreeMap<GroupId, Vec<(usize, u64, u64)>>) {
         let mut replicas = self.states();
         let mut all = BTreeMap::new();
         for (group, of_group) in &mut replicas {
             for (host, _, digest) in of_group.iter_mut() {
                 *digest = self.digest(*host, *group).unwrap_or_default();
+            }
+            let differs = of_group.iter().find(|(_, _, digest)| of_group.first().is_some_and(|first| first.2 != *digest));
+            if let (Some((a, ..)), Some((b, ..))) = (of_group.first(), differs)
+                && self.world.is_loud
+            {
+                self.tell_difference(*a, *b);
             }
             let furthest = of_group.iter().max_by_key(|(_, applied, _)| *applied);
             let database = self.clients.databases().iter().find(|database| database.group == *group);

@@ -78,22 +78,21 @@ impl<L: OrderedStore> Node<L> {
             _ => config,
         };
         let truncated = record.truncated;
+        if at.index < truncated.index {
+            self.applying.aside.stateless.insert(id, record);
+            return Ok(());
+        }
         let members = config.members.clone();
         let store = Arc::clone(&self.log);
         let mut log = GroupLog::open(store, id, record, members.clone(), at.index)?;
         let is_in_log = log.term_at(at.index) == Some(at.term);
-        if at.index < truncated.index {
-            let halt = Halt::State(format!(
-                "the state ends at entry {}, and the log begins behind {}",
-                at.index, truncated.index
-            ));
-            self.event(Event::Halted { group: id, halt });
-        }
         if at.index > truncated.index && !is_in_log {
             // A snapshot was put in place, and the process ended before the log was begun anew behind it.
             log.reset(self.batch(), at, members)?;
         }
-        self.add(now, id, log, config, at.index.max(truncated.index));
+        // What is found after a start has survived it.
+        self.applying.opened(id, at.index);
+        self.add(now, id, log, config, at.index);
         Ok(())
     }
 
@@ -108,7 +107,6 @@ impl<L: OrderedStore> Node<L> {
         };
         match Group::open(opening, &self.settings.timing) {
             Ok(group) => {
-                self.applying.opened(id, applied);
                 self.groups.insert(id, group);
                 self.touched.insert(id);
             }
@@ -148,6 +146,7 @@ impl<L: OrderedStore> Node<L> {
         let applied = record.truncated.index;
         let log = GroupLog::create(Arc::clone(&self.log), id, record, config.members.clone());
         log.put_record(self.batch())?;
+        self.applying.opened(id, applied);
         self.add(now, id, log, config, applied);
         Ok(())
     }

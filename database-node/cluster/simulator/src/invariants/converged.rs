@@ -1,10 +1,13 @@
-//! Replicas that have applied as much have the same state.
+//! Replicas apply the same entries in the same places, and those that have applied as much have the same state.
 
 use std::collections::BTreeMap;
 
 use super::Evidence;
 
 pub(super) fn check(evidence: &Evidence<'_>) -> Result<(), String> {
+    if let Some(differing) = evidence.differing.first() {
+        return Err(differing.clone());
+    }
     for (group, replicas) in evidence.replicas {
         let mut by_index: BTreeMap<u64, (usize, u64)> = BTreeMap::new();
         for (host, applied, digest) in replicas {

@@ -22,6 +22,8 @@ pub struct Evidence<'a> {
     pub history: &'a History,
     /// What nodes told of.
     pub told: &'a [Told],
+    /// Where replicas have applied different entries.
+    pub differing: &'a [String],
     /// What is in each group at the end, on the machine that leads it.
     pub contents: &'a BTreeMap<GroupId, Contents>,
     /// What each machine has of each group at the end: how far it has applied the log, and a digest of its state.

@@ -24,7 +24,7 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Result<(), String> {
         };
         let key = (operation.client, operation.object, at.incarnation);
         match (&operation.asked, &operation.came) {
-            (Asked::Write(_) | Asked::Exchange { .. }, Came::Done) => {
+            (Asked::Write(_) | Asked::Exchange { .. }, Came::Done) if !operation.is_asked_again => {
                 own.insert(key, at.index);
             }
             (Asked::ReadAtLeast { .. }, Came::Value(value)) => {

@@ -9,10 +9,12 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use pliantdb_cluster::node::{Answer, Ask, Event, Limits};
 use pliantdb_cluster::wire::{Envelope, Peer};
-use pliantdb_cluster::{Input, NodeId, Output, Timing};
+use pliantdb_cluster::applier::Task;
+use pliantdb_cluster::{Incarnation, Input, NodeId, Output, Timing};
+use pliantdb_core::GroupId;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 pub use clock::Clock;
 pub use host::{Host, Process};
@@ -103,6 +105,10 @@ pub struct World {
     joiners: BTreeMap<u128, usize>,
     /// What nodes told of.
     pub told: Vec<Told>,
+    /// By group, life and index: which entry was applied, and by whom first.
+    applied: BTreeMap<(GroupId, Incarnation, u64), (u64, usize, u64)>,
+    /// Where replicas have applied different entries.
+    pub differing: Vec<String>,
     timing: Timing,
     hash: Xxh3,
     /// How much has happened.
@@ -128,6 +134,8 @@ impl World {
             nodes: BTreeMap::new(),
             joiners: BTreeMap::new(),
             told: Vec::new(),
+            applied: BTreeMap::new(),
+            differing: Vec::new(),
             timing,
             hash: Xxh3::new(),
             happened: 0,
@@ -327,6 +335,13 @@ impl World {
             },
         ) && let Ok(envelope) = Envelope::decode(bytes)
         {
+            if self.is_loud {
+                for message in &envelope.messages {
+                    if let pliantdb_cluster::wire::Message::Raft(raft) = message {
+                        self.say(|| format!("to {to}: {raft:?}"));
+                    }
+                }
+            }
             self.step(to, Input::Receive(envelope));
         }
     }
@@ -501,6 +516,10 @@ impl World {
         let Some(task) = process.tasks.pop_front() else {
             return;
         };
+        self.note_applied(host, &task);
+        let Some(process) = self.process(host) else {
+            return;
+        };
         let done = process.applier.run(task);
         if let Some(pliantdb_cluster::applier::Done::Failed { error, .. }) = &done
             && matches!(error, pliantdb_storage::StorageError::Commit(_))
@@ -513,6 +532,34 @@ impl World {
             self.step(host, Input::Done(done));
         }
         self.work(host);
+    }
+}
+
+impl World {
+    /// Notes which entry each replica applies where.
+    fn note_applied(&mut self, host: usize, task: &Task) {
+        let Task::Apply { group, entries } = task else {
+            return;
+        };
+        let process = self.hosts.get(host).and_then(|machine| machine.process.as_ref());
+        let Some(incarnation) = process.and_then(|process| process.node.incarnation(*group)) else {
+            return;
+        };
+        for entry in entries {
+            self.say(|| format!("machine {host} applies {group} {} {} {:?} {:?}", entry.index, entry.term, entry.command.as_ref().map(|command| command.timestamp), entry.config));
+            let digest = xxh3_64(format!("{:?}", entry.command).as_bytes());
+            let key = (*group, incarnation, entry.index);
+            let (term, other, known) = *self.applied.entry(key).or_insert((entry.term, host, digest));
+            if (term, known) != (entry.term, digest) {
+                let differs = format!(
+                    "machines {other} and {host} apply different entries {} of group {group} in {incarnation}, of \
+                     terms {term} and {}",
+                    entry.index, entry.term
+                );
+                self.say(|| differs.clone());
+                self.differing.push(differs);
+            }
+        }
     }
 }
 
