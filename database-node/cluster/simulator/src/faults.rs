@@ -154,7 +154,8 @@ impl Faults {
                 world.say(|| format!("the wall clock of machine {host} jumps: it is wrong by {error} ms"));
             }
             70..90 => self.change(world),
-            90..95 => self.drain_or_keep(world),
+            90..94 => self.drain_or_keep(world),
+            94..97 => self.lose_leader(world),
             _ => self.lose(world),
         }
         self.look_after(world);
@@ -302,30 +303,63 @@ impl Faults {
         self.mend(world, SECOND..6 * SECOND, Mending::Replace { host, lost: node });
     }
 
+    /// Whoever leads is gone for long.
+    fn lose_leader(&mut self, world: &mut World) {
+        let leader = match Self::meta(world).map(|(_, meta)| meta.mode()) {
+            Some(Mode::OneLeader { leader }) => world.host_of(leader),
+            _ => None,
+        };
+        let host = leader.unwrap_or_else(|| Self::anybody(world));
+        if world.hosts.get(host).is_some_and(crate::world::Host::is_up) {
+            world.crash(host);
+            self.mend(world, 8 * SECOND..25 * SECOND, Mending::Start(host));
+        }
+    }
+
     /// What an owner does when a group cannot go on.
     fn look_after(&mut self, world: &mut World) {
-        if !self.scenario.is_forced_by_hand || !world.random.random_bool(0.15) {
+        if !self.scenario.is_forced_by_hand || !world.random.random_bool(0.3) {
             return;
         }
+        self.force(world);
+    }
+
+    /// Forces groups that cannot go on, by somebody who saw the process of the leader end, or takes the risk.
+    pub fn force(&mut self, world: &mut World) {
         let Some((_, meta)) = Self::meta(world) else {
             return;
         };
-        let Mode::OneLeader { leader } = meta.mode() else {
-            return;
+        let is_up = |node: NodeId| {
+            let host = world.host_of(node).and_then(|host| world.hosts.get(host));
+            host.is_some_and(crate::world::Host::is_up)
         };
-        let is_up = world
-            .host_of(leader)
-            .and_then(|host| world.hosts.get(host))
-            .is_some_and(crate::world::Host::is_up);
-        // Somebody who saw the process end, or somebody who takes the risk.
-        let consent = match is_up {
-            false => Consent::ProcessGone,
-            true => Consent::AcceptSplitBrain,
+        let voters = |group: &pliantdb_cluster::meta::GroupRecord| group.voters.clone();
+        let are_gone = meta.groups().values().flat_map(voters).filter(|node| !is_up(*node)).count();
+        let consent = match are_gone {
+            0 => Consent::AcceptSplitBrain,
+            _ => Consent::ProcessGone,
         };
-        self.is_split_brain_accepted |= consent == Consent::AcceptSplitBrain;
+        // Those that are up and cannot be heard may go on acknowledging.
+        let may_go_on = consent == Consent::AcceptSplitBrain || !world.network.cut.is_empty();
+        let has_meta_leader = world.hosts.iter().any(|machine| {
+            machine.process.as_ref().is_some_and(|process| process.node.leads(META))
+        });
+        self.is_split_brain_accepted |= may_go_on;
         self.forced += 1;
-        world.say(|| format!("the owner forces a new leader: {consent:?}"));
-        self.tell(world, Ask::Force { leader: None, consent });
+        world.say(|| format!("the owner forces what cannot go on: {consent:?}"));
+        if has_meta_leader {
+            return self.tell(world, Ask::Force { leader: None, consent });
+        }
+        // Of one leader with one replica, that replica; else whoever knows most.
+        let known = world.hosts.iter().enumerate().filter_map(|(host, machine)| {
+            let node = &machine.process.as_ref()?.node;
+            node.meta()?;
+            Some((node.meta_applied(), host))
+        });
+        if let Some((_, host)) = known.max() {
+            self.next_token += 1;
+            world.ask(host, self.next_token, Ask::ForceMeta { consent });
+        }
     }
 
     /// A fault ends.

@@ -80,10 +80,11 @@ pub(crate) fn next_step(
         return Some(Step::Change(MembershipChange::AddLearner(*missing)));
     }
     if members.voters != order.voters {
-        let may_vote = |replica: &ReplicaId| {
-            members.voters.contains(replica) || has_come_to(*replica, view.catch_up)
-        };
-        return order.voters.iter().all(may_vote).then(|| {
+        let has_caught_up = |replica: &&ReplicaId| has_come_to(**replica, view.catch_up);
+        let are_new_ready = order.voters.difference(&members.voters).all(|replica| has_caught_up(&replica));
+        // From between two there is no way back, so the majority that is needed then must be there now.
+        let ready = order.voters.iter().filter(has_caught_up).count();
+        return (are_new_ready && ready > order.voters.len() / 2).then(|| {
             let voters = order.voters.clone();
             Step::Change(MembershipChange::Enter { voters })
         });

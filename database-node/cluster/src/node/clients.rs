@@ -67,7 +67,7 @@ impl<L: OrderedStore> Node<L> {
                 request,
                 freshness,
             } => self.read_asked(now, token, group, request, freshness),
-            Ask::Change(command) => self.change_asked(token, command),
+            Ask::Change(command) => self.change_asked(now, token, command),
             Ask::Force { leader, consent } => self.force_asked(now, token, leader, consent),
             Ask::ForceMeta { consent } => self.force_meta_asked(token, consent),
         }
@@ -364,7 +364,7 @@ impl<L: OrderedStore> Node<L> {
         }
     }
 
-    fn change_asked(&mut self, token: u64, command: MetaCommand) {
+    fn change_asked(&mut self, now: Now, token: u64, command: MetaCommand) {
         if let Err(refusal) = self.led(META) {
             return self.refuse(token, refusal);
         }
@@ -372,10 +372,15 @@ impl<L: OrderedStore> Node<L> {
             let reason = "only the cluster itself decides that".to_owned();
             return self.refuse(token, Refusal::Impossible(reason));
         }
-        match self.propose_change(command) {
-            Some(at) => self.wait_for(META, at, token),
-            None => self.refuse(token, Refusal::Busy("the leader hands over")),
+        if let MetaCommand::Switch {
+            to: Mode::OneLeader { leader },
+        } = command
+            && !self.is_heard(now, leader)
+        {
+            let reason = format!("node {leader} was not heard for a while; a leader has to be there");
+            return self.refuse(token, Refusal::Impossible(reason));
         }
+        self.propose_for(token, command);
     }
 
     /// Proposes a change of what the meta group knows.

@@ -151,6 +151,12 @@ impl<L: OrderedStore> Node<L> {
         }
     }
 
+    /// Whether a node was heard lately.
+    pub(super) fn is_heard(&self, now: Now, node: NodeId) -> bool {
+        let supervisor = self.supervisor.as_ref();
+        supervisor.is_some_and(|supervisor| supervisor.is_there(node, now.steady))
+    }
+
     /// Groups were forced: what was known of them is of another life.
     pub(super) fn supervisor_forgets(&mut self) {
         if let Some(supervisor) = &mut self.supervisor {

@@ -233,6 +233,11 @@ impl World {
             return;
         }
         let life = machine.life;
+        // Whoever starts a node that has not joined yet lets it ask again, as the same.
+        let is_member = machine.process.as_ref().is_some_and(|process| process.node.id().is_some());
+        if let (Some(token), false) = (machine.token, is_member) {
+            self.ask_to_join(host, token);
+        }
         self.say(|| format!("machine {host} starts"));
         self.schedule(0, Happening::Tick { host, life });
     }
@@ -268,11 +273,18 @@ impl World {
     /// Lets a machine ask all others to join.
     pub fn join(&mut self, host: usize) {
         let token = self.random.random();
-        let seeds: Vec<Peer> = self.nodes.keys().map(|node| Peer::Node(*node)).collect();
+        if let Some(machine) = self.hosts.get_mut(host) {
+            machine.token = Some(token);
+        }
+        self.ask_to_join(host, token);
+    }
+
+    fn ask_to_join(&mut self, host: usize, token: u128) {
+        let others = self.nodes.iter().filter(|(_, at)| **at != host);
+        let seeds: Vec<Peer> = others.map(|(node, _)| Peer::Node(*node)).collect();
         let Some(machine) = self.hosts.get_mut(host) else {
             return;
         };
-        machine.token = Some(token);
         if let Some(process) = &mut machine.process {
             process.node.join(token, seeds);
             self.joiners.insert(token, host);
