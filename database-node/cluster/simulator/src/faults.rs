@@ -287,10 +287,12 @@ impl Faults {
         if meta.groups().values().any(|record| !record.is_settled()) {
             return;
         }
+        // Whoever a group rests on alone, whatever the owner wants by now.
+        let needed = Self::needed(world);
         let candidates: Vec<(NodeId, usize)> = meta
             .nodes()
             .keys()
-            .filter(|node| !leaders.contains(node))
+            .filter(|node| !leaders.contains(node) && !needed.contains(node))
             .filter_map(|node| Some((*node, world.host_of(*node)?)))
             .collect();
         if candidates.is_empty() {
@@ -314,6 +316,15 @@ impl Faults {
             world.crash(host);
             self.mend(world, 8 * SECOND..25 * SECOND, Mending::Start(host));
         }
+    }
+
+    /// The nodes without which a group has no majority, or had none lately.
+    fn needed(world: &World) -> Vec<NodeId> {
+        let processes = world.hosts.iter().filter_map(|machine| machine.process.as_ref());
+        let reports = processes.flat_map(|process| process.node.replicas());
+        let small = reports.filter(|report| report.config.members.voters.len() < 3 || report.config.members.is_joint());
+        let members = small.flat_map(|report| report.config.members.all().collect::<Vec<_>>());
+        members.map(|replica| replica.node()).collect()
     }
 
     /// What an owner does when a group cannot go on.
@@ -404,6 +415,10 @@ impl Faults {
         let is_known = Self::meta(world).is_none_or(|(_, meta)| meta.nodes().contains_key(&lost));
         if is_known {
             let is_lost = true;
+            // Nothing can lead there any more.
+            if let Some(switch) = Self::meta(world).and_then(|(_, meta)| meta.switch()) {
+                self.tell(world, Ask::Change(MetaCommand::AbortSwitch { switch: switch.id }));
+            }
             self.tell(world, Ask::Change(MetaCommand::RemoveNode { node: lost, is_lost }));
             return self.mend(world, SECOND..2 * SECOND, Mending::Replace { host, lost });
         }

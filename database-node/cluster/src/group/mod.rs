@@ -144,6 +144,9 @@ pub(crate) struct Opening<L> {
     pub(crate) applied: u64,
     pub(crate) seed: u64,
     pub(crate) now: Now,
+    /// Whether the only voter stands for election at once. Else it waits as long as any other, so that it hears of
+    /// it when others were forced to go on without it.
+    pub(crate) leads_at_once: bool,
 }
 
 impl<L: OrderedStore> Group<L> {
@@ -155,6 +158,7 @@ impl<L: OrderedStore> Group<L> {
             applied,
             seed,
             now,
+            leads_at_once,
         } = opening;
         log.set_members(config.members.clone());
         let election = timing.election_ticks as usize;
@@ -195,8 +199,7 @@ impl<L: OrderedStore> Group<L> {
             installed: None,
             halt: None,
         };
-        // Nobody else can be leader, and nobody need be asked.
-        if group.is_alone() {
+        if leads_at_once && group.is_alone() {
             group.campaign();
         }
         group.check_log();
@@ -293,7 +296,7 @@ impl<L: OrderedStore> Group<L> {
 
     /// Whether everything that was to be written is written.
     pub(crate) fn is_written(&self) -> bool {
-        self.writing.is_empty() && !self.raft.has_ready()
+        self.writing.is_empty()
     }
 
     /// A part of time has passed.

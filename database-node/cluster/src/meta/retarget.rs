@@ -59,6 +59,10 @@ impl Meta {
         };
         // Those that drain hold nothing, unless they are still needed.
         replicas.retain(|node| voters.contains(node) || self.active().any(|active| active == *node));
+        // The only one that has what the group went on with, until others have it too.
+        if let Some(forced) = record.forced.filter(|forced| record.settled < forced.epoch) {
+            replicas.insert(forced.replica.node());
+        }
         let leader = match goal {
             Mode::OneLeader { leader } if voters.contains(&leader) => leader,
             _ => spread(group, &voters).unwrap_or(record.leader),

@@ -206,7 +206,10 @@ impl<L: OrderedStore> Node<L> {
         if !matches!(meta.mode(), Mode::OneLeader { .. }) {
             return true;
         }
+        // A process that was just started may have been replaced while there was none.
+        let knows_all = self.reporting.start().is_some_and(|start| self.meta_applied() >= start);
         match meta.failover() {
+            _ if !knows_all => false,
             crate::meta::Failover::Manual => true,
             crate::meta::Failover::Automatic { delay } => {
                 let lease = self.settings.timing.granted_lease(delay);

@@ -92,11 +92,20 @@ impl<L: OrderedStore> Node<L> {
         }
         // What is found after a start has survived it.
         self.applying.opened(id, at.index);
-        self.add(now, id, log, config, at.index);
+        let is_alone = self.meta().is_some_and(|meta| meta.nodes().len() == 1);
+        self.add(now, id, log, config, at.index, is_alone);
         Ok(())
     }
 
-    fn add(&mut self, now: Now, id: GroupId, log: GroupLog<L>, config: GroupConfig, applied: u64) {
+    fn add(
+        &mut self,
+        now: Now,
+        id: GroupId,
+        log: GroupLog<L>,
+        config: GroupConfig,
+        applied: u64,
+        leads_at_once: bool,
+    ) {
         let opening = Opening {
             id,
             log,
@@ -104,6 +113,7 @@ impl<L: OrderedStore> Node<L> {
             applied,
             seed: self.settings.seed,
             now,
+            leads_at_once,
         };
         match Group::open(opening, &self.settings.timing) {
             Ok(group) => {
@@ -147,7 +157,7 @@ impl<L: OrderedStore> Node<L> {
         let log = GroupLog::create(Arc::clone(&self.log), id, record, config.members.clone());
         log.put_record(self.batch())?;
         self.applying.opened(id, applied);
-        self.add(now, id, log, config, applied);
+        self.add(now, id, log, config, applied, true);
         Ok(())
     }
 
@@ -371,7 +381,7 @@ impl<L: OrderedStore> Node<L> {
                     incarnation,
                     fork,
                 });
-                self.add(now, id, log, config.clone(), handed);
+                self.add(now, id, log, config.clone(), handed, true);
                 if let Some(group) = self.groups.get_mut(&id) {
                     group.rewind_applied(applied);
                 }

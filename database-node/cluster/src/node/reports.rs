@@ -23,6 +23,9 @@ pub(super) struct Reporting {
     sent: BTreeMap<Instant, Vec<ReplicaReport>>,
     /// As of when a majority of the meta group last vouched for this node.
     vouched: Option<Instant>,
+    /// Up to where this node has to have applied the meta group's log to know, since its start, all that was decided
+    /// before it; `None` until it was told.
+    start: Option<u64>,
 }
 
 /// How many reports can be on their way before they are given up.
@@ -31,6 +34,11 @@ const MOST_SENT: usize = 16;
 impl Reporting {
     pub(super) fn vouched(&self) -> Option<Instant> {
         self.vouched
+    }
+
+    /// What this node has to have applied to know all that was decided before it was started.
+    pub(super) fn start(&self) -> Option<u64> {
+        self.start
     }
 }
 
@@ -44,10 +52,11 @@ impl<L: OrderedStore> Node<L> {
             return;
         };
         if self.reporting.to != Some((leader, term)) {
-            let vouched = self.reporting.vouched;
+            let (vouched, start) = (self.reporting.vouched, self.reporting.start);
             self.reporting = Reporting {
                 to: Some((leader, term)),
                 vouched,
+                start,
                 ..Reporting::default()
             };
         }
@@ -82,6 +91,7 @@ impl<L: OrderedStore> Node<L> {
             last: group.last(),
             applied: group.applied(),
             config: group.config().clone(),
+            is_installing: group.is_installing(),
             halted: group.halt().map(ToString::to_string),
         });
         let stateless = self.applying.aside.stateless.iter().map(|(id, record)| ReplicaReport {
@@ -93,6 +103,7 @@ impl<L: OrderedStore> Node<L> {
             last: LogPoint::default(),
             applied: 0,
             config: super::replicas::empty_config(record.incarnation),
+            is_installing: false,
             halted: Some("its state is gone".to_owned()),
         });
         groups.chain(stateless).collect()
@@ -111,6 +122,7 @@ impl<L: OrderedStore> Node<L> {
             if heard.is_vouched {
                 let vouched = self.reporting.vouched.unwrap_or_default();
                 self.reporting.vouched = Some(vouched.max(heard.sent_at));
+                self.reporting.start.get_or_insert(heard.meta_committed);
                 for id in self.groups.keys() {
                     self.touched.insert(*id);
                 }

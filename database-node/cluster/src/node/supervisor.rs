@@ -9,7 +9,7 @@ use pliantdb_storage::store::OrderedStore;
 
 use super::joining::Joiners;
 use super::{Node, Refusal};
-use crate::group::{Order, Role};
+use crate::group::{Group, Order, Role};
 use crate::ids::{Incarnation, LogPoint, NodeId, ReplicaId};
 use crate::meta::{Consent, Failover, Force, GroupRecord, META, Meta, MetaCommand, Mode};
 use crate::mistakes::{Mistake, has};
@@ -121,7 +121,9 @@ impl Supervisor {
     fn longest(&self, group: GroupId, record: &GroupRecord, now: Instant) -> Option<(ReplicaId, LogPoint)> {
         let there = record.replicas.values().filter(|replica| self.is_there(replica.node(), now));
         let reports = there.filter_map(|replica| self.replica(group, *replica, record.incarnation));
-        let able = reports.filter(|report| report.halted.is_none() && report.last.index > 0);
+        let able = reports.filter(|report| {
+            report.halted.is_none() && !report.is_installing && report.last.index > 0
+        });
         let longest = able.max_by_key(|report| (report.last, report.replica.node()));
         longest.map(|report| (report.replica, report.last))
     }
@@ -171,6 +173,7 @@ impl<L: OrderedStore> Node<L> {
         let term = group.term();
         // Nobody else can be supervisor while a majority of the meta group follows this one.
         let is_vouched = group.has_lease(now.steady, &self.settings.timing);
+        let meta_committed = group.committed();
         let is_known = self.meta().is_some_and(|meta| meta.nodes().contains_key(&from));
         let Some(supervisor) = self.supervisor.as_mut().filter(|_| is_known) else {
             return;
@@ -190,6 +193,7 @@ impl<L: OrderedStore> Node<L> {
         let heard = Heard {
             sent_at: report.sent_at,
             term,
+            meta_committed,
             is_vouched,
         };
         match self.id() == Some(from) {
@@ -413,6 +417,16 @@ impl<L: OrderedStore> Node<L> {
         let Some(record) = meta.group(META) else {
             return self.refuse(token, Refusal::UnknownGroup(META));
         };
+        let is_here = |id: &GroupId, record: &GroupRecord| {
+            let replica = self.groups.get(id).filter(|group| group.halt().is_none()).map(Group::replica);
+            replica.is_some() && record.replicas.get(&node).copied() == replica
+        };
+        let missing = meta.groups().iter().filter(|(id, record)| !is_here(id, record));
+        let missing: Vec<String> = missing.map(|(id, _)| id.to_string()).collect();
+        if !missing.is_empty() {
+            let reason = format!("this node has no replica of the groups {}", missing.join(", "));
+            return self.refuse(token, Refusal::Impossible(reason));
+        }
         let incarnation = record.incarnation.next(node);
         self.supervision_after_force(token, consent);
         self.applying.force(META, incarnation, None);

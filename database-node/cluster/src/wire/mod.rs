@@ -156,6 +156,8 @@ pub struct ReplicaReport {
     pub applied: u64,
     /// The configuration as of then.
     pub config: GroupConfig,
+    /// Whether a snapshot is being put in the place of its state.
+    pub is_installing: bool,
     /// Why it had to stop.
     pub halted: Option<String>,
 }
@@ -167,6 +169,8 @@ pub struct Heard {
     pub sent_at: Instant,
     /// The term of the meta group whose leader answers.
     pub term: u64,
+    /// Up to where the meta group had committed: whoever has applied that knows all that was decided by then.
+    pub meta_committed: u64,
     /// Whether a majority of the meta group vouches for the answer: nobody will be put in the receiver's place before
     /// the agreed delay has passed.
     pub is_vouched: bool,
