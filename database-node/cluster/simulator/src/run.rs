@@ -313,7 +313,9 @@ impl Run {
                 if !record.replicas.contains_key(&node) {
                     continue;
                 }
-                let applied = process.applier.snapshot(*group).map(|snapshot| snapshot.position().index);
+                let is_of_this_life = process.node.incarnation(*group) == Some(record.incarnation);
+                let snapshot = process.applier.snapshot(*group).filter(|_| is_of_this_life);
+                let applied = snapshot.map(|snapshot| snapshot.position().index);
                 replicas.entry(*group).or_default().push((host, applied.unwrap_or_default(), 0));
             }
         }

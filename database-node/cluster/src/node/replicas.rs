@@ -185,8 +185,7 @@ impl<L: OrderedStore> Node<L> {
     /// that is here.
     fn meta_replica_for(&mut self, message: &RaftMessage) -> Option<Epoch> {
         if let Some(group) = self.groups.get(&META) {
-            let is_newer = message.to.generation() > group.replica().generation();
-            if !is_newer || message.incarnation < group.incarnation() {
+            if !is_newer((message.incarnation, message.to), (group.incarnation(), group.replica())) {
                 return None;
             }
             self.remove_replica(META, None);
@@ -247,7 +246,10 @@ impl<L: OrderedStore> Node<L> {
                     self.remove_replica(id, None);
                 }
             }
-            (Some(here), Some(replica)) if replica.generation() > here.replica.generation() => {
+            (Some(here), Some(replica))
+                if !record.forced.is_some_and(|forced| forced.replica == here.replica && replica == here.replica)
+                    && is_newer((record.incarnation, replica), (here.incarnation, here.replica)) =>
+            {
                 if has(Mistake::DivergedReplicaStays) && record.forced.is_some() {
                     return;
                 }
@@ -255,7 +257,7 @@ impl<L: OrderedStore> Node<L> {
             }
             (Some(here), Some(replica)) if replica == here.replica => {
                 let is_forced = record.forced.is_some_and(|forced| forced.replica == replica);
-                if is_forced && record.incarnation > here.incarnation {
+                if is_forced && record.incarnation == here.incarnation.next(replica.node()) {
                     self.applying.force(id, record.incarnation, record.forced);
                     self.touched.insert(id);
                 }
@@ -390,6 +392,12 @@ impl<L: OrderedStore> Node<L> {
             Err(error) => self.log_failed(&error),
         }
     }
+}
+
+/// Whether a replica is of a later life of its group, or a later one of the same life. Lives that were forced apart count
+/// their replicas apart, so the same id can come up in both.
+fn is_newer(replica: (Incarnation, ReplicaId), than: (Incarnation, ReplicaId)) -> bool {
+    (replica.0, replica.1.generation()) > (than.0, than.1.generation())
 }
 
 pub(super) fn encode_config(config: &GroupConfig) -> Vec<u8> {
