@@ -241,7 +241,8 @@ impl<S: OrderedStore> Applier<S> {
         Ok((applier, found))
     }
 
-    /// Does something. Most tasks write to memory only; [`Task::Install`] and [`Task::Flush`] wait for the disk.
+    /// Does something. Most tasks write to memory only; [`Task::Install`], [`Task::Destroy`] and
+    /// [`Task::Flush`] wait for the disk.
     pub fn run(&mut self, task: Task) -> Option<Done> {
         match task {
             Task::Create { group, shard, position } => {
@@ -314,7 +315,10 @@ impl<S: OrderedStore> Applier<S> {
             }
             Task::Destroy { group } => {
                 self.states.remove(&group);
-                Some(match GroupState::destroy(&self.store, group) {
+                let destroyed = GroupState::destroy(&self.store, group);
+                // For good, or the next replica of the group could take it for its own.
+                let synced = destroyed.and_then(|_| self.store.sync().map_err(StorageError::Commit));
+                Some(match synced {
                     Ok(_) => Done::Destroyed { group },
                     Err(error) => Done::Failed {
                         group: Some(group),

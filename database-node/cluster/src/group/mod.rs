@@ -289,7 +289,7 @@ impl<L: OrderedStore> Group<L> {
     }
 
     /// Whether it is the only voter.
-    fn is_alone(&self) -> bool {
+    pub(crate) fn is_alone(&self) -> bool {
         let members = &self.config.members;
         !members.is_joint() && members.voters.len() == 1 && members.voters.contains(&self.replica())
     }

@@ -106,7 +106,7 @@ impl<L: OrderedStore> Node<L> {
             Ok(group) if group.leadership().is_some_and(|leadership| !leadership.has_clock()) => {
                 Some(Refusal::Busy("the leader is new, and still reads what was before it"))
             }
-            Ok(_) if !self.is_vouched_for(now) => Some(Refusal::Busy("the leader waits for its lease")),
+            Ok(_) if !self.is_vouched_for(now, id) => Some(Refusal::Busy("the leader waits for its lease")),
             Ok(_) => None,
         };
         if let Some(refusal) = refusal {
@@ -147,7 +147,7 @@ impl<L: OrderedStore> Node<L> {
             return self.refuse(token, Refusal::NotLeader { leader: None });
         }
         // Whoever may have been replaced without knowing says so.
-        let is_sure = has(Mistake::UnfencedLeader) || (self.meta.is_some() && self.is_vouched_for(now));
+        let is_sure = has(Mistake::UnfencedLeader) || (self.meta.is_some() && self.is_vouched_for(now, id));
         match is_sure {
             true => self.answer_written(id, token, at, result),
             false => self.refuse(token, Refusal::Unknown),
@@ -198,12 +198,13 @@ impl<L: OrderedStore> Node<L> {
         reads.filter(move |(_, read)| read.group == id).map(|(number, _)| *number)
     }
 
-    /// Whether this node may act as the leader of one-leader mode, if it can be replaced without being asked.
-    pub(super) fn is_vouched_for(&self, now: Now) -> bool {
-        let Some(meta) = self.meta() else {
+    /// Whether this node may act as the leader of a group. Where others vote their answers say so. The only voter can be
+    /// replaced without being asked.
+    pub(super) fn is_vouched_for(&self, now: Now, id: GroupId) -> bool {
+        let (Some(meta), Some(group)) = (self.meta(), self.groups.get(&id)) else {
             return false;
         };
-        if !matches!(meta.mode(), Mode::OneLeader { .. }) {
+        if !group.is_alone() {
             return true;
         }
         // A process that was just started may have been replaced while there was none.
@@ -289,6 +290,10 @@ impl<L: OrderedStore> Node<L> {
     }
 
     fn look_at_read(&mut self, now: Now, number: u64) {
+        let Some(id) = self.clients.reads.get(&number).map(|read| read.group) else {
+            return;
+        };
+        let is_vouched_for = has(Mistake::UnfencedLeader) || self.is_vouched_for(now, id);
         let Some(read) = self.clients.reads.get_mut(&number) else {
             return;
         };
@@ -321,7 +326,7 @@ impl<L: OrderedStore> Node<L> {
                 if !is_sure {
                     return;
                 }
-                if is_by_leader && !self.is_vouched_for(now) && !has(Mistake::UnfencedLeader) {
+                if is_by_leader && !is_vouched_for {
                     return;
                 }
                 let incarnation = group.incarnation();

@@ -36,7 +36,16 @@ pub(super) struct Aside {
 impl<L: OrderedStore> Node<L> {
     /// Opens the replicas whose logs are here.
     pub(super) fn open_replicas(&mut self, now: Now) -> Result<(), StoreError> {
-        for (id, record) in log::read_records(self.log.as_ref())? {
+        let records = log::read_records(self.log.as_ref())?;
+        // What a replica left behind whose log is gone belongs to nobody.
+        let known = self.found.positions.keys().chain(self.found.staged.keys()).chain(self.found.failed.keys());
+        let orphans: BTreeSet<GroupId> = known.filter(|id| !records.contains_key(id)).copied().collect();
+        for id in orphans {
+            self.applying.aside.leaving.insert(id);
+            self.found.staged.remove(&id);
+            self.run(Task::Destroy { group: id });
+        }
+        for (id, record) in records {
             let position = match id {
                 META => self.meta.as_ref().map(|meta| (meta.at, meta.config.clone())),
                 _ => match self.found.positions.get(&id) {
