@@ -5,6 +5,7 @@
 //! 2 | group u64                 the record of a group's log: its replica, votes, where the log begins
 //! 3                             the identity of the node
 //! 4                             the meta group's checkpoint: all that it knows as of an entry
+//! 5 | group u64                 the last replica of a group that was removed here
 //! ```
 //! Numbers are big-endian, so the entries of a group are one range, in their order.
 
@@ -13,6 +14,15 @@ use pliantdb_storage::store::KeyRange;
 
 const ENTRIES: u8 = 1;
 const RECORDS: u8 = 2;
+
+const REMOVED: u8 = 5;
+
+/// Where it is noted which replica of a group was removed.
+pub(crate) fn removed(group: GroupId) -> [u8; 9] {
+    let mut key = [REMOVED; 9];
+    key[1..].copy_from_slice(&group.get().to_be_bytes());
+    key
+}
 
 /// Where the identity of the node lies.
 pub(crate) const IDENTITY: [u8; 1] = [3];

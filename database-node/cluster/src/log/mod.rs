@@ -19,7 +19,7 @@ use crate::group::config::Members;
 use crate::ids::{LogPoint, ReplicaId};
 use crate::wire::raft::WireEntry;
 pub use records::Identity;
-pub(crate) use records::LogRecord;
+pub(crate) use records::{LogRecord, Removed};
 
 /// How many applied entries of a group stay in memory, for replicas that are a little behind.
 const CACHED_ENTRIES: usize = 256;
@@ -69,6 +69,13 @@ pub(crate) fn read_records(store: &impl OrderedStore) -> Result<BTreeMap<GroupId
         cursor.advance()?;
     }
     Ok(found)
+}
+
+/// Which replica of a group was removed here last.
+pub(crate) fn read_removed(store: &impl OrderedStore, group: GroupId) -> Result<Option<Removed>, StoreError> {
+    store
+        .get(&keys::removed(group), |bytes| records::decode("the note of a removed replica", bytes))?
+        .transpose()
 }
 
 /// A snapshot that can be sent.
@@ -258,10 +265,12 @@ impl<L: OrderedStore> GroupLog<L> {
         self.put_record(batch)
     }
 
-    /// Removes the log.
-    pub(crate) fn destroy(group: GroupId, batch: &mut Batch) {
+    /// Removes the log, and notes whose it was: that replica never comes back.
+    pub(crate) fn destroy(group: GroupId, batch: &mut Batch, removed: Removed) -> Result<(), StoreError> {
         batch.delete_range(keys::all_entries(group));
         batch.delete(keys::record(group));
+        batch.put(keys::removed(group), records::encode(&removed)?);
+        Ok(())
     }
 
     /// Notes that everything up to an index is safe in the store.

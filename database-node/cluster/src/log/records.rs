@@ -38,6 +38,15 @@ pub(crate) struct LogRecord {
     pub(crate) forced: Option<GroupConfig>,
 }
 
+/// The last replica of a group that was removed from a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Removed {
+    /// The life of the group in which it was.
+    pub(crate) incarnation: Incarnation,
+    /// The replica.
+    pub(crate) replica: ReplicaId,
+}
+
 /// The version of every record.
 const VERSION: u8 = 1;
 

@@ -187,6 +187,7 @@ impl Meta {
             settled: self.epoch,
             founders: Members::default(),
             forced: None,
+            retiring: BTreeMap::new(),
             generations: BTreeMap::new(),
         };
         self.groups.insert(group, record);
@@ -249,6 +250,7 @@ impl Meta {
             return Err(MetaRejection::Outdated { as_of, now });
         }
         record.settled = epoch;
+        record.retiring.clear();
         Ok(MetaOutcome::Done)
     }
 
@@ -346,6 +348,7 @@ impl Meta {
             for node in others.into_iter().filter(|node| *node != replica.node()) {
                 record.renew(node);
             }
+            record.retiring.clear();
         }
         Ok(MetaOutcome::Done)
     }

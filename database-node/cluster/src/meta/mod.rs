@@ -133,6 +133,9 @@ pub struct GroupRecord {
     pub founders: Members,
     /// The last time it was forced.
     pub forced: Option<Forced>,
+    /// Replicas that are not to be any more and may still hold what others need, until the group was seen to be as
+    /// wanted. A node that is wanted again goes on with the one it has.
+    retiring: BTreeMap<NodeId, ReplicaId>,
     /// The latest generation given to a node's replicas.
     generations: BTreeMap<NodeId, u32>,
 }

@@ -138,9 +138,16 @@ impl GroupRecord {
         if is_same {
             return false;
         }
-        self.replicas.retain(|node, _| wanted.replicas.contains(node));
+        let unwanted = self.replicas.iter().filter(|(node, _)| !wanted.replicas.contains(node));
+        let unwanted: Vec<(NodeId, ReplicaId)> = unwanted.map(|(node, replica)| (*node, *replica)).collect();
+        for (node, replica) in unwanted {
+            self.replicas.remove(&node);
+            self.retiring.insert(node, replica);
+        }
         for node in &wanted.replicas {
-            if !self.replicas.contains_key(node) {
+            if let Some(replica) = self.retiring.remove(node) {
+                self.replicas.insert(*node, replica);
+            } else if !self.replicas.contains_key(node) {
                 self.renew(*node);
             }
         }

@@ -158,6 +158,7 @@ impl<L: OrderedStore> Node<L> {
             }
             self.applying.of.entry(META).or_default().handed = at.index;
             self.is_meta_changed = true;
+            self.note_forced(at);
             if let Some(outcome) = outcome {
                 self.answer_changed(at, outcome);
             } else {

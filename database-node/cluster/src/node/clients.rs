@@ -398,10 +398,13 @@ impl<L: OrderedStore> Node<L> {
         Some(at)
     }
 
-    pub(super) fn propose_for(&mut self, token: u64, command: MetaCommand) {
-        match self.propose_change(command) {
+    /// The same, for somebody who waits for what comes of it.
+    pub(super) fn propose_for(&mut self, token: u64, command: MetaCommand) -> Option<LogPoint> {
+        let at = self.propose_change(command);
+        match at {
             Some(at) => self.wait_for(META, at, token),
             None => self.refuse(token, Refusal::Busy("the leader hands over")),
         }
+        at
     }
 }

@@ -12,7 +12,7 @@ use crate::applier::Task;
 use crate::group::config::{GroupConfig, Members};
 use crate::group::{Group, Halt, Opening};
 use crate::ids::{Epoch, Incarnation, LogPoint, ReplicaId};
-use crate::log::{self, GroupLog, Identity, LogRecord};
+use crate::log::{self, GroupLog, Identity, LogRecord, Removed};
 use crate::meta::{Forced, GroupRecord, META, Meta};
 use crate::mistakes::{Mistake, has};
 use crate::timing::Now;
@@ -31,6 +31,8 @@ pub(super) struct Aside {
     pub(super) stateless: BTreeMap<GroupId, LogRecord>,
     /// The applier is removing them.
     pub(super) leaving: BTreeSet<GroupId>,
+    /// The last one that was removed in this process; that of others is in the log.
+    pub(super) removed: BTreeMap<GroupId, (Incarnation, ReplicaId)>,
 }
 
 impl<L: OrderedStore> Node<L> {
@@ -183,10 +185,29 @@ impl<L: OrderedStore> Node<L> {
         let Some(created) = created else {
             return;
         };
+        if !self.is_new_here(id, message.incarnation, replica) {
+            return;
+        }
         let record = new_record(replica, message.incarnation, LogPoint::default(), created);
         let config = empty_config(message.incarnation);
         if let Err(error) = self.make(now, id, record, config) {
             self.log_failed(&error);
+        }
+    }
+
+    /// Whether a replica is later than any that was removed here. One that was removed has forgotten what it promised, and
+    /// what this node knows of the meta group may be older than that.
+    fn is_new_here(&mut self, id: GroupId, incarnation: Incarnation, replica: ReplicaId) -> bool {
+        if let Some(removed) = self.applying.aside.removed.get(&id) {
+            return is_newer((incarnation, replica), *removed);
+        }
+        match log::read_removed(self.log.as_ref(), id) {
+            Ok(None) => true,
+            Ok(Some(removed)) => is_newer((incarnation, replica), (removed.incarnation, removed.replica)),
+            Err(error) => {
+                self.log_failed(&error);
+                false
+            }
         }
     }
 
@@ -245,7 +266,8 @@ impl<L: OrderedStore> Node<L> {
         let here = here.or_else(|| self.applying.aside.stateless.get(&id).cloned());
         match (here, wanted) {
             (None, Some(replica)) => {
-                if record.founders.contains(replica) && record.incarnation == Incarnation::FIRST {
+                let is_founder = record.founders.contains(replica) && record.incarnation == Incarnation::FIRST;
+                if is_founder && self.is_new_here(id, record.incarnation, replica) {
                     self.found_shard(now, id, replica, record);
                 }
             }
@@ -327,10 +349,13 @@ impl<L: OrderedStore> Node<L> {
     /// Removes a replica. What it has beyond the fork of a forced group is handed out first.
     pub(super) fn remove_replica(&mut self, id: GroupId, forced: Option<Forced>) {
         let group = self.groups.remove(&id);
-        let replica = match (&group, self.applying.aside.stateless.remove(&id)) {
-            (Some(group), _) => group.replica(),
-            (None, Some(record)) => record.replica,
-            (None, None) => return,
+        let stateless = self.applying.aside.stateless.remove(&id);
+        let record = group.as_ref().map(|group| group.record().clone()).or(stateless);
+        let Some(LogRecord {
+            replica, incarnation, ..
+        }) = record
+        else {
+            return;
         };
         if let (Some(group), Some(forced)) = (&group, forced) {
             let (first, last) = (group.log().truncated().index + 1, group.log().last().index);
@@ -347,7 +372,11 @@ impl<L: OrderedStore> Node<L> {
             });
         }
         self.refuse_all(id, &super::Refusal::Unknown);
-        GroupLog::<L>::destroy(id, self.batch());
+        self.applying.aside.removed.insert(id, (incarnation, replica));
+        let removed = Removed { incarnation, replica };
+        if let Err(error) = GroupLog::<L>::destroy(id, self.batch(), removed) {
+            self.log_failed(&error);
+        }
         self.forget_snapshots(id);
         self.applying.removed(id);
         if id != META {

@@ -119,14 +119,15 @@ impl<L: OrderedStore> Node<L> {
         if let Some(replicas) = self.reporting.sent.remove(&heard.sent_at) {
             let known = replicas.into_iter().map(|report| (report.group, report));
             self.reporting.heard.extend(known);
+            if heard.is_current {
+                self.reporting.start.get_or_insert(heard.meta_committed);
+            }
             if heard.is_vouched {
                 let vouched = self.reporting.vouched.unwrap_or_default();
                 self.reporting.vouched = Some(vouched.max(heard.sent_at));
-                self.reporting.start.get_or_insert(heard.meta_committed);
-                for id in self.groups.keys() {
-                    self.touched.insert(*id);
-                }
             }
+            // Answers may wait for just that.
+            self.touched.extend(self.groups.keys());
         }
     }
 }

@@ -29,6 +29,8 @@ pub(super) struct Supervisor {
     vouched: BTreeMap<NodeId, Instant>,
     /// Who asked to force, and what.
     asked: Option<(u64, Option<NodeId>, Consent)>,
+    /// The entry that is to force groups, until it is applied.
+    forcing: Option<LogPoint>,
     /// What was proposed lately, so that it is not proposed over and over.
     proposed: BTreeMap<Proposal, Instant>,
 }
@@ -61,6 +63,7 @@ impl Supervisor {
             replicas: BTreeMap::new(),
             vouched: BTreeMap::new(),
             asked: None,
+            forcing: None,
             proposed: BTreeMap::new(),
         }
     }
@@ -117,6 +120,18 @@ impl Supervisor {
         known.is_some_and(|report| report.config.members.has_quorum(is_there))
     }
 
+    /// Whether a group has no majority without a replica.
+    fn is_needed(&self, group: GroupId, replica: ReplicaId, record: &GroupRecord) -> bool {
+        let reports = self.replicas.range((group, NodeId::new(0))..=(group, NodeId::new(u32::MAX)));
+        let of_life = reports.map(|(_, report)| report).filter(|report| report.incarnation == record.incarnation);
+        let known = of_life.max_by_key(|report| (report.config.changed_at, report.term));
+        known.is_none_or(|report| {
+            let members = &report.config.members;
+            let votes = members.voters.contains(&replica) || members.outgoing.contains(&replica);
+            votes && !members.has_quorum(|other| other != replica)
+        })
+    }
+
     /// The replica with the longest log of those that are there.
     fn longest(&self, group: GroupId, record: &GroupRecord, now: Instant) -> Option<(ReplicaId, LogPoint)> {
         let there = record.replicas.values().filter(|replica| self.is_there(replica.node(), now));
@@ -163,6 +178,7 @@ impl<L: OrderedStore> Node<L> {
     pub(super) fn supervisor_forgets(&mut self) {
         if let Some(supervisor) = &mut self.supervisor {
             supervisor.proposed.clear();
+            supervisor.forcing = None;
         }
     }
 
@@ -171,10 +187,14 @@ impl<L: OrderedStore> Node<L> {
             return;
         };
         let term = group.term();
-        // Nobody else can be supervisor while a majority of the meta group follows this one.
-        let is_vouched = group.has_lease(now.steady, &self.settings.timing);
+        // Nobody else can be supervisor while a majority of the meta group follows this one, and it has applied all that
+        // those before it decided.
+        let has_applied_all = group.leadership().is_some_and(|leadership| group.applied() >= leadership.first());
+        let is_current = has_applied_all && group.has_lease(now.steady, &self.settings.timing);
         let meta_committed = group.committed();
         let is_known = self.meta().is_some_and(|meta| meta.nodes().contains_key(&from));
+        let is_led_by = |mode: Mode| matches!(mode, Mode::OneLeader { leader } if leader == from);
+        let leads = self.meta().is_some_and(|meta| is_led_by(meta.mode()) || is_led_by(meta.goal()));
         let Some(supervisor) = self.supervisor.as_mut().filter(|_| is_known) else {
             return;
         };
@@ -187,6 +207,8 @@ impl<L: OrderedStore> Node<L> {
         for replica in report.replicas {
             supervisor.replicas.insert((replica.group, from), replica);
         }
+        // Not any more for one that may be replaced by what is proposed.
+        let is_vouched = is_current && leads && supervisor.forcing.is_none();
         if is_vouched {
             supervisor.vouched.insert(from, now.steady);
         }
@@ -194,6 +216,7 @@ impl<L: OrderedStore> Node<L> {
             sent_at: report.sent_at,
             term,
             meta_committed,
+            is_current,
             is_vouched,
         };
         match self.id() == Some(from) {
@@ -293,8 +316,8 @@ impl<L: OrderedStore> Node<L> {
             let is_current = record.is_some_and(|record| {
                 record.replicas.get(node) == Some(&report.replica) && record.incarnation == report.incarnation
             });
-            let is_needed = record.is_some_and(|record| record.voters.len() == 1 && record.voters.contains(node));
-            // The only voter holds what nobody else may have: that is for its owner to decide.
+            // What nobody else may have is for its owner to decide about.
+            let is_needed = record.is_none_or(|record| supervisor.is_needed(*group, report.replica, record));
             if is_current && report.halted.is_some() && !is_needed {
                 halted.push((*group, report.replica));
             }
@@ -358,7 +381,23 @@ impl<L: OrderedStore> Node<L> {
             return;
         };
         if supervisor.may_propose(Proposal::Failover, now.steady) {
-            self.propose_change(MetaCommand::Force(force));
+            let at = self.propose_change(MetaCommand::Force(force));
+            self.note_forcing(at);
+        }
+    }
+
+    fn note_forcing(&mut self, at: Option<LogPoint>) {
+        if let (Some(supervisor), Some(at)) = (&mut self.supervisor, at) {
+            supervisor.forcing = Some(at);
+        }
+    }
+
+    /// An entry of the meta group is applied: one that was to force groups may have been refused.
+    pub(super) fn note_forced(&mut self, at: LogPoint) {
+        if let Some(supervisor) = &mut self.supervisor
+            && supervisor.forcing.is_some_and(|forcing| forcing.index <= at.index)
+        {
+            supervisor.forcing = None;
         }
     }
 
@@ -391,7 +430,10 @@ impl<L: OrderedStore> Node<L> {
             return;
         };
         match decide(supervisor, meta, now.steady, leader, consent) {
-            Some(force) => self.propose_for(token, MetaCommand::Force(force)),
+            Some(force) => {
+                let at = self.propose_for(token, MetaCommand::Force(force));
+                self.note_forcing(at);
+            }
             None => {
                 let reason = "every group has a leader or can elect one; nothing has to be forced, so promote \
                               without force"

@@ -171,7 +171,9 @@ pub struct Heard {
     pub term: u64,
     /// Up to where the meta group had committed: whoever has applied that knows all that was decided by then.
     pub meta_committed: u64,
-    /// Whether a majority of the meta group vouches for the answer: nobody will be put in the receiver's place before
+    /// Whether a majority of the meta group follows whoever answers.
+    pub is_current: bool,
+    /// Whether it moreover vouches for the receiver as a leader of one-leader mode: nobody will be put in the receiver's place before
     /// the agreed delay has passed.
     pub is_vouched: bool,
 }
