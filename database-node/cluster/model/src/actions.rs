@@ -2,7 +2,7 @@
 
 use crate::bound::{Bound, Mistake};
 use crate::node::Loss;
-use crate::state::{NODES, Nodes, Phase, State, only};
+use crate::state::{NODES, Nodes, Phase, State, Target, only};
 
 /// A step of the world. Shards and nodes are given by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,6 +17,10 @@ pub enum Action {
         shard: usize,
         leader: usize,
         to: usize,
+    },
+    Spread {
+        shard: usize,
+        leader: usize,
     },
     Write {
         shard: usize,
@@ -85,6 +89,7 @@ impl Action {
             Self::Replicate { shard, leader, to } => {
                 next.leads(shard, leader) && next.takes_part(to) && next.replicate(bound, shard, leader, to)
             }
+            Self::Spread { shard, leader } => next.leads(shard, leader) && next.spread(bound, shard, leader),
             Self::Write { shard, node } => next.leads(shard, node) && next.write(bound, shard, node),
             Self::Order { shard, node, epoch } => {
                 next.leads(shard, node) && next.order(bound, shard, node, epoch)
@@ -113,7 +118,7 @@ impl Action {
     /// The steps that are not impossible at first sight.
     pub fn candidates(bound: &Bound, state: &State, actions: &mut Vec<Self>) {
         for shard in 0..bound.shards {
-            of_shard(state, shard, actions);
+            of_shard(bound, state, shard, actions);
         }
         for node in 0..NODES {
             if state.budget.crashes > 0 && state.is_up(node) {
@@ -157,19 +162,31 @@ impl Action {
     }
 }
 
-fn of_shard(state: &State, shard: usize, actions: &mut Vec<Action>) {
+fn of_shard(bound: &Bound, state: &State, shard: usize, actions: &mut Vec<Action>) {
+    let coarse = shard > 0 && bound.coarse;
+    let led = coarse && is_well_led(bound, state, shard);
     for node in 0..NODES {
         let replica = &state.shards[shard].replicas[node];
         if state.leads(shard, node) {
-            actions.extend((0..NODES).map(|to| Action::Replicate {
-                shard,
-                leader: node,
-                to,
-            }));
-            actions.push(Action::Write { shard, node });
+            if coarse {
+                actions.push(Action::Spread { shard, leader: node });
+            } else {
+                let to = (0..NODES).map(|to| Action::Replicate {
+                    shard,
+                    leader: node,
+                    to,
+                });
+                actions.extend(to);
+            }
+            if !coarse {
+                actions.push(Action::Write { shard, node });
+            }
             actions.push(Action::Leave { shard, node });
             actions.extend((1..=state.meta.epoch).map(|epoch| Action::Order { shard, node, epoch }));
-        } else if state.takes_part(node) && !replica.fenced {
+        } else if state.takes_part(node)
+            && !replica.fenced
+            && (!led || state.target() == Target::One(node as u8))
+        {
             let all = (0..8).filter(|others: &Nodes| others & only(node) == 0);
             actions.extend(all.map(|others| Action::Elect { shard, node, others }));
         }
@@ -185,4 +202,12 @@ fn of_shard(state: &State, shard: usize, actions: &mut Vec<Action>) {
     if state.meta.phase == Phase::Promoting {
         actions.push(Action::Decide { shard });
     }
+}
+
+/// Whether a shard has a leader that runs and stays.
+fn is_well_led(bound: &Bound, state: &State, shard: usize) -> bool {
+    let group = &state.shards[shard];
+    group.newest_leader().is_some_and(|leader| {
+        state.leads(shard, leader) && group.applied(leader, bound).voters & group.id(leader) != 0
+    })
 }

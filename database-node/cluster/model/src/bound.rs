@@ -26,6 +26,10 @@ pub enum Mode {
 pub struct Bound {
     /// Shards, 1 or 2.
     pub shards: usize,
+    /// Whether the second shard is looked at less closely: it has no writes, its leaders bring all that they
+    /// reach up to date in one step, and it elects when it has no leader or another one is wanted. What the
+    /// shards have to do with each other stays, and the states become few enough.
+    pub coarse: bool,
     /// Writes for each shard, at most 3.
     pub writes: u8,
     /// The highest term that an election may reach. The first leaders have term 1.

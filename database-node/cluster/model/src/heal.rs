@@ -30,8 +30,10 @@ pub fn stuck(bound: &Bound, state: &State) -> Option<(Option<usize>, Vec<Action>
     };
     let mut state = *state;
     state.budget.crashes = u8::MAX;
-    let gone = std::iter::once(None).chain((0..NODES).map(Some));
-    gone.into_iter().find_map(|gone| {
+    // A node whose disk was lost is the one that is gone.
+    let wiped = (0..NODES).find(|node| state.shards[0].replicas[*node].generation > 0);
+    let gone = (0..NODES).filter(|node| wiped.is_none_or(|wiped| wiped == *node));
+    std::iter::once(None).chain(gone.map(Some)).find_map(|gone| {
         let mut healing = Healing {
             bound,
             state,
@@ -195,7 +197,13 @@ impl Healing {
         let home = usize::from(self.state.meta.home);
         self.state.budget.promotions = 1;
         self.state.budget.aborts = 1;
-        if self.gone == Some(home) {
+        // A leader node whose disk was lost will not lead as what it was.
+        let wiped = self.state.shards[0].replicas[home].generation > 0;
+        if self.gone == Some(home) || wiped {
+            self.take(Action::Crash {
+                node: home,
+                loss: Loss::Nothing,
+            });
             let by_hand = Bound {
                 policy: Policy::Manual,
                 ..self.bound

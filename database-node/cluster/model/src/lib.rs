@@ -47,7 +47,7 @@ impl Model for Cluster {
     fn next_state(&self, last: &State, action: Action) -> Option<State> {
         let next = action.take(&self.bound, last)?;
         Some(if self.bound.symmetry {
-            next.canonical(self.bound.shards)
+            next.canonical(self.bound.shards == 2 && !self.bound.coarse)
         } else {
             next
         })

@@ -200,10 +200,9 @@ fn is_settled(bound: &Bound, state: &State, shard: usize) -> bool {
         let replica = &group.replicas[leader];
         let applied = group.applied(leader, bound);
         let nodes = |replicas: u8| (replicas | replicas >> NODES) & 7;
-        let unknown = !state.is_settled(shard, leader);
-        unknown
-            || (!applied.is_joint()
-                && nodes(applied.voters) == nodes(group.voters(state.target()))
-                && !replica.log.has_change_after(replica.commit))
+        let repairs = group.replicas.iter().any(|replica| replica.generation > 0);
+        let at_rest = !applied.is_joint() && !replica.log.has_change_after(replica.commit);
+        !state.is_settled(shard, leader)
+            || (nodes(applied.voters) == nodes(group.voters(state.target())) && (at_rest || repairs))
     })
 }

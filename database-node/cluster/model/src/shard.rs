@@ -101,6 +101,22 @@ impl State {
         true
     }
 
+    /// A leader brings all that it reaches up to date.
+    pub fn spread(&mut self, bound: &Bound, shard: usize, leader: usize) -> bool {
+        let mut any = false;
+        loop {
+            let mut more = false;
+            for to in 0..NODES {
+                let reaches = self.leads(shard, leader) && self.takes_part(to);
+                more |= reaches && self.replicate(bound, shard, leader, to);
+            }
+            if !more {
+                return any;
+            }
+            any = true;
+        }
+    }
+
     /// A leader appends an entry.
     pub fn append(&mut self, bound: &Bound, shard: usize, leader: usize, kind: Kind) {
         let replica = &mut self.shards[shard].replicas[leader];

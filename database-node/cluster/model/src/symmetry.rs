@@ -4,15 +4,15 @@ use crate::state::{NODES, Nodes, State, Target};
 
 impl State {
     /// The least of the states that this one may be renamed to.
-    pub fn canonical(self, shards: usize) -> Self {
+    pub fn canonical(self, alike: bool) -> Self {
         let renamed = self.renamed();
-        let (one, other) = (self.ordered(shards), renamed.ordered(shards));
+        let (one, other) = (self.ordered(alike), renamed.ordered(alike));
         one.min(other)
     }
 
-    fn ordered(mut self, shards: usize) -> Self {
+    fn ordered(mut self, alike: bool) -> Self {
         let key = |state: &Self, shard: usize| (state.meta.incarnations[shard], state.shards[shard]);
-        if shards == 2 && key(&self, 0) > key(&self, 1) {
+        if alike && key(&self, 0) > key(&self, 1) {
             self.shards.swap(0, 1);
             self.meta.incarnations.swap(0, 1);
         }
