@@ -114,12 +114,11 @@ pub const SMALL: [(&str, Bound); 11] = [
     ("two", TWO),
 ];
 
-/// The bounds for a long look.
-pub const BIG: [(&str, Bound); 10] = [
+/// The bounds for a long look: some minutes on two cores, and a few GiB.
+pub const BIG: [(&str, Bound); 12] = [
     (
         "big-grow",
         Bound {
-            writes: 2,
             terms: 3,
             crashes: 2,
             ..GROW
@@ -129,23 +128,40 @@ pub const BIG: [(&str, Bound); 10] = [
     (
         "big-two-grow",
         Bound {
-            shards: 2,
             promotions: 1,
-            ..GROW
+            aborts: 1,
+            ..TWO
         },
     ),
     (
         "big-two-shrink",
         Bound {
-            shards: 2,
-            promotions: 1,
-            ..SHRINK
+            aborts: 1,
+            promotions: 0,
+            start: Mode::Quorum,
+            ..TWO
+        },
+    ),
+    (
+        "big-two-ends",
+        Bound {
+            liveness: true,
+            ..TWO
         },
     ),
     (
         "big-automatic",
         Bound {
+            writes: 1,
+            ..GROW_AUTOMATIC
+        },
+    ),
+    (
+        "big-automatic-crash",
+        Bound {
             crashes: 1,
+            terms: 1,
+            liveness: true,
             ..GROW_AUTOMATIC
         },
     ),
@@ -153,13 +169,15 @@ pub const BIG: [(&str, Bound); 10] = [
         "big-two-automatic",
         Bound {
             shards: 2,
+            writes: 0,
+            terms: 1,
             ..GROW_AUTOMATIC
         },
     ),
     (
         "big-split-brain",
         Bound {
-            crashes: 1,
+            liveness: true,
             ..SPLIT_BRAIN
         },
     ),
@@ -167,7 +185,7 @@ pub const BIG: [(&str, Bound); 10] = [
         "big-reads",
         Bound {
             read_leases: true,
-            aborts: 0,
+            terms: 2,
             ..GROW
         },
     ),
@@ -175,6 +193,7 @@ pub const BIG: [(&str, Bound); 10] = [
         "big-reads-automatic",
         Bound {
             crashes: 1,
+            terms: 1,
             ..READS_AUTOMATIC
         },
     ),
@@ -182,8 +201,8 @@ pub const BIG: [(&str, Bound); 10] = [
         "big-disk",
         Bound {
             disks: 1,
-            crashes: 2,
             promotions: 1,
+            crashes: 1,
             ..SHRINK
         },
     ),
