@@ -60,17 +60,16 @@ pub fn all() -> Vec<Property<Cluster>> {
             "whatever happens, the switch ends",
             |model: &Cluster, state: &State| !model.bound.liveness || ends(&model.bound, state),
         ),
-        Property::sometimes("a switch to Quorum is published", |_: &Cluster, state: &State| {
-            state.meta.phase == Phase::Stable && state.meta.epoch > 0 && state.meta.published == Mode::Quorum
-        }),
+        Property::sometimes(
+            "a switch to Quorum is published",
+            |model: &Cluster, state: &State| {
+                is_switched(&model.bound, state) && state.target() == Target::Quorum
+            },
+        ),
         Property::sometimes(
             "a switch to OneLeader is published",
-            |_: &Cluster, state: &State| {
-                let epoch = usize::from(state.meta.epoch);
-                state.meta.phase == Phase::Stable
-                    && epoch > 0
-                    && state.target() != Target::Quorum
-                    && state.meta.targets[epoch - 1] == Target::Quorum
+            |model: &Cluster, state: &State| {
+                is_switched(&model.bound, state) && state.target() != Target::Quorum
             },
         ),
         Property::sometimes(
@@ -81,11 +80,21 @@ pub fn all() -> Vec<Property<Cluster>> {
                     && state.budget.aborts < model.bound.aborts
             },
         ),
-        Property::sometimes("a promotion ends a switch", |model: &Cluster, state: &State| {
-            state.meta.phase == Phase::Stable
-                && state.budget.promotions < model.bound.promotions
-                && state.budget.switches < model.bound.switches
-        }),
+        Property::sometimes(
+            "a promotion ends a switch to Quorum",
+            |model: &Cluster, state: &State| {
+                // A promotion right behind the order to grow, before Quorum was published.
+                let epoch = usize::from(state.meta.epoch);
+                state.meta.phase == Phase::Stable
+                    && state.budget.promotions < model.bound.promotions
+                    && state.budget.aborts == model.bound.aborts
+                    && epoch > 0
+                    && state.target() != Target::Quorum
+                    && state.meta.targets[epoch - 1] == Target::Quorum
+                    && model.bound.start == Mode::OneLeader
+                    && model.bound.switches == 1
+            },
+        ),
         Property::sometimes(
             "a promotion forces one shard and elects in the other",
             |model: &Cluster, state: &State| {
@@ -127,6 +136,14 @@ pub fn all() -> Vec<Property<Cluster>> {
             },
         ),
     ]
+}
+
+/// Whether a switch has ended, and nothing else was decided on.
+fn is_switched(bound: &Bound, state: &State) -> bool {
+    state.meta.phase == Phase::Stable
+        && state.meta.epoch > 0
+        && state.budget.aborts == bound.aborts
+        && state.budget.promotions == bound.promotions
 }
 
 fn each(model: &Cluster, holds: impl Fn(usize) -> bool) -> bool {

@@ -43,13 +43,19 @@ fn shrinking_ends_with_one_leader_or_without_a_trace() {
 
 #[test]
 fn a_promotion_ends_a_switch_to_quorum() {
-    let reached = ["a promotion ends a switch", "a promotion declares a loss"];
+    let reached = [
+        "a promotion ends a switch to Quorum",
+        "a promotion declares a loss",
+    ];
     holds(scenarios::GROW_PROMOTE, &reached);
 }
 
 #[test]
-fn a_promotion_ends_a_switch_to_one_leader() {
-    let reached = ["a promotion ends a switch", "a promotion declares a loss"];
+fn a_promotion_while_a_shard_shrinks() {
+    let reached = [
+        "a switch to OneLeader is published",
+        "a promotion declares a loss",
+    ];
     holds(scenarios::SHRINK_PROMOTE, &reached);
 }
 
@@ -104,7 +110,7 @@ fn of_two_shards_a_promotion_forces_the_one_that_cannot_elect() {
     let reached = [
         "a promotion forces one shard and elects in the other",
         "a switch to Quorum is published",
-        "a promotion ends a switch",
+        "a promotion ends a switch to Quorum",
     ];
     holds(bound, &reached);
 }

@@ -138,6 +138,7 @@ fn an_outgoing_leader_that_closes_the_door() {
     breaks(
         Mistake::OutgoingLeads,
         Bound {
+            writes: 0,
             crashes: 2,
             terms: 3,
             ..scenarios::GROW
