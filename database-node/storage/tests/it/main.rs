@@ -20,6 +20,7 @@ mod encryption;
 mod features_model;
 mod full_disk;
 mod killed;
+mod killed_stores;
 mod lazy_views;
 mod listing;
 mod model;
