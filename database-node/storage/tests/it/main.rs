@@ -19,6 +19,7 @@ mod embedded;
 mod encryption;
 mod features_model;
 mod full_disk;
+mod groups;
 mod killed;
 mod killed_stores;
 mod lazy_views;
