@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pliantdb_core::{
     Body, Command, DocumentAction, DocumentChange, Error, Expiry, GroupId, KeyAction, KeyCondition,
-    KeyListing, Operation, Outcome, Precondition, Rejection, Request, Response, Timestamp, ViewId,
+    KeyListing, Operation, Outcome, Precondition, Rejection, Request, RequestId, Response, Timestamp, ViewId,
     WriteAction,
 };
 use pliantdb_storage::StorageError;
@@ -127,6 +127,7 @@ proptest! {
         let store = Arc::new(MemoryStore::default());
         let ids = [GroupId::new(3), GroupId::new(u64::MAX)];
         let mut states = [0, 1].map(|n| create(&store, ids[n], shards[n].clone()));
+        let mut came_to = [Vec::new(), Vec::new()];
         let pieces = logs.each_ref().map(|log| cut(log, &sizes));
         for round in 0..pieces[0].len().max(pieces[1].len()) {
             for n in [0, 1] {
@@ -134,6 +135,7 @@ proptest! {
                 let other = data(&*store, &shards[1 - n]);
                 let all = everything(&*store).len() - data(&*store, &shards[n]).len();
                 let results = states[n].apply(piece).unwrap();
+                came_to[n].extend(results.clone());
                 for result in results.into_iter().flatten() {
                     if let Err(Rejection::WrongShard { slot, first_slot, end_slot }) = result {
                         prop_assert_eq!((first_slot, end_slot), (shards[n].first_slot, shards[n].end_slot));
@@ -150,7 +152,7 @@ proptest! {
         for n in [0, 1] {
             let alone = Arc::new(MemoryStore::default());
             let mut state = create(&alone, ids[n], shards[n].clone());
-            apply(&mut state, &logs[n], &[1]);
+            prop_assert_eq!(&apply(&mut state, &logs[n], &[1]), &came_to[n]);
             prop_assert!(data(&*alone, &shards[n]) == data(&*store, &shards[n]));
             prop_assert_eq!(answers(&states[n]), answers(&state));
         }
@@ -331,6 +333,19 @@ fn rejects_what_is_not_of_its_shard() {
     assert_eq!(result(elsewhere), Err(unknown));
     assert_eq!(everything(&*store).len(), before, "nothing was written");
     assert!(result(transact(vec![put(&own)])).is_ok());
+    // What another shard remembers of a request is nothing to this one.
+    let (request, write) = (RequestId::new(0, 1), WriteAction::Transact(vec![put(&other)]));
+    let once = Operation::write(shard.database.clone(), write, Some(request));
+    let mut beside = create(&store, GroupId::new(8), super::shard(4, 8));
+    assert!(
+        beside
+            .apply(&[logged(1, once.clone())])
+            .unwrap()
+            .remove(0)
+            .unwrap()
+            .is_ok()
+    );
+    assert_eq!(result(once), wrong(4));
     // A unique key lies where it is looked for, which may be elsewhere.
     let define = Operation::DefineSchema {
         database: shard.database.clone(),
