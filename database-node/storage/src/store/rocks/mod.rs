@@ -152,11 +152,13 @@ impl RocksStore {
         }
         let failed = |error| StoreError::Engine(format!("cannot use SYNCED in {}: {error}", path.display()));
         let acknowledged = SyncedFile::read(path).map_err(failed)?;
-        let torn = wal::repair(path, acknowledged)?;
+        let wal::Repaired { torn, end } = wal::repair(path, acknowledged, kind.recycles_wal())?;
         let mut store = Self::open_by(memory, kind, open)?;
         // What the log held is in tables now.
         let recovered = store.db.latest_sequence_number();
-        check_end(acknowledged, recovered)?;
+        // Of what is intact RocksDB must have read everything too. Where logs are not recycled it says what it cannot read.
+        let end = if kind.recycles_wal() { end } else { 0 };
+        check_end(acknowledged.max(end), recovered)?;
         let synced_file = SyncedFile::open(path).map_err(failed)?;
         synced_file.write(recovered);
         (store.synced_file, store.torn) = (Some(synced_file), torn);

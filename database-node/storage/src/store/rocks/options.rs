@@ -20,6 +20,12 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    /// Whether files of its write-ahead log are used again: a sync then has no new size of a file to write down, which
+    /// makes it about half as long.
+    pub(super) fn recycles_wal(self) -> bool {
+        self == Self::Log
+    }
+
     /// Whether it has a write-ahead log.
     pub(super) fn has_wal(self) -> bool {
         self != Self::State
@@ -103,7 +109,16 @@ pub(super) fn options(cache: &Cache, memory: MemoryPlan, kind: Kind) -> Result<O
 
     // A torn record at the end of the log is a write that was never acknowledged. Damage anywhere else is
     // refused: the default mode would silently drop acknowledged writes that follow it.
-    options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+    options.set_wal_recovery_mode(match kind.recycles_wal() {
+        false => DBRecoveryMode::TolerateCorruptedTailRecords,
+        // Without this RocksDB does not recycle. What it drops by it was cut off before, or is found to be missing.
+        true => DBRecoveryMode::PointInTime,
+    });
+    if kind.recycles_wal() {
+        // More than there can be at once: between logs that are kept, none is removed, so their batches follow each
+        // other.
+        options.set_recycle_log_file_num(16);
+    }
     // Finds a log file that is missing or cut short, which no checksum within it can tell.
     options.set_track_and_verify_wals_in_manifest(kind.has_wal());
     options.set_paranoid_checks(true);
