@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use pliantdb_core::{
-    Body, Command, DocumentAction, DocumentChange, Error, Expiry, GroupId, KeyAction, KeyCondition,
-    KeyListing, Operation, Outcome, Precondition, Rejection, Request, RequestId, Response, Timestamp, ViewId,
-    WriteAction,
+    Body, Change, ChangeAction, Command, DocumentAction, DocumentChange, Error, Expiry, GroupId, KeyAction,
+    KeyCondition, KeyListing, Operation, Outcome, Precondition, Rejection, Request, RequestId, Response,
+    Schematic, Timestamp, ViewId, WriteAction,
 };
 use pliantdb_storage::StorageError;
 use pliantdb_storage::group::{GroupState, LogEntry, Position, Shard};
@@ -15,6 +15,7 @@ use proptest::prelude::*;
 
 use super::script::{command, cut, logged, of_no_shard, script, views};
 use super::{GROUP, answers, create, data, shard};
+use crate::features_model::Stock;
 use crate::store::{Kind, encrypted, everything};
 
 /// Applies a log, cut into pieces, and gives the results.
@@ -491,4 +492,58 @@ fn refuses_shards_that_cannot_be_and_slots_that_are_taken() {
     assert_eq!(make(GroupId::META, second_database), Ok(()));
     assert_eq!(GroupState::list(&*store).unwrap(), [GroupId::META, GROUP, other]);
     assert!(GroupState::open(&store, GroupId::new(9)).unwrap().is_none());
+}
+
+/// What is proposed has what the views of the shard need, and the same ids whenever it is made of the same request.
+#[test]
+fn makes_operations_of_requests() {
+    let store = Arc::new(MemoryStore::default());
+    let shard = shard(0, 8);
+    let mut state = create(&store, GROUP, shard.clone());
+    let schematic = Schematic::of::<Stock>().unwrap();
+    let define = Operation::DefineSchema {
+        database: shard.database.clone(),
+        schema: schematic.name().unwrap().clone(),
+        views: schematic.views().map(|view| view.definition().clone()).collect(),
+    };
+    state.apply(&[logged(1, define)]).unwrap();
+    let insert = |body: &str| {
+        let body = Body::parse(body.as_bytes().to_vec()).unwrap();
+        let (collection, id) = (
+            "items".parse().unwrap(),
+            Some("00000000000000000001".parse().unwrap()),
+        );
+        let action = ChangeAction::Insert { id, body };
+        Request::Transact(vec![Change { collection, action }])
+    };
+    let whole = r#"{"groups":["a"],"weight":1,"name":""}"#;
+    let request = RequestId::new(super::at(40_000).millis(), 1);
+    let make = |state: &GroupState<_>| state.operation(&schematic, insert(whole), Some(request));
+    let operation = make(&state).unwrap();
+    assert_eq!(make(&state), Ok(operation.clone()));
+    for index in [2, 3] {
+        let result = state
+            .apply(&[logged(index, operation.clone())])
+            .unwrap()
+            .remove(0);
+        assert!(matches!(result, Some(Ok(Outcome::Transacted(_)))), "{result:?}");
+    }
+    let collection = "items".parse().unwrap();
+    let listing = pliantdb_core::Listing::default();
+    let count = state.answer(&Request::Count { collection, listing });
+    assert_eq!(count, Ok(Response::Count(1)));
+    let error = state.operation(&schematic, insert("1"), None).unwrap_err();
+    assert!(matches!(error, Error::OtherType { .. }), "{error}");
+    // Without the schema it has nothing for the views.
+    let blind = state
+        .operation(&Schematic::default(), insert(whole), None)
+        .unwrap();
+    let result = state.apply(&[logged(4, blind)]).unwrap().remove(0).unwrap();
+    assert!(
+        matches!(
+            result,
+            Err(Rejection::PreconditionFailed { .. } | Rejection::SchemaMoved { .. })
+        ),
+        "{result:?}"
+    );
 }
