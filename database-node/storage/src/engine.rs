@@ -368,42 +368,50 @@ impl<S: OrderedStore> Engine<S> {
         request: Request,
         id: Option<RequestId>,
     ) -> Result<Operation, Error> {
-        let write = match request {
-            Request::Transact(changes) => {
-                let (state, schematic) = self.state_and_schematic(name)?;
-                if changes.len() > MAX_CHANGES {
-                    let count = changes.len();
-                    let reason =
-                        format!("the transaction has {count} changes, and {MAX_CHANGES} is the most");
-                    return Err(Error::Invalid(reason));
-                }
-                let change = |(number, change)| {
-                    let generated = id.map(|id| id.document_id(number));
-                    document_change(&state, &schematic, change, generated)
-                };
-                let changes = (0..).zip(changes).map(change);
-                WriteAction::Transact(changes.collect::<Result<_, _>>()?)
+        let (state, schematic) = self.state_and_schematic(name)?;
+        operation(name, &state, &schematic, request, id)
+    }
+}
+
+/// The operation that a request to write a database asks for, to be carried out once if it has an id. `schematic` is
+/// the schema that the database is used with.
+pub(crate) fn operation(
+    name: &DatabaseName,
+    state: &DatabaseState,
+    schematic: &Schematic,
+    request: Request,
+    id: Option<RequestId>,
+) -> Result<Operation, Error> {
+    let write = match request {
+        Request::Transact(changes) => {
+            if changes.len() > MAX_CHANGES {
+                let count = changes.len();
+                let reason = format!("the transaction has {count} changes, and {MAX_CHANGES} is the most");
+                return Err(Error::Invalid(reason));
             }
-            Request::ChangeKey {
-                namespace,
-                key,
-                action,
-            } => {
-                self.entry(name)?;
-                WriteAction::ChangeKey {
-                    namespace,
-                    key,
-                    action,
-                }
-            }
-            _ => return Err(Error::invalid("the request is not one to write")),
-        };
-        match write.size() {
-            size if size > MAX_WRITE_BYTES => Err(Error::Invalid(format!(
-                "the write has about {size} bytes, and {MAX_WRITE_BYTES} is the most; split it"
-            ))),
-            _ => Ok(Operation::write(name.clone(), write, id)),
+            let change = |(number, change)| {
+                let generated = id.map(|id| id.document_id(number));
+                document_change(state, schematic, change, generated)
+            };
+            let changes = (0..).zip(changes).map(change);
+            WriteAction::Transact(changes.collect::<Result<_, _>>()?)
         }
+        Request::ChangeKey {
+            namespace,
+            key,
+            action,
+        } => WriteAction::ChangeKey {
+            namespace,
+            key,
+            action,
+        },
+        _ => return Err(Error::invalid("the request is not one to write")),
+    };
+    match write.size() {
+        size if size > MAX_WRITE_BYTES => Err(Error::Invalid(format!(
+            "the write has about {size} bytes, and {MAX_WRITE_BYTES} is the most; split it"
+        ))),
+        _ => Ok(Operation::write(name.clone(), write, id)),
     }
 }
 

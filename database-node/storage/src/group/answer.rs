@@ -1,11 +1,12 @@
-//! What a shard answers.
+//! What a shard answers, and what it is to be told to do.
 
-use pliantdb_core::{Error, KeyName, NamespaceName, Request, Response};
+use pliantdb_core::{Error, KeyName, NamespaceName, Operation, Request, RequestId, Response, Schematic};
 
 use super::GroupState;
+use crate::catalog::DatabaseState;
 use crate::error::StorageError;
 use crate::store::OrderedStore;
-use crate::{keys, reading, values};
+use crate::{engine, keys, reading, values};
 
 impl<S: OrderedStore> GroupState<S> {
     /// Answers a request to read documents or keys of this shard, from the store as it is now. What lies in slots of other
@@ -61,6 +62,26 @@ impl<S: OrderedStore> GroupState<S> {
             | Request::Publish(_)
             | Request::Call { .. } => Err(Error::invalid("the request is not one to read")),
         }
+    }
+
+    /// The operation that a request to write asks for, to be proposed: with what its documents emit to the views of this
+    /// shard. `schematic` is the schema that the database is used with. It is carried out once if it has an id; without,
+    /// documents that are to be given ids get random ones.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a request that is none to write, or too large, [`Error::OtherType`] and [`Error::View`] for
+    /// documents that do not fit.
+    pub fn operation(
+        &self,
+        schematic: &Schematic,
+        request: Request,
+        id: Option<RequestId>,
+    ) -> Result<Operation, Error> {
+        let state = DatabaseState {
+            entry: self.extent.database,
+            makeup: self.makeup(),
+        };
+        engine::operation(&self.shard().database, &state, schematic, request, id)
     }
 
     /// Keys whose values have expired by the log's time, at most `limit` of each slot: what a leader is to remove by a

@@ -10,7 +10,7 @@
 //! are staged as they come ([`stage`]) and put in place when all are there ([`install`]).
 //!
 //! - `state`: the replica and its log
-//! - `answer`: what it is asked
+//! - `answer`: what it is asked to read, and to write
 //! - `records`: what a group knows beside its data
 //! - `snapshot`, `chunk`: the shard, to be sent
 //! - `staging`, `installation`: the shard, received

@@ -8,9 +8,13 @@ use pliantdb_core::{
     Body, CollectionName, Connection, DatabaseName, DocumentId, FeedStart, Freshness, Number, Precondition,
     StorageConnection, TakeSnapshot, Transaction,
 };
+use pliantdb_storage::store::{Batch, Durability, OrderedStore, StoreError};
 use pliantdb_storage::{Database, Error, Storage};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 
 use crate::features_model::{ByGroups, ByWeight, Item, Stock};
+use crate::store::Kind;
 
 /// A small file system; gone when dropped.
 struct Mounted(tempfile::TempDir);
@@ -196,4 +200,58 @@ fn refuses_every_write_and_answers_every_read() {
         .unwrap();
     assert_eq!(database.key_value("n").increment("k", 1), Ok(Number::from(7)));
     assert_eq!(database.view::<ByGroups>().reduce(), Ok(50));
+}
+
+/// The stores of a cluster's node: writes are refused while the disk is full, reads go on, and when there is room again
+/// writes do, without anybody doing anything. Nothing that was synced is lost.
+#[test]
+fn stores_of_groups_recover() {
+    for kind in [Kind::State, Kind::Log] {
+        let Some(disk) = Mounted::new("64m") else {
+            eprintln!("skipped: a tmpfs cannot be mounted here (that takes root)");
+            return;
+        };
+        let (path, filler) = (disk.path().join("store"), disk.path().join("filler"));
+        std::fs::create_dir(&path).unwrap();
+        std::fs::write(&filler, vec![0; 32 << 20]).unwrap();
+        let store = kind.open(&path);
+        let mut random = StdRng::seed_from_u64(7);
+        let mut written = 0u32;
+        // Not compressible.
+        let mut write = |number: u32| {
+            let mut value = vec![0; 100_000];
+            random.fill(&mut value[..]);
+            let mut batch = Batch::default();
+            batch.put(number.to_be_bytes(), value);
+            store.write(&batch, Durability::Buffered)?;
+            // The first is safe.
+            if number == 0 { store.sync() } else { Ok(0) }
+        };
+        let error = loop {
+            match write(written) {
+                Ok(_) => written += 1,
+                Err(error) => break error,
+            }
+            assert!(written < 1000, "{kind:?} takes more than there is room for");
+        };
+        assert!(matches!(error, StoreError::NoSpace(_)), "{kind:?}: {error}");
+        assert!(store.get(&0u32.to_be_bytes(), |_| ()).unwrap().is_some());
+        std::fs::remove_file(&filler).unwrap();
+        let start = Instant::now();
+        while let Err(error) = write(written) {
+            assert!(matches!(error, StoreError::NoSpace(_)), "{kind:?}: {error}");
+            assert!(start.elapsed() < Duration::from_secs(20), "{kind:?}: {error}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        store.sync().unwrap();
+        eprintln!("{kind:?} took writes again after {:?}", start.elapsed());
+        drop(store);
+        let store = kind.open(&path);
+        for number in 0..=written {
+            assert!(
+                store.get(&number.to_be_bytes(), |_| ()).unwrap().is_some(),
+                "{kind:?}: {number}"
+            );
+        }
+    }
 }

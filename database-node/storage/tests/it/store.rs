@@ -1,23 +1,55 @@
 //! What every store must do, over each of them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
 
 use pliantdb_core::Order;
 use pliantdb_storage::encryption::SecretKey;
 use pliantdb_storage::memory::MemoryPlan;
 use pliantdb_storage::store::{
-    Batch, Cursor, Durability, EncryptedStore, KeyRange, MemoryStore, OrderedStore, RocksStore, Snapshot,
+    Batch, Counters, Cursor, Durability, EncryptedStore, Fault, KeyRange, MemoryStore, OrderedStore,
+    RocksStore, Snapshot, StoreError,
 };
 use proptest::prelude::*;
+use serde::{Deserialize, Serialize};
 
 pub(crate) type Entries = Vec<(Vec<u8>, Vec<u8>)>;
 
-pub(crate) fn rocks(path: &std::path::Path) -> RocksStore {
-    let plan = MemoryPlan::for_limit(16 << 20);
-    match path.join("CURRENT").exists() {
-        true => RocksStore::open(path, plan).unwrap(),
-        false => RocksStore::create(path, plan).unwrap(),
+fn plan() -> MemoryPlan {
+    MemoryPlan::for_limit(16 << 20)
+}
+
+/// What a store on RocksDB is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Kind {
+    Database,
+    State,
+    Log,
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::Database, Self::State, Self::Log];
+
+    /// Opens the store in `path`, or creates it.
+    pub(crate) fn open(self, path: &Path) -> RocksStore {
+        self.try_open(path).unwrap()
     }
+
+    fn try_open(self, path: &Path) -> Result<RocksStore, StoreError> {
+        match (self, path.join("CURRENT").exists()) {
+            (Self::Database, true) => RocksStore::open(path, plan()),
+            (Self::Database, false) => RocksStore::create(path, plan()),
+            (Self::State, true) => RocksStore::open_state(path, plan()),
+            (Self::State, false) => RocksStore::create_state(path, plan()),
+            (Self::Log, true) => RocksStore::open_log(path, plan()),
+            (Self::Log, false) => RocksStore::create_log(path, plan()),
+        }
+    }
+}
+
+pub(crate) fn rocks(path: &Path) -> RocksStore {
+    Kind::Database.open(path)
 }
 
 pub(crate) fn encrypted<S: OrderedStore>(store: S) -> EncryptedStore<S> {
@@ -200,10 +232,12 @@ fn memory_conforms() {
 
 #[test]
 fn rocks_conforms() {
-    let directory = tempfile::tempdir().unwrap();
-    conforms(&rocks(directory.path()));
-    let directory = tempfile::tempdir().unwrap();
-    deletes_ranges(&rocks(directory.path()));
+    for kind in Kind::ALL {
+        let directory = tempfile::tempdir().unwrap();
+        conforms(&kind.open(directory.path()));
+        let directory = tempfile::tempdir().unwrap();
+        deletes_ranges(&kind.open(directory.path()));
+    }
 }
 
 #[test]
@@ -247,6 +281,112 @@ fn memory_loses_in_a_crash_what_was_not_synced() {
     });
 }
 
+/// What a disk had written by itself before the crash: the first of the batches, each whole.
+#[test]
+fn memory_keeps_in_a_crash_as_many_batches_as_it_is_told() {
+    for kept in 0..=4 {
+        let store = MemoryStore::default();
+        store.write(&put(&[(b"a", b"0")]), Durability::Synced).unwrap();
+        for n in 1..=3u8 {
+            store
+                .write(&put(&[(b"a", &[n]), (&[b'b', n], b"")]), Durability::Buffered)
+                .unwrap();
+        }
+        let before = store.snapshot();
+        store.crash_keeping(kept);
+        let found = kept.min(3) as u8;
+        assert_eq!(keys_of(everything(&store)).len(), 1 + usize::from(found));
+        let last = if found == 0 { b'0' } else { found };
+        assert_eq!(get(&store, b"a"), Some(vec![last]));
+        let number = 1 + u64::from(found);
+        assert_eq!(
+            (store.written(), store.durable(), store.unsynced()),
+            (number, number, 0)
+        );
+        store.crash();
+        assert_eq!(
+            get(&store, b"a"),
+            Some(vec![last]),
+            "what survived one crash survives the next"
+        );
+        assert_eq!(
+            entries(&before, KeyRange::prefixed(b"")).len(),
+            4,
+            "a snapshot stays"
+        );
+    }
+}
+
+#[test]
+fn memory_fails_as_it_is_told_and_counts() {
+    let store = MemoryStore::default();
+    let batch = put(&[(b"a1", b"1"), (b"b1", b"2")]);
+    store.write(&batch, Durability::Buffered).unwrap();
+    let snapshot = store.snapshot();
+    store.set_fault(Fault::NoSpace);
+    let full = |result| matches!(result, Err(StoreError::NoSpace(_)));
+    assert!(full(store.write(&put(&[(b"c", b"3")]), Durability::Buffered)) && full(store.sync()));
+    assert_eq!((store.written(), store.durable()), (1, 0));
+    assert_eq!(everything(&store).len(), 2);
+    store.set_fault(Fault::Corrupt {
+        prefix: b"b".to_vec(),
+    });
+    let corrupt = |error| matches!(error, Some(StoreError::Corrupt(_)));
+    assert_eq!(get(&store, b"a1"), Some(b"1".to_vec()));
+    assert!(corrupt(store.get(b"b1", |_| ()).err()) && corrupt(snapshot.get(b"b1", |_| ()).err()));
+    for (order, is_first) in [(Order::Ascending, false), (Order::Descending, true)] {
+        match snapshot.scan(KeyRange::prefixed(b""), order) {
+            Ok(mut cursor) => assert!(!is_first && corrupt(cursor.advance().err())),
+            Err(error) => assert!(is_first && corrupt(Some(error))),
+        }
+    }
+    store.set_fault(Fault::None);
+    assert_eq!(store.sync(), Ok(1));
+    let expected = Counters {
+        reads: 2,
+        batches: 1,
+        bytes: 6,
+        syncs: 1,
+    };
+    assert_eq!(store.counters(), expected);
+}
+
+/// A snapshot may outlive whoever opened the store.
+#[test]
+fn a_kept_snapshot_keeps_its_store_open() {
+    fn check<S: OrderedStore>(store: S) {
+        store
+            .write(&put(&[(b"a", b"1"), (b"b", b"2")]), Durability::Buffered)
+            .unwrap();
+        let store = Arc::new(store);
+        let kept = S::keep(Arc::clone(&store) as _);
+        store
+            .write(&put(&[(b"a", b"2"), (b"c", b"3")]), Durability::Buffered)
+            .unwrap();
+        drop(store);
+        let found = std::thread::spawn(move || {
+            (
+                kept.get(b"a", <[u8]>::to_vec).unwrap(),
+                keys_of(entries(&kept, KeyRange::prefixed(b""))),
+            )
+        });
+        let (a, keys) = found.join().unwrap();
+        assert_eq!(
+            (a, keys),
+            (Some(b"1".to_vec()), vec![b"a".to_vec(), b"b".to_vec()])
+        );
+    }
+    check(MemoryStore::default());
+    check(EncryptedStore::plain(MemoryStore::default()));
+    check(encrypted(MemoryStore::default()));
+    for kind in Kind::ALL {
+        let directory = tempfile::tempdir().unwrap();
+        check(kind.open(directory.path()));
+        let directory = tempfile::tempdir().unwrap();
+        check(encrypted(kind.open(directory.path())));
+    }
+}
+
 #[test]
 fn memory_takes_back_the_deletion_of_a_range_that_was_not_synced() {
     let store = MemoryStore::default();
@@ -265,9 +405,12 @@ fn memory_takes_back_the_deletion_of_a_range_that_was_not_synced() {
 /// From the log, and from tables.
 #[test]
 fn rocks_keeps_the_deletion_of_a_range() {
-    for flush in [false, true] {
+    for (flush, kind) in [false, true]
+        .into_iter()
+        .flat_map(|flush| Kind::ALL.map(|kind| (flush, kind)))
+    {
         let directory = tempfile::tempdir().unwrap();
-        let store = rocks(directory.path());
+        let store = kind.open(directory.path());
         fill(&store, 0, 10);
         if flush {
             store.flush().unwrap();
@@ -281,7 +424,7 @@ fn rocks_keeps_the_deletion_of_a_range() {
         }
         drop(store);
         assert_eq!(
-            keys_of(everything(&rocks(directory.path()))),
+            keys_of(everything(&kind.open(directory.path()))),
             [&b"k\x05"[..], b"l"]
         );
     }
@@ -289,26 +432,69 @@ fn rocks_keeps_the_deletion_of_a_range() {
 
 #[test]
 fn rocks_keeps_what_was_synced() {
+    for (kind, syncs_per_batch) in Kind::ALL.into_iter().zip([1, 0, 1]) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = kind.open(directory.path());
+        store.write(&put(&[(b"a", b"1")]), Durability::Synced).unwrap();
+        let syncs = store.stats().wal_syncs;
+        store.write(&put(&[(b"b", b"1")]), Durability::Synced).unwrap();
+        assert_eq!(store.stats().wal_syncs, syncs + syncs_per_batch);
+        drop(store);
+        assert_eq!(everything(&kind.open(directory.path())).len(), 2);
+    }
+}
+
+/// Its batches are safe when they are in tables.
+#[test]
+fn the_state_has_no_log_of_its_own() {
     let directory = tempfile::tempdir().unwrap();
-    let store = rocks(directory.path());
-    store.write(&put(&[(b"a", b"1")]), Durability::Synced).unwrap();
-    let syncs = store.stats().wal_syncs;
-    store.write(&put(&[(b"b", b"1")]), Durability::Synced).unwrap();
-    assert_eq!(store.stats().wal_syncs, syncs + 1, "one sync a batch");
-    drop(store);
-    assert_eq!(everything(&rocks(directory.path())).len(), 2);
+    let store = Kind::State.open(directory.path());
+    let tables = || {
+        let files = std::fs::read_dir(directory.path()).unwrap();
+        let names = files.map(|file| file.unwrap().file_name());
+        names
+            .filter(|name| name.to_str().is_some_and(|name| name.ends_with(".sst")))
+            .count()
+    };
+    for n in 1..=3 {
+        assert_eq!(
+            store.write(&put(&[(b"a", &[n])]), Durability::Buffered),
+            Ok(n.into())
+        );
+    }
+    assert_eq!((store.written(), store.durable(), tables()), (3, 0, 0));
+    assert_eq!(store.sync(), Ok(3));
+    assert_eq!((store.durable(), tables()), (3, 1));
+    store.write(&put(&[(b"b", b"1")]), Durability::Buffered).unwrap();
+    assert_eq!((store.written(), store.durable()), (4, 3));
+    assert_eq!(store.stats().wal_bytes, 0);
+    let logs: u64 = std::fs::read_dir(directory.path())
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
+        .map(|path| path.metadata().unwrap().len())
+        .sum();
+    assert_eq!(logs, 0);
 }
 
 #[test]
 fn rocks_names_damage_in_a_table_and_in_the_log() {
-    for (extension, flush) in [("sst", true), ("log", false)] {
+    let cases = [
+        ("sst", true, Kind::Database),
+        ("log", false, Kind::Database),
+        ("sst", true, Kind::State),
+        ("sst", true, Kind::Log),
+        ("log", false, Kind::Log),
+    ];
+    for (extension, flush, kind) in cases {
         let directory = tempfile::tempdir().unwrap();
-        let store = rocks(directory.path());
+        let store = kind.open(directory.path());
         for n in 0..200u32 {
             store
-                .write(&put(&[(&n.to_be_bytes(), &[b'x'; 500])]), Durability::Synced)
+                .write(&put(&[(&n.to_be_bytes(), &[b'x'; 500])]), Durability::Buffered)
                 .unwrap();
         }
+        store.sync().unwrap();
         if flush {
             store.flush().unwrap();
         }
@@ -319,16 +505,14 @@ fn rocks_names_damage_in_a_table_and_in_the_log() {
         bytes[middle] ^= 0x40;
         std::fs::write(&largest, bytes).unwrap();
 
-        let error = RocksStore::open(directory.path(), MemoryPlan::for_limit(16 << 20))
+        let error = kind
+            .try_open(directory.path())
             .map(|store| (0..200u32).find_map(|n| store.get(&n.to_be_bytes(), |_| ()).err()));
         let error = match error {
             Ok(found) => found.expect("reading a damaged block fails"),
             Err(error) => error,
         };
-        assert!(
-            matches!(error, pliantdb_storage::store::StoreError::Corrupt(_)),
-            "{extension}: {error}"
-        );
+        assert!(matches!(error, StoreError::Corrupt(_)), "{extension}: {error}");
     }
 }
 
@@ -418,8 +602,10 @@ proptest! {
         ranges in prop::collection::vec((key(), prop::option::of(key())), 1..6),
     ) {
         behaves_like_a_map(&MemoryStore::default(), &batches, &ranges);
-        let directory = tempfile::tempdir().unwrap();
-        behaves_like_a_map(&rocks(directory.path()), &batches, &ranges);
+        for kind in Kind::ALL {
+            let directory = tempfile::tempdir().unwrap();
+            behaves_like_a_map(&kind.open(directory.path()), &batches, &ranges);
+        }
         behaves_like_a_map(&encrypted(MemoryStore::default()), &batches, &ranges);
         let directory = tempfile::tempdir().unwrap();
         behaves_like_a_map(&encrypted(rocks(directory.path())), &batches, &ranges);

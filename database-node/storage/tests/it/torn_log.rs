@@ -14,21 +14,43 @@ use tempfile::TempDir;
 
 use crate::store::{Entries, everything, largest};
 
+/// Which log is damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Database,
+    /// Of consensus groups, in a new file.
+    Log,
+    /// The same, in a file that was another log before.
+    Recycled,
+}
+
 /// A log as it is on the disk after some writes, of which the last may not have been acknowledged.
 struct Written {
+    of: Use,
     directory: TempDir,
+    path: PathBuf,
     /// After each batch: the length of the log, what the store holds, and the file SYNCED.
     after: Vec<(usize, Entries, Vec<u8>)>,
     durabilities: Vec<Durability>,
+    /// The log after each batch, if it does not only grow.
+    logs: Vec<Vec<u8>>,
     log: Vec<u8>,
 }
 
 impl Written {
     /// Batches of these sizes; the first is always synced.
-    fn new(batches: &[(usize, bool)]) -> Self {
+    fn new(of: Use, batches: &[(usize, bool)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let store = RocksStore::create(directory.path(), plan()).unwrap();
-        let (mut after, mut durabilities) = (Vec::new(), Vec::new());
+        let store = match of {
+            Use::Database => RocksStore::create(directory.path(), plan()).unwrap(),
+            Use::Log => RocksStore::create_log(directory.path(), plan()).unwrap(),
+            Use::Recycled => RocksStore::create_log(directory.path(), small()).unwrap(),
+        };
+        if of == Use::Recycled {
+            use_up_a_log(&store, directory.path());
+        }
+        let path = newest_log(directory.path());
+        let (mut after, mut durabilities, mut logs) = (Vec::new(), Vec::new(), Vec::new());
         for (n, (size, is_synced)) in batches.iter().enumerate() {
             let mut batch = Batch::default();
             batch.put(format!("{n:04}-first"), filler(n, *size));
@@ -38,17 +60,30 @@ impl Written {
                 false => Durability::Buffered,
             };
             store.write(&batch, durability).unwrap();
-            let length = fs::metadata(log(&directory)).unwrap().len();
+            let length = match of {
+                Use::Recycled => {
+                    logs.push(fs::read(&path).unwrap());
+                    end_of_log(&logs[n], &path)
+                }
+                Use::Database | Use::Log => usize::try_from(fs::metadata(&path).unwrap().len()).unwrap(),
+            };
             let synced = fs::read(directory.path().join("SYNCED")).unwrap();
-            after.push((usize::try_from(length).unwrap(), everything(&store), synced));
+            after.push((length, everything(&store), synced));
             durabilities.push(durability);
         }
+        assert_eq!(newest_log(directory.path()), path, "all is in one log");
         drop(store);
-        let log = fs::read(log(&directory)).unwrap();
+        let log = match of {
+            Use::Recycled => logs[batches.len() - 1].clone(),
+            Use::Database | Use::Log => fs::read(&path).unwrap(),
+        };
         Self {
+            of,
             directory,
+            path,
             after,
             durabilities,
+            logs,
             log,
         }
     }
@@ -60,7 +95,10 @@ impl Written {
             .rev()
             .find(|n| self.durabilities[*n] == Durability::Synced);
         let acknowledged = acknowledged.expect("the first is synced");
-        self.log.truncate(self.after[batch].0);
+        match self.of {
+            Use::Recycled => self.log.clone_from(&self.logs[batch]),
+            Use::Database | Use::Log => self.log.truncate(self.after[batch].0),
+        }
         self.set_synced(Some(acknowledged));
         self.after.truncate(batch + 1);
         acknowledged
@@ -76,8 +114,15 @@ impl Written {
     }
 
     fn open(&self) -> Result<RocksStore, StoreError> {
-        fs::write(log(&self.directory), &self.log).unwrap();
-        RocksStore::open(self.directory.path(), plan())
+        fs::write(&self.path, &self.log).unwrap();
+        self.open_again()
+    }
+
+    fn open_again(&self) -> Result<RocksStore, StoreError> {
+        match self.of {
+            Use::Database => RocksStore::open(self.directory.path(), plan()),
+            Use::Log | Use::Recycled => RocksStore::open_log(self.directory.path(), plan()),
+        }
     }
 
     /// How many batches the store holds: all of the first ones, whole and right.
@@ -96,8 +141,69 @@ fn plan() -> MemoryPlan {
     MemoryPlan::for_limit(1 << 30)
 }
 
+/// Enough for one test, and soon used up.
+fn small() -> MemoryPlan {
+    MemoryPlan {
+        write_buffer: 5 << 20,
+        ..plan()
+    }
+}
+
 fn log(directory: &TempDir) -> PathBuf {
     largest(directory.path(), "log")
+}
+
+fn number(log: &Path) -> u32 {
+    log.file_stem().unwrap().to_str().unwrap().parse().unwrap()
+}
+
+fn newest_log(directory: &Path) -> PathBuf {
+    let files = fs::read_dir(directory).unwrap().map(|file| file.unwrap().path());
+    let logs = files.filter(|path| path.extension().is_some_and(|extension| extension == "log"));
+    logs.max_by_key(|log| number(log)).unwrap()
+}
+
+/// Writes until the newest log lies in a file that was another log before, full of what was there then.
+fn use_up_a_log(store: &RocksStore, directory: &Path) {
+    let mut log = newest_log(directory);
+    for n in 0..10_000 {
+        let mut batch = Batch::default();
+        // Gone again, so that the store is empty.
+        batch.put(*b"filler", filler(n, 3000 + n % 7 * 10_000));
+        batch.delete(*b"filler");
+        store.write(&batch, Durability::Buffered).unwrap();
+        let newest = newest_log(directory);
+        if newest != log {
+            log = newest;
+            // Of a new file, what was written is all.
+            if fs::metadata(&log).unwrap().len() > 4 << 20 {
+                store.sync().unwrap();
+                return;
+            }
+        }
+    }
+    panic!("no log was recycled");
+}
+
+/// Where the log ends in a file that has had another.
+fn end_of_log(bytes: &[u8], log: &Path) -> usize {
+    let number = number(log).to_le_bytes();
+    let mut at = 0;
+    loop {
+        let left = 32_768 - at % 32_768;
+        let start = if left < 11 { at + left } else { at };
+        let is_own = bytes.len() >= start + 11
+            && matches!(bytes[start + 6], 5..=8)
+            && bytes[start + 7..start + 11] == number;
+        if !is_own {
+            return at;
+        }
+        at = start + 11 + usize::from(u16::from_le_bytes([bytes[start + 4], bytes[start + 5]]));
+    }
+}
+
+fn any_use() -> impl Strategy<Value = Use> {
+    prop_oneof![Just(Use::Database), Just(Use::Log), Just(Use::Recycled)]
 }
 
 /// Not compressible, and different for every batch.
@@ -182,24 +288,27 @@ proptest! {
     /// Whatever a power failure makes of the bytes that were not synced, the store opens with all that was.
     #[test]
     fn a_torn_end_costs_nothing_acknowledged(
+        of in any_use(),
         batches in batches(),
         crash in any::<prop::sample::Index>(),
         damages in prop::collection::vec(damage(), 0..4),
         known in prop::option::of(any::<prop::sample::Index>()),
     ) {
-        let mut written = Written::new(&batches);
+        let mut written = Written::new(of, &batches);
         let last = 1 + crash.index(batches.len() - 1);
         let acknowledged = written.crash_in(last);
         // After a power failure SYNCED may be as old as it likes.
         written.set_synced(known.map(|known| known.index(acknowledged + 1)));
-        let torn = written.after[acknowledged].0..written.log.len();
+        let torn = written.after[acknowledged].0..written.after[last].0;
         for damage in &damages {
             damage.apply(&mut written.log, &torn);
         }
         let store = written.open().unwrap();
         let held = written.held(&store);
         prop_assert!(held > acknowledged, "{} of {}", held, acknowledged + 1);
-        if held <= last && written.log.len() > written.after[held - 1].0 {
+        let is_left = held <= last && written.log.len() > written.after[held - 1].0;
+        // Behind the end of a recycled log there is always something.
+        if is_left && (of != Use::Recycled || !store.torn().is_empty()) {
             prop_assert_eq!(store.torn().len(), 1);
             let torn = &store.torn()[0];
             let kept = fs::read(&torn.kept).unwrap();
@@ -211,17 +320,18 @@ proptest! {
         store.write(&batch, Durability::Synced).unwrap();
         let after = everything(&store);
         drop(store);
-        let store = RocksStore::open(written.directory.path(), plan()).unwrap();
+        let store = written.open_again().unwrap();
         prop_assert!(everything(&store) == after && store.torn().is_empty());
     }
 
     /// Damage to what was acknowledged is an error, or does no harm.
     #[test]
     fn damage_is_never_silent(
+        of in any_use(),
         batches in batches(),
         damages in prop::collection::vec(damage(), 1..3),
     ) {
-        let mut written = Written::new(&batches);
+        let mut written = Written::new(of, &batches);
         let acknowledged = written.durabilities.iter().rposition(|d| *d == Durability::Synced).unwrap();
         let part = 0..written.after[acknowledged].0;
         for damage in &damages {
@@ -238,18 +348,24 @@ proptest! {
     /// no trace.
     #[test]
     fn damage_is_never_silent_without_the_file(
+        of in any_use(),
         batches in batches(),
         damage in damage().prop_filter("leaves a trace", |damage| !matches!(damage, Damage::Cut(_))),
     ) {
         let batches = batches.iter().map(|(size, _)| (*size, true)).collect::<Vec<_>>();
-        let mut written = Written::new(&batches);
+        let mut written = Written::new(of, &batches);
         let part = 0..written.log.len();
         damage.apply(&mut written.log, &part);
         written.set_synced(None);
         match written.open() {
             Ok(store) => {
                 let held = written.held(&store);
-                prop_assert!(held == batches.len() || store.torn().len() == 1);
+                // Behind the end of a recycled log there is always something, which is kept, but nobody is told.
+                let is_told = match of {
+                    Use::Recycled => written.directory.path().join("torn").exists(),
+                    Use::Database | Use::Log => store.torn().len() == 1,
+                };
+                prop_assert!(held == batches.len() || is_told);
                 let is_small = matches!(damage, Damage::Flipped(..) | Damage::Zeroed(_, 1) | Damage::Stale(_, 1, _));
                 prop_assert!(!is_small || held >= batches.len() - 1, "only the last can be taken for torn");
             }
@@ -261,7 +377,7 @@ proptest! {
 /// A page in the middle of a large last write never came to the disk, though its end did.
 #[test]
 fn a_hole_in_the_last_write_is_cut_off_and_kept() {
-    let mut written = Written::new(&[(10, true), (300_000, true)]);
+    let mut written = Written::new(Use::Database, &[(10, true), (300_000, true)]);
     written.crash_in(1);
     written.log[100_000..104_096].fill(0);
     let store = written.open().unwrap();
@@ -276,7 +392,7 @@ fn a_hole_in_the_last_write_is_cut_off_and_kept() {
 /// The same, but the write was acknowledged.
 #[test]
 fn a_hole_in_an_acknowledged_write_is_an_error_and_nothing_is_dropped() {
-    let mut written = Written::new(&[(10, true), (300_000, true)]);
+    let mut written = Written::new(Use::Database, &[(10, true), (300_000, true)]);
     written.log[100_000..104_096].fill(0);
     for _ in 0..2 {
         let error = written.open().map(|_| ()).unwrap_err();
@@ -318,7 +434,7 @@ fn a_zeroed_block_is_an_error() {
 /// A log that lost its end, or is gone, is shorter than what was acknowledged.
 #[test]
 fn a_log_cut_between_two_writes_is_an_error() {
-    let mut written = Written::new(&[(100, true); 5]);
+    let mut written = Written::new(Use::Database, &[(100, true); 5]);
     written.log.truncate(written.after[2].0);
     for _ in 0..2 {
         let error = written.open().map(|_| ()).unwrap_err();
@@ -329,7 +445,7 @@ fn a_log_cut_between_two_writes_is_an_error() {
 /// A write that was not synced lies before one that is whole, and both were torn by the same power failure.
 #[test]
 fn writes_that_wait_for_a_sync_are_torn_together() {
-    let mut written = Written::new(&[(100, true), (5000, false), (100, true)]);
+    let mut written = Written::new(Use::Database, &[(100, true), (5000, false), (100, true)]);
     assert_eq!(written.crash_in(2), 0);
     written.log[written.after[0].0..][..4096].fill(0);
     let store = written.open().unwrap();
@@ -339,7 +455,7 @@ fn writes_that_wait_for_a_sync_are_torn_together() {
 /// A process that was killed while it opened a torn log.
 #[test]
 fn an_interrupted_cut_is_done_again() {
-    let mut written = Written::new(&[(100, true), (300_000, true)]);
+    let mut written = Written::new(Use::Database, &[(100, true), (300_000, true)]);
     written.crash_in(1);
     written.log.truncate(200_000);
     let torn = written.directory.path().join("torn");
@@ -363,7 +479,7 @@ fn kept_name(log: &Path, from: usize) -> String {
 /// Only the newest of what was torn is kept, and nothing else that lies there is touched.
 #[test]
 fn what_was_torn_long_ago_is_removed() {
-    let mut written = Written::new(&[(100, true), (300_000, true)]);
+    let mut written = Written::new(Use::Database, &[(100, true), (300_000, true)]);
     written.crash_in(1);
     written.log.truncate(200_000);
     let torn = written.directory.path().join("torn");
@@ -395,7 +511,7 @@ fn what_was_torn_long_ago_is_removed() {
 #[test]
 fn zeroes_behind_the_last_write_do_no_harm() {
     for length in [1, 6, 7, 5000, 100_000] {
-        let mut written = Written::new(&[(500, true); 20]);
+        let mut written = Written::new(Use::Database, &[(500, true); 20]);
         written.log.extend(vec![0; length]);
         let store = written.open().unwrap();
         assert_eq!(written.held(&store), 20, "{length} zeroes");

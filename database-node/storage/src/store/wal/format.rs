@@ -1,9 +1,11 @@
 //! How RocksDB lays out a log: blocks of 32 KiB with fragments, of which records are made, each a batch.
 //!
 //! ```text
-//! fragment   crc32c, masked (u32)   of type and payload
+//! fragment   crc32c, masked (u32)   of all behind the length
 //!            length (u16)           of the payload; a fragment never crosses the end of a block
-//!            type (u8)              1 = a whole record, 2, 3, 4 = the first, a middle, the last part of one
+//!            type (u8)              1 = a whole record, 2, 3, 4 = the first, a middle, the last part of one;
+//!                                   5 to 8 = the same in a log whose file may have been another log before
+//!            log (u32)              of types 5 to 8: the number of the log, or what fits of it
 //!            payload
 //! batch      sequence number of its first change (u64), number of changes (u32), changes
 //! ```
@@ -17,6 +19,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 const BLOCK: usize = 32 * 1024;
 const FRAGMENT_HEADER: usize = 7;
+/// Of a fragment that has the number of its log.
+const NUMBERED_HEADER: usize = FRAGMENT_HEADER + 4;
 const BATCH_HEADER: usize = 12;
 /// RocksDB's tag of an entry that it ignores.
 const LOG_DATA: u8 = 3;
@@ -47,18 +51,24 @@ fn note(tag: u8, number: u64) -> [u8; NOTE] {
 pub(super) enum Found {
     /// A record of which every fragment is intact.
     Record { start: u64, bytes: Vec<u8> },
-    /// A record of which the first fragment is intact, but not the last.
+    /// A record of which some fragments are intact, but not all; without bytes if the first is not.
     Begun { start: u64, bytes: Vec<u8> },
-    /// Bytes that are no fragment, or one that belongs to nothing.
+    /// Bytes that are no fragment.
     Damage { start: u64 },
+    /// An intact fragment of the log that the file was before.
+    Old { start: u64 },
     /// An intact fragment of a kind that this program does not write.
     Foreign { start: u64 },
 }
 
-/// Calls `found` with everything in a log, in order. Behind a damaged place it looks for the next intact fragment at
+/// Calls `found` with everything in a log, in order. `number` is that of the log when its fragments have it. Behind a damaged place it looks for the next intact fragment at
 /// every byte, for the damaged length cannot be trusted.
-pub(super) fn read(mut log: impl Read, found: impl FnMut(Found)) -> io::Result<()> {
-    let mut reader = Reader { record: None, found };
+pub(super) fn read(mut log: impl Read, number: Option<u32>, found: impl FnMut(Found)) -> io::Result<()> {
+    let mut reader = Reader {
+        number,
+        record: None,
+        found,
+    };
     let mut block = Vec::with_capacity(BLOCK);
     let mut base = 0;
     loop {
@@ -74,6 +84,8 @@ pub(super) fn read(mut log: impl Read, found: impl FnMut(Found)) -> io::Result<(
 }
 
 struct Reader<F> {
+    /// The number that fragments of the log have.
+    number: Option<u32>,
     /// Where the record in the making begins, and its bytes so far.
     record: Option<(u64, Vec<u8>)>,
     found: F,
@@ -82,19 +94,27 @@ struct Reader<F> {
 impl<F: FnMut(Found)> Reader<F> {
     fn block(&mut self, base: u64, block: &[u8]) {
         let (mut at, mut is_lost) = (0, false);
-        while let Some(rest) = block.get(at..).filter(|rest| rest.len() >= FRAGMENT_HEADER) {
+        let header = self.number.map_or(FRAGMENT_HEADER, |_| NUMBERED_HEADER);
+        while let Some(rest) = block.get(at..).filter(|rest| rest.len() >= header) {
             let start = base + at as u64;
-            if let Some((kind, payload)) = fragment(rest) {
+            let found = fragment(rest, self.number);
+            if let Some(Fragment::Own { kind, payload }) = found {
                 is_lost = false;
                 self.fragment(start, kind, payload);
-                at += FRAGMENT_HEADER + payload.len();
-            } else {
-                if !is_lost {
-                    self.damage(start);
-                }
-                is_lost = true;
-                at += 1;
+                at += header + payload.len();
+                continue;
             }
+            if !is_lost {
+                self.damage(start);
+            }
+            is_lost = true;
+            at += match found {
+                Some(Fragment::Old { length }) => {
+                    (self.found)(Found::Old { start });
+                    length
+                }
+                _ => 1,
+            };
         }
         // In a whole block, what is too short for a header is padding.
         if block.len() < BLOCK && at < block.len() && !is_lost {
@@ -121,7 +141,11 @@ impl<F: FnMut(Found)> Reader<F> {
                 bytes.extend_from_slice(payload);
                 (self.found)(Found::Record { start, bytes });
             }
-            (3 | 4, None) => (self.found)(Found::Damage { start }),
+            // Its beginning is not there.
+            (3 | 4, None) => {
+                let bytes = Vec::new();
+                (self.found)(Found::Begun { start, bytes });
+            }
             (_, begun) => {
                 self.begun(begun);
                 (self.found)(Found::Foreign { start });
@@ -147,18 +171,46 @@ impl<F: FnMut(Found)> Reader<F> {
     }
 }
 
-/// The type and payload of the fragment that `bytes` begin with, if it is intact.
-fn fragment(bytes: &[u8]) -> Option<(u8, &[u8])> {
+/// An intact fragment.
+enum Fragment<'b> {
+    /// Of this log, or of a kind that this program does not write.
+    Own { kind: u8, payload: &'b [u8] },
+    /// Of an earlier log in the same file; its length, all in all.
+    Old { length: usize },
+}
+
+/// The fragment that `bytes` begin with, if it is intact. `number` is that of the log when its fragments have it.
+fn fragment(bytes: &[u8], number: Option<u32>) -> Option<Fragment<'_>> {
     let (checksum, rest) = bytes.split_first_chunk()?;
     let (length, rest) = rest.split_first_chunk()?;
     let kind = *rest.first()?;
-    // All types that RocksDB knows; a zero is room that was never written.
-    if !matches!(kind, 1..=11 | 130 | 131) {
+    let of_log = match kind {
+        5..=8 | 11 | 131 => 4,
+        // All others that RocksDB knows; a zero is room that was never written.
+        1..=4 | 9 | 10 | 130 => 0,
+        _ => return None,
+    };
+    let checked = rest.get(..1 + of_log + usize::from(u16::from_le_bytes(*length)))?;
+    let checksum = u32::from_le_bytes(*checksum).wrapping_sub(0xa282_ead8);
+    if crc32c::crc32c(checked) != checksum.rotate_left(15) {
         return None;
     }
-    let checked = rest.get(..1 + usize::from(u16::from_le_bytes(*length)))?;
-    let checksum = u32::from_le_bytes(*checksum).wrapping_sub(0xa282_ead8);
-    (crc32c::crc32c(checked) == checksum.rotate_left(15)).then_some((kind, checked.get(1..)?))
+    let payload = checked.get(1 + of_log..)?;
+    let Some(number) = number else {
+        return Some(Fragment::Own { kind, payload });
+    };
+    // Of what looks like a fragment without a number, nothing tells that it is not a part of a value.
+    let found = checked.get(1..).filter(|_| of_log > 0)?.first_chunk()?;
+    match u32::from_le_bytes(*found) == number {
+        true => Some(Fragment::Own {
+            // As it is without a number.
+            kind: if matches!(kind, 5..=8) { kind - 4 } else { kind },
+            payload,
+        }),
+        false => Some(Fragment::Old {
+            length: FRAGMENT_HEADER + checked.len() - 1,
+        }),
+    }
 }
 
 /// What the beginning of a batch says.
@@ -209,10 +261,13 @@ fn number(tag: u8, bytes: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// The fragments of one record that lies in a log from its beginning.
-    fn log(record: &[u8]) -> Vec<u8> {
+    /// The fragments of one record that lies in a log from its beginning, with the log's number if it is to have one.
+    fn log(record: &[u8], number: Option<u32>) -> Vec<u8> {
         let mut log = Vec::new();
-        let parts = record.chunks(BLOCK - FRAGMENT_HEADER).collect::<Vec<_>>();
+        let header = number.map_or(FRAGMENT_HEADER, |_| NUMBERED_HEADER);
+        let number = number.map(u32::to_le_bytes);
+        let number = number.as_ref().map_or(&[][..], |number| number);
+        let parts = record.chunks(BLOCK - header).collect::<Vec<_>>();
         for (n, part) in parts.iter().enumerate() {
             let kind = match (n == 0, n + 1 == parts.len()) {
                 (true, true) => 1,
@@ -220,7 +275,8 @@ mod tests {
                 (false, false) => 3,
                 (false, true) => 4,
             };
-            let checked = [&[kind], *part].concat();
+            let kind = if number.is_empty() { kind } else { kind + 4 };
+            let checked = [&[kind], number, *part].concat();
             let checksum = crc32c::crc32c(&checked)
                 .rotate_right(15)
                 .wrapping_add(0xa282_ead8);
@@ -241,9 +297,9 @@ mod tests {
         batch
     }
 
-    fn found(log: &[u8]) -> Vec<Found> {
+    fn found(log: &[u8], number: Option<u32>) -> Vec<Found> {
         let mut all = Vec::new();
-        read(log, |found| all.push(found)).unwrap();
+        read(log, number, |found| all.push(found)).unwrap();
         all
     }
 
@@ -257,20 +313,46 @@ mod tests {
                 synced: 6,
             };
             assert_eq!(Batch::whole(&bytes), Some(expected));
-            assert_eq!(found(&log(&bytes)), [Found::Record { start: 0, bytes }]);
+            for number in [None, Some(7)] {
+                let bytes = bytes.clone();
+                assert_eq!(
+                    found(&log(&bytes, number), number),
+                    [Found::Record { start: 0, bytes }]
+                );
+            }
         }
-        assert_eq!(found(b""), []);
+        assert_eq!(found(b"", None), []);
+    }
+
+    #[test]
+    fn tells_an_earlier_log_in_the_same_file() {
+        let (new, old) = (log(&batch(100), Some(8)), log(&batch(40_000), Some(7)));
+        // The new log has taken the beginning of the file.
+        let file = [&new, &old[new.len()..]].concat();
+        let bytes = batch(100);
+        let start = new.len() as u64;
+        let damage = |start| Found::Damage { start };
+        let (block, record) = (BLOCK as u64, Found::Record { start: 0, bytes });
+        let expected = [record, damage(start), damage(block), Found::Old { start: block }];
+        assert_eq!(found(&file, Some(8)), expected);
+        // A log of the other kind is none of this, and the other way about.
+        assert_eq!(found(&log(&batch(10), None), Some(8))[0], damage(0));
+        assert_eq!(found(&new, None)[0], Found::Foreign { start: 0 });
     }
 
     #[test]
     fn logs() {
-        let seeds = [0, 33_000, 66_000].map(|size| log(&batch(size)));
+        let numbers = [None, Some(7), Some(8)];
+        let seeds = [0, 33_000, 66_000]
+            .into_iter()
+            .flat_map(|size| numbers.map(|number| log(&batch(size), number)))
+            .collect::<Vec<_>>();
         bolero::check!()
             .with_iterations(3_000)
-            .with_type()
-            .for_each(|input| {
+            .with_type::<(u8, pliantdb_fuzzing::Input)>()
+            .for_each(|(number, input)| {
                 let log = pliantdb_fuzzing::bytes(input, &seeds);
-                for found in found(&log) {
+                for found in found(&log, numbers[usize::from(*number) % 3]) {
                     let (Found::Record { start, bytes } | Found::Begun { start, bytes }) = found else {
                         continue;
                     };

@@ -9,14 +9,14 @@ mod synced;
 mod verdict;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, BufReader, Seek, SeekFrom};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
 pub(super) use format::{checksum_note, synced_note};
 pub(super) use synced::SyncedFile;
-use verdict::{Judge, Place, Verdict};
+use verdict::{Judge, Place, Room, Verdict};
 
 /// Where what was cut off is kept.
 const TORN_DIRECTORY: &str = "torn";
@@ -36,31 +36,52 @@ pub struct TornLog {
     pub kept: PathBuf,
 }
 
-/// Looks through the logs in `store` and cuts off what a crash tore. `synced` is what [`SyncedFile`] says.
+/// What a crash left of the logs of a store.
+#[derive(Debug)]
+pub(super) struct Repaired {
+    /// What was cut off.
+    pub(super) torn: Vec<TornLog>,
+    /// The sequence number of the last intact batch, 0 for none: RocksDB must come so far.
+    pub(super) end: u64,
+}
+
+/// Looks through the logs in `store` and cuts off what a crash tore. `synced` is what [`SyncedFile`] says. With
+/// `is_recycled`, files may have been other logs before; what is left of those is cut off too.
 ///
 /// # Errors
 /// [`StoreError::Corrupt`] when writes that were acknowledged are damaged: nothing is changed then.
 /// [`StoreError::NoSpace`] and [`StoreError::Engine`] when the files cannot be read or changed.
-pub(super) fn repair(store: &Path, synced: u64) -> Result<Vec<TornLog>, StoreError> {
+pub(super) fn repair(store: &Path, synced: u64, is_recycled: bool) -> Result<Repaired, StoreError> {
     let logs = logs(store).map_err(|error| failed("list the logs in", store, &error))?;
-    let mut judge = Judge::new(synced);
-    for (number, path) in logs.iter().enumerate() {
-        judge.begin(number);
-        let read = File::open(path)
-            .and_then(|log| format::read(BufReader::with_capacity(1 << 18, log), |found| judge.see(&found)));
-        read.map_err(|error| failed("read", path, &error))?;
+    let mut judge = Judge::new(synced, is_recycled);
+    for (at, (number, path)) in logs.iter().enumerate() {
+        judge.begin(at);
+        // As much of it as a fragment has.
+        let number = Some(*number as u32).filter(|_| is_recycled);
+        let read = |log| {
+            let log = BufReader::with_capacity(1 << 18, log);
+            format::read(log, number, |found| judge.see(&found))
+        };
+        File::open(path)
+            .and_then(read)
+            .map_err(|error| failed("read", path, &error))?;
     }
-    match judge.verdict() {
-        Verdict::Whole => Ok(Vec::new()),
-        Verdict::Torn(place) => cut(store, &logs, place),
-        Verdict::Damaged(place, synced) => Err(StoreError::Corrupt(format!(
-            "acknowledged writes in {} cannot be read from byte {} on; the log of the last writes was safe on the \
+    let logs: Vec<_> = logs.into_iter().map(|(_, path)| path).collect();
+    let end = judge.end();
+    let (verdict, rooms) = judge.verdict();
+    let torn = match verdict {
+        Verdict::Whole => Vec::new(),
+        Verdict::Torn(place) => cut(store, &logs, place)?,
+        Verdict::Damaged(place, synced) => {
+            return Err(StoreError::Corrupt(format!(
+                "acknowledged writes in {} cannot be read from byte {} on; the log of the last writes was safe on the \
              disk up to sequence number {synced}, so it is no write that lost power tore: the disk has damaged it, \
              or somebody changed the file. Nothing was dropped. Keep a copy of the whole data directory, check the \
              disk, and restore a backup",
-            name(&logs, place),
-            place.byte,
-        ))),
+                name(&logs, place),
+                place.byte,
+            )));
+        }
         // RocksDB may know better.
         Verdict::Foreign(place) => {
             let log = name(&logs, place);
@@ -69,9 +90,18 @@ pub(super) fn repair(store: &Path, synced: u64) -> Result<Vec<TornLog>, StoreErr
                 byte = place.byte,
                 "the log holds something of another kind; it is not checked"
             );
-            Ok(Vec::new())
+            Vec::new()
+        }
+    };
+    clear(store, &logs, &rooms)?;
+    let cut = torn.len() + rooms.len();
+    if cut > 0 {
+        let directory = store.join(TORN_DIRECTORY);
+        if let Err(error) = forget_old(&directory, KEPT.max(cut)) {
+            tracing::warn!(directory = %directory.display(), %error, "old pieces of torn logs were not removed");
         }
     }
+    Ok(Repaired { torn, end })
 }
 
 fn name(logs: &[PathBuf], place: Place) -> String {
@@ -79,8 +109,8 @@ fn name(logs: &[PathBuf], place: Place) -> String {
         .map_or_else(String::new, |path| path.display().to_string())
 }
 
-/// The logs, from the oldest to the newest.
-fn logs(store: &Path) -> io::Result<Vec<PathBuf>> {
+/// The logs with their numbers, from the oldest to the newest.
+fn logs(store: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut logs = Vec::new();
     for entry in fs::read_dir(store)? {
         let path = entry?.path();
@@ -94,23 +124,45 @@ fn logs(store: &Path) -> io::Result<Vec<PathBuf>> {
         }
     }
     logs.sort_unstable();
-    Ok(logs.into_iter().map(|(_, path)| path).collect())
+    Ok(logs)
+}
+
+/// Cuts off what is left behind the ends of logs in files that were other logs before, the newest first. What lies
+/// between the end and the first that is known to be of an earlier log is kept: if the last batch was damaged after it
+/// was written, it is there.
+fn clear(store: &Path, logs: &[PathBuf], rooms: &[Room]) -> Result<(), StoreError> {
+    for room in rooms.iter().rev() {
+        let Some(log) = logs.get(room.place.log) else {
+            continue;
+        };
+        let kept = place_to_keep(store, log, room.place.byte)?;
+        let most = room.old.unwrap_or(u64::MAX).saturating_sub(room.place.byte);
+        let length = cut_one(log, room.place.byte, &kept, most)
+            .map_err(|error| failed("cut an earlier log off", log, &error))?;
+        tracing::debug!(log = %log.display(), from = room.place.byte, length, "the log ends here");
+    }
+    Ok(())
+}
+
+/// Where what is cut off a log is kept.
+fn place_to_keep(store: &Path, log: &Path, from: u64) -> Result<PathBuf, StoreError> {
+    let directory = store.join(TORN_DIRECTORY);
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(&directory);
+    made.map_err(|error| failed("create", &directory, &error))?;
+    let stem = log.file_stem().unwrap_or_default().to_string_lossy();
+    Ok(directory.join(format!("{stem}-{from}")))
 }
 
 /// Keeps a copy of everything from `place` on, and cuts it off.
 ///
 /// The newest log goes first: if this is interrupted, what is left still ends at `place`.
 fn cut(store: &Path, logs: &[PathBuf], place: Place) -> Result<Vec<TornLog>, StoreError> {
-    let directory = store.join(TORN_DIRECTORY);
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(&directory);
-    made.map_err(|error| failed("create", &directory, &error))?;
     let mut torn = Vec::new();
     for (number, log) in logs.iter().enumerate().skip(place.log).rev() {
         let from = if number == place.log { place.byte } else { 0 };
-        let stem = log.file_stem().unwrap_or_default().to_string_lossy();
-        let kept = directory.join(format!("{stem}-{from}"));
-        let length =
-            cut_one(log, from, &kept).map_err(|error| failed("cut the torn end off", log, &error))?;
+        let kept = place_to_keep(store, log, from)?;
+        let length = cut_one(log, from, &kept, u64::MAX)
+            .map_err(|error| failed("cut the torn end off", log, &error))?;
         if length > 0 {
             tracing::warn!(
                 log = %log.display(), from, length, kept = %kept.display(),
@@ -124,9 +176,6 @@ fn cut(store: &Path, logs: &[PathBuf], place: Place) -> Result<Vec<TornLog>, Sto
                 kept,
             });
         }
-    }
-    if let Err(error) = forget_old(&directory, KEPT.max(torn.len())) {
-        tracing::warn!(directory = %directory.display(), %error, "old pieces of torn logs were not removed");
     }
     Ok(torn)
 }
@@ -151,11 +200,12 @@ fn forget_old(directory: &Path, keep: usize) -> io::Result<()> {
         .try_for_each(|(.., path)| fs::remove_file(path))
 }
 
-fn cut_one(log: &Path, from: u64, kept: &Path) -> io::Result<u64> {
+/// Cuts a log at `from`, and keeps at most so many bytes of what was there; gives how many.
+fn cut_one(log: &Path, from: u64, kept: &Path, most: u64) -> io::Result<u64> {
     let mut source = OpenOptions::new().read(true).write(true).open(log)?;
     source.seek(SeekFrom::Start(from))?;
     let mut copy = File::create(kept)?;
-    let length = io::copy(&mut source, &mut copy)?;
+    let length = io::copy(&mut source.by_ref().take(most), &mut copy)?;
     copy.sync_all()?;
     if let Some(directory) = kept.parent() {
         File::open(directory)?.sync_all()?;

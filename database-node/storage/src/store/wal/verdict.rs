@@ -38,11 +38,26 @@ pub(super) struct Judge {
     foreign: Option<Place>,
     log: usize,
     is_first_of_log: bool,
+    /// Whether files are used again, so that a log ends where what is left of an earlier one begins.
+    is_recycled: bool,
+    /// Behind the damage: the first intact fragment of an earlier log in the same file.
+    old: Option<Place>,
+    /// Whether anything of this log is behind the damage, or in it.
+    is_torn: bool,
+    rooms: Vec<Room>,
+}
+
+/// What is left in the file of a log behind its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Room {
+    pub(super) place: Place,
+    /// From which byte on it is known to be of an earlier log.
+    pub(super) old: Option<u64>,
 }
 
 impl Judge {
-    /// `synced` is what the file beside the logs says.
-    pub(super) fn new(synced: u64) -> Self {
+    /// `synced` is what the file beside the logs says; `is_recycled`, whether files are used again.
+    pub(super) fn new(synced: u64, is_recycled: bool) -> Self {
         Self {
             synced,
             next: None,
@@ -51,6 +66,10 @@ impl Judge {
             foreign: None,
             log: 0,
             is_first_of_log: true,
+            is_recycled,
+            old: None,
+            is_torn: false,
+            rooms: Vec::new(),
         }
     }
 
@@ -67,20 +86,24 @@ impl Judge {
                 None => (*start, Batch::begun(bytes), false),
             },
             Found::Begun { start, bytes } => (*start, Batch::begun(bytes), false),
-            Found::Damage { start } => (*start, None, false),
+            Found::Damage { start } | Found::Old { start } => (*start, None, false),
             Found::Foreign { start } => (*start, None, false),
         };
         let place = Place {
             log: self.log,
             byte: start,
         };
-        if let Found::Foreign { .. } = found {
-            self.foreign.get_or_insert(place);
+        match found {
+            Found::Foreign { .. } => drop(self.foreign.get_or_insert(place)),
+            Found::Old { .. } => drop(self.old.get_or_insert(place)),
+            Found::Record { .. } | Found::Begun { .. } | Found::Damage { .. } => {}
         }
+        let is_own = matches!(found, Found::Record { .. } | Found::Begun { .. });
         // What comes before everything that was read already is from an earlier use of the same room on the disk.
         let batch = batch.filter(|batch| self.next.is_none_or(|next| batch.first >= next));
         let Some(batch) = batch else {
             self.damage.get_or_insert(place);
+            self.is_torn |= is_own;
             return;
         };
         self.synced = self.synced.max(batch.synced);
@@ -94,15 +117,48 @@ impl Judge {
             self.damage.get_or_insert(place);
             // Without a batch before, nobody knows where it begins.
             self.missing = Some(self.next.unwrap_or(0));
+            self.is_torn = true;
         } else if is_whole {
-            self.damage = None;
+            let ended = self.damage.take().filter(|damage| damage.log < self.log);
+            self.room(ended);
+            (self.old, self.is_torn) = (None, false);
             self.next = batch.last.checked_add(1);
         } else {
             self.damage.get_or_insert(place);
+            self.is_torn = true;
         }
     }
 
-    pub(super) fn verdict(self) -> Verdict {
+    /// A log ends at this place.
+    fn room(&mut self, place: Option<Place>) {
+        let Some(place) = place.filter(|_| self.is_recycled) else {
+            return;
+        };
+        let old = self.old.filter(|old| old.log == place.log).map(|old| old.byte);
+        self.rooms.push(Room { place, old });
+    }
+
+    /// The sequence number of the last batch that is intact and follows on those before it; 0 for none.
+    pub(super) fn end(&self) -> u64 {
+        self.next.map_or(0, |next| next.saturating_sub(1))
+    }
+
+    /// What came of it, and what is left in files behind the ends of logs.
+    pub(super) fn verdict(mut self) -> (Verdict, Vec<Room>) {
+        // Nothing of the last log is behind its end, and what is there is of an earlier one.
+        let is_room = self.is_recycled && !self.is_torn && self.old.is_some();
+        let is_lost = self
+            .missing
+            .or(self.next)
+            .is_some_and(|missing| self.synced >= missing);
+        if is_room && !is_lost {
+            let place = self.damage.take();
+            self.room(place);
+        }
+        (self.judge(), self.rooms)
+    }
+
+    fn judge(&self) -> Verdict {
         match (self.foreign, self.damage, self.missing.or(self.next)) {
             (Some(place), ..) => Verdict::Foreign(place),
             (None, None, _) => Verdict::Whole,

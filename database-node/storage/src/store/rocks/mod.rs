@@ -1,26 +1,31 @@
 //! The store on RocksDB.
 
+mod options;
+mod snapshot;
+
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use pliantdb_core::Order;
+use options::{Kind, create, open, options};
 use rocksdb::checkpoint::Checkpoint;
-use rocksdb::{
-    BlockBasedOptions, Cache, DB, DBCompressionType, DBRawIterator, DBRecoveryMode, ErrorKind, LogLevel,
-    Options, ReadOptions, ReadTier, WriteBatch, WriteBufferManager, WriteOptions, properties,
-};
-use self_cell::self_cell;
+use rocksdb::{Cache, DB, ErrorKind, Options, ReadOptions, ReadTier, WriteBatch, WriteOptions, properties};
+pub use snapshot::{KeptRocksSnapshot, RocksSnapshot};
 
 use super::wal::{self, SyncedFile, TornLog};
-use super::{
-    Batch, BatchNumber, Change, Cursor, Durability, Holds, KeyRange, OrderedStore, Snapshot, StoreError,
-};
+use super::{Batch, BatchNumber, Change, Durability, Holds, OrderedStore, StoreError};
 use crate::memory::MemoryPlan;
 
-/// An [`OrderedStore`] in a directory, on RocksDB with its write-ahead log.
+/// An [`OrderedStore`] in a directory, on RocksDB.
+///
+/// There are three kinds, which differ in what makes a batch safe, and in nothing that is read:
+/// - [`RocksStore::create`], [`RocksStore::open`]: everything of an embedded database, with a write-ahead log.
+/// - [`RocksStore::create_state`], [`RocksStore::open_state`]: what the logs of consensus groups have changed. It has no
+///   log of its own: batches are in memory until a sync, or RocksDB by itself, writes them to tables, in their order.
+/// - [`RocksStore::create_log`], [`RocksStore::open_log`]: those logs. It has a write-ahead log, and little memory.
 pub struct RocksStore {
     db: DB,
+    kind: Kind,
     cache: Cache,
     /// How to read, and how to read what needs no disk: made once, for making them costs a tenth of a read.
     reading: ReadOptions,
@@ -71,10 +76,7 @@ impl RocksStore {
     /// # Errors
     /// As [`RocksStore::open`], and [`StoreError::Engine`] when there is a store.
     pub fn create(path: &Path, memory: MemoryPlan) -> Result<Self, StoreError> {
-        Self::open_with(path, memory, |options| {
-            options.create_if_missing(true);
-            options.set_error_if_exists(true);
-        })
+        Self::open_with(path, memory, Kind::Database, create)
     }
 
     /// Opens the store in `path`. It must be there: a store made in place of one that lost a file would be empty,
@@ -84,7 +86,42 @@ impl RocksStore {
     /// [`StoreError::Corrupt`] when what is there is damaged, [`StoreError::NoSpace`] on a full disk, and
     /// [`StoreError::Engine`] for the rest.
     pub fn open(path: &Path, memory: MemoryPlan) -> Result<Self, StoreError> {
-        Self::open_with(path, memory, |options| options.create_if_missing(false))
+        Self::open_with(path, memory, Kind::Database, open)
+    }
+
+    /// Creates a store for the state of consensus groups in the directory `path`. A crash leaves some of the first batches, and at
+    /// least those that were synced: a sync writes all that is in memory to tables, and so does a batch that is to be
+    /// synced. If that fails the batch is visible all the same, and not safe.
+    ///
+    /// # Errors
+    /// As [`RocksStore::create`].
+    pub fn create_state(path: &Path, memory: MemoryPlan) -> Result<Self, StoreError> {
+        Self::open_with(path, memory, Kind::State, create)
+    }
+
+    /// Opens the store for the state of consensus groups in `path`; it must be there.
+    ///
+    /// # Errors
+    /// As [`RocksStore::open`].
+    pub fn open_state(path: &Path, memory: MemoryPlan) -> Result<Self, StoreError> {
+        Self::open_with(path, memory, Kind::State, open)
+    }
+
+    /// Creates a store for the logs of consensus groups in the directory `path`, which are written at their ends and cut off at their
+    /// beginnings: many ranges are deleted, and what is in memory is little and soon gone.
+    ///
+    /// # Errors
+    /// As [`RocksStore::create`].
+    pub fn create_log(path: &Path, memory: MemoryPlan) -> Result<Self, StoreError> {
+        Self::open_with(path, memory, Kind::Log, create)
+    }
+
+    /// Opens the store for the logs of consensus groups in `path`; it must be there.
+    ///
+    /// # Errors
+    /// As [`RocksStore::open`].
+    pub fn open_log(path: &Path, memory: MemoryPlan) -> Result<Self, StoreError> {
+        Self::open_with(path, memory, Kind::Log, open)
     }
 
     /// Opens the store in `path` for reading; nothing in it is changed, and writes fail.
@@ -94,22 +131,34 @@ impl RocksStore {
     pub fn open_read_only(path: &Path, memory: MemoryPlan) -> Result<Self, StoreError> {
         let failed = |error| StoreError::Engine(format!("cannot use SYNCED in {}: {error}", path.display()));
         let acknowledged = SyncedFile::read(path).map_err(failed)?;
-        let store = Self::open_by(memory, |options| DB::open_for_read_only(options, path, false))?;
+        let open = |options: &mut Options| DB::open_for_read_only(options, path, false);
+        let store = Self::open_by(memory, Kind::Database, open)?;
         check_end(acknowledged, store.db.latest_sequence_number())?;
         Ok(store)
     }
 
-    fn open_with(path: &Path, memory: MemoryPlan, how: impl Fn(&mut Options)) -> Result<Self, StoreError> {
-        let failed = |error| StoreError::Engine(format!("cannot use SYNCED in {}: {error}", path.display()));
-        let acknowledged = SyncedFile::read(path).map_err(failed)?;
-        let torn = wal::repair(path, acknowledged)?;
-        let mut store = Self::open_by(memory, |options| {
+    fn open_with(
+        path: &Path,
+        memory: MemoryPlan,
+        kind: Kind,
+        how: fn(&mut Options),
+    ) -> Result<Self, StoreError> {
+        let open = |options: &mut Options| {
             how(options);
             DB::open(options, path)
-        })?;
+        };
+        if !kind.has_wal() {
+            return Self::open_by(memory, kind, open);
+        }
+        let failed = |error| StoreError::Engine(format!("cannot use SYNCED in {}: {error}", path.display()));
+        let acknowledged = SyncedFile::read(path).map_err(failed)?;
+        let wal::Repaired { torn, end } = wal::repair(path, acknowledged, kind.recycles_wal())?;
+        let mut store = Self::open_by(memory, kind, open)?;
         // What the log held is in tables now.
         let recovered = store.db.latest_sequence_number();
-        check_end(acknowledged, recovered)?;
+        // Of what is intact RocksDB must have read everything too. Where logs are not recycled it says what it cannot read.
+        let end = if kind.recycles_wal() { end } else { 0 };
+        check_end(acknowledged.max(end), recovered)?;
         let synced_file = SyncedFile::open(path).map_err(failed)?;
         synced_file.write(recovered);
         (store.synced_file, store.torn) = (Some(synced_file), torn);
@@ -118,16 +167,18 @@ impl RocksStore {
 
     fn open_by(
         memory: MemoryPlan,
+        kind: Kind,
         open: impl FnOnce(&mut Options) -> Result<DB, rocksdb::Error>,
     ) -> Result<Self, StoreError> {
         let cache = Cache::new_lru_cache(memory.cache);
-        let mut options = options(&cache, memory).map_err(store_error)?;
+        let mut options = options(&cache, memory, kind).map_err(store_error)?;
         let db = open(&mut options).map_err(|error| explain_log(store_error(error)))?;
         let mut reading_cached = ReadOptions::default();
         reading_cached.set_read_tier(ReadTier::BlockCache);
         Ok(Self {
             synced: AtomicU64::new(db.latest_sequence_number()),
             db,
+            kind,
             cache,
             reading: ReadOptions::default(),
             reading_cached,
@@ -155,6 +206,13 @@ impl RocksStore {
         self.synced.store(sequence, Ordering::Release);
         self.wal_syncs.fetch_add(1, Ordering::Relaxed);
         self.durable.store(written, Ordering::Release);
+    }
+
+    /// Writes what is in memory to table files, of which at least the batches up to `number` are, and takes note.
+    fn flush_up_to(&self, number: BatchNumber) -> Result<(), StoreError> {
+        self.flush()?;
+        self.durable.fetch_max(number, Ordering::AcqRel);
+        Ok(())
     }
 
     /// Writes what is in memory to table files, so that the next start has no log to replay.
@@ -216,74 +274,6 @@ impl RocksStore {
             is_stalled: property(properties::IS_WRITE_STOPPED) != 0,
         }
     }
-}
-
-fn options(cache: &Cache, memory: MemoryPlan) -> Result<Options, rocksdb::Error> {
-    let mut blocks = BlockBasedOptions::default();
-    blocks.set_block_cache(cache);
-    blocks.set_block_size(16 * 1024);
-    blocks.set_format_version(6);
-    blocks.set_bloom_filter(10.0, false);
-    blocks.set_optimize_filters_for_memory(true);
-    // Indexes and filters count against the cache, so that it bounds memory.
-    blocks.set_cache_index_and_filter_blocks(true);
-    blocks.set_cache_index_and_filter_blocks_with_high_priority(true);
-    blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
-
-    // A memtable looks for the place of a key beside the last one of the same slot and space (its first seven bytes), for
-    // the log of changes and generated ids grow with time. There is no method for this option.
-    let mut options = Options::default()
-        .get_options_from_string("memtable_insert_with_hint_prefix_extractor=rocksdb.FixedPrefix.7")?;
-    options.set_block_based_table_factory(&blocks);
-    options.set_compression_type(DBCompressionType::Lz4);
-    options.set_bottommost_compression_type(DBCompressionType::Zstd);
-    options.set_level_compaction_dynamic_level_bytes(true);
-    options.set_max_background_jobs(2);
-    options.set_max_open_files(512);
-    options.set_bytes_per_sync(1 << 20);
-
-    // Large bodies lie in files of their own: compaction moves only where they are, and a block, which a cursor
-    // holds, stays small.
-    options.set_enable_blob_files(true);
-    options.set_min_blob_size(64 * 1024);
-    options.set_blob_file_size(memory.table_file as u64);
-    options.set_blob_compression_type(DBCompressionType::Lz4);
-    options.set_enable_blob_gc(true);
-    // Compaction copies what lives in the oldest of them, garbage or not: of few, for that takes room. When half of
-    // those is garbage, it is done without waiting for a compaction.
-    options.set_blob_gc_age_cutoff(0.05);
-    options.set_blob_gc_force_threshold(0.5);
-    options.set_target_file_size_base(memory.table_file as u64);
-    options.set_max_bytes_for_level_base(4 * memory.table_file as u64);
-    // A table of which half is deletions is compacted soon, for they free room only then.
-    options.add_compact_on_deletion_collector_factory(1024, 512, 0.5);
-
-    // Also a memtable says quickly that it does not have a key: every insert asks, and so does every read of what lies in
-    // tables. A hundredth of it are ten bits or more for a key.
-    options.set_memtable_prefix_bloom_ratio(0.01);
-    options.set_memtable_whole_key_filtering(true);
-    options.set_write_buffer_size(memory.write_buffer);
-    // One is filled while the other is flushed; then writes wait, so that memory stays within the plan.
-    options.set_max_write_buffer_number(2);
-    let all_buffers = 2 * memory.write_buffer;
-    options.set_write_buffer_manager(&WriteBufferManager::new_write_buffer_manager_with_cache(
-        all_buffers,
-        false,
-        cache.clone(),
-    ));
-
-    // A torn record at the end of the log is a write that was never acknowledged. Damage anywhere else is
-    // refused: the default mode would silently drop acknowledged writes that follow it.
-    options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
-    // Finds a log file that is missing or cut short, which no checksum within it can tell.
-    options.set_track_and_verify_wals_in_manifest(true);
-    options.set_paranoid_checks(true);
-
-    options.set_stats_dump_period_sec(0);
-    options.set_log_level(LogLevel::Warn);
-    options.set_max_log_file_size(1 << 20);
-    options.set_keep_log_file_num(2);
-    Ok(options)
 }
 
 /// Refuses a store that has less than was acknowledged: a log was cut short, or is gone.
@@ -359,7 +349,7 @@ impl OrderedStore for RocksStore {
     }
 
     fn keep(holder: Arc<dyn Holds<Self>>) -> KeptRocksSnapshot {
-        KeptRocksSnapshot(Kept::new(holder, |holder| holder.held().snapshot()))
+        KeptRocksSnapshot::take(holder)
     }
 
     fn snapshot_cached(&self) -> RocksSnapshot<'_> {
@@ -373,7 +363,9 @@ impl OrderedStore for RocksStore {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         // With the room it needs, for it would grow by doubling; 32 bytes are ample for the rest of a change.
         let mut rocks = WriteBatch::with_capacity_bytes(batch.size() + 32 * batch.len() + 64);
-        rocks.put_log_data(wal::synced_note(self.synced.load(Ordering::Acquire)));
+        if self.kind.has_wal() {
+            rocks.put_log_data(wal::synced_note(self.synced.load(Ordering::Acquire)));
+        }
         for change in batch.changes() {
             match change {
                 Change::Put(key, value) => rocks.put(key, value),
@@ -384,8 +376,19 @@ impl OrderedStore for RocksStore {
                 }
             }
         }
-        rocks.put_log_data(wal::checksum_note(rocks.data()));
         let mut options = WriteOptions::default();
+        if !self.kind.has_wal() {
+            options.disable_wal(true);
+            self.db.write_opt(rocks, &options).map_err(store_error)?;
+            *written += 1;
+            let number = *written;
+            drop(written);
+            if durability == Durability::Synced {
+                self.flush_up_to(number)?;
+            }
+            return Ok(number);
+        }
+        rocks.put_log_data(wal::checksum_note(rocks.data()));
         // RocksDB syncs the log before it shows a batch to readers, so nobody reads what a crash can undo.
         options.set_sync(durability == Durability::Synced);
         let logged = rocks.size_in_bytes() as u64;
@@ -400,6 +403,12 @@ impl OrderedStore for RocksStore {
 
     fn sync(&self) -> Result<BatchNumber, StoreError> {
         let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.kind.has_wal() {
+            let number = *written;
+            // Others go on writing meanwhile.
+            drop(written);
+            return self.flush_up_to(number).map(|()| number);
+        }
         self.db.flush_wal(true).map_err(store_error)?;
         self.note_synced(*written);
         Ok(*written)
@@ -421,100 +430,5 @@ impl OrderedStore for RocksStore {
 
     fn durable(&self) -> BatchNumber {
         self.durable.load(Ordering::Acquire)
-    }
-}
-
-/// A [`RocksStore`] as it was.
-pub struct RocksSnapshot<'a> {
-    snapshot: rocksdb::Snapshot<'a>,
-    /// How far down it reads.
-    tier: ReadTier,
-}
-
-impl RocksSnapshot<'_> {
-    fn options(&self) -> ReadOptions {
-        let mut options = ReadOptions::default();
-        options.set_read_tier(self.tier);
-        options
-    }
-}
-
-impl Snapshot for RocksSnapshot<'_> {
-    type Cursor<'a>
-        = RocksCursor<'a>
-    where
-        Self: 'a;
-
-    fn get<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, StoreError> {
-        let value = self.snapshot.get_pinned_opt(key, self.options());
-        Ok(value.map_err(store_error)?.map(|value| read(&value)))
-    }
-
-    fn scan(&self, range: KeyRange, order: Order) -> Result<RocksCursor<'_>, StoreError> {
-        // RocksDB gives nothing, not an error, when the upper bound lies below the start.
-        let mut options = self.options();
-        if let Some(end) = range.end {
-            options.set_iterate_upper_bound(end);
-        }
-        if order == Order::Descending {
-            options.set_iterate_lower_bound(range.start.as_slice());
-        }
-        let mut iterator = self.snapshot.raw_iterator_opt(options);
-        match order {
-            Order::Ascending => iterator.seek(&range.start),
-            // To the last key below the upper bound.
-            Order::Descending => iterator.seek_to_last(),
-        }
-        iterator.status().map_err(store_error)?;
-        Ok(RocksCursor { iterator, order })
-    }
-}
-
-self_cell!(
-    struct Kept {
-        owner: Arc<dyn Holds<RocksStore>>,
-        #[covariant]
-        dependent: RocksSnapshot,
-    }
-);
-
-/// A [`RocksStore`] as it was, which is kept open.
-pub struct KeptRocksSnapshot(Kept);
-
-impl Snapshot for KeptRocksSnapshot {
-    type Cursor<'a> = RocksCursor<'a>;
-
-    fn get<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, StoreError> {
-        self.0.borrow_dependent().get(key, read)
-    }
-
-    fn scan(&self, range: KeyRange, order: Order) -> Result<RocksCursor<'_>, StoreError> {
-        self.0.borrow_dependent().scan(range, order)
-    }
-}
-
-/// A position in a [`RocksSnapshot`].
-pub struct RocksCursor<'a> {
-    iterator: DBRawIterator<'a>,
-    order: Order,
-}
-
-impl Cursor for RocksCursor<'_> {
-    fn entry(&self) -> Option<(&[u8], &[u8])> {
-        self.iterator.item()
-    }
-
-    fn advance(&mut self) -> Result<(), StoreError> {
-        if self.iterator.valid() {
-            match self.order {
-                Order::Ascending => self.iterator.next(),
-                Order::Descending => self.iterator.prev(),
-            }
-        }
-        // One that has failed is not valid.
-        match self.iterator.valid() {
-            true => Ok(()),
-            false => self.iterator.status().map_err(store_error),
-        }
     }
 }
