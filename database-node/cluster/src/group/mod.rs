@@ -96,6 +96,8 @@ struct Writing {
     snapshot: Option<u64>,
     /// The last entry in it.
     last: Option<u64>,
+    /// Up to where it says that the log is committed, if it is synced.
+    commit: u64,
     /// What may be sent when it is safe.
     messages: Vec<RaftMessage>,
 }
@@ -129,6 +131,10 @@ pub(crate) struct Group<L: OrderedStore> {
     applied: u64,
     /// The last entry that was handed on to be applied.
     handed: u64,
+    /// Committed entries that are not handed on yet: a change of members waits until it is safe that it is committed.
+    held: VecDeque<raft::eraftpb::Entry>,
+    /// Up to where it is safe on this disk that the log is committed.
+    safe_commit: u64,
     /// The snapshot that consensus has accepted, while it is being put in place; nothing is taken from consensus then.
     installing: Option<LogPoint>,
     /// The snapshot that is in place, until consensus is told so.
@@ -161,6 +167,7 @@ impl<L: OrderedStore> Group<L> {
             leads_at_once,
         } = opening;
         log.set_members(config.members.clone());
+        let safe_commit = log.record().commit;
         let election = timing.election_ticks as usize;
         let settings = raft::Config {
             id: log.replica().to_raft(),
@@ -195,6 +202,8 @@ impl<L: OrderedStore> Group<L> {
             order: None,
             applied,
             handed: applied,
+            held: VecDeque::new(),
+            safe_commit,
             installing: None,
             installed: None,
             halt: None,
@@ -278,6 +287,11 @@ impl<L: OrderedStore> Group<L> {
             _ if self.config.members.learners.contains(&self.replica()) => Role::Learner,
             _ => Role::Follower,
         }
+    }
+
+    /// Whether it could go on alone: it has a state and can use it.
+    pub(crate) fn has_data(&self) -> bool {
+        self.halt.is_none() && self.installing.is_none() && self.last().index > 0
     }
 
     /// The replica that leads, as far as this one knows.
@@ -444,7 +458,9 @@ impl<L: OrderedStore> Group<L> {
     fn next_step(&mut self) -> Option<Step> {
         let order = self.order.clone()?;
         let last = self.last().index;
-        let term_started = self.raft.raft.commit_to_current_term();
+        // Everything before its term is known to the leader, the latest epoch and members above all.
+        let knows_config = self.leadership.as_ref().is_some_and(|leadership| self.handed >= leadership.first());
+        let term_started = knows_config && self.raft.raft.commit_to_current_term();
         let is_handing_over = self.raft.raft.lead_transferee.is_some();
         let has_pending = self.raft.raft.has_pending_conf();
         let leadership = self.leadership.as_mut()?;
@@ -575,7 +591,49 @@ impl<L: OrderedStore> Group<L> {
         while self.halt.is_none() && self.installing.is_none() && self.raft.has_ready() {
             self.take_ready(now, number, work, &mut committed)?;
         }
+        self.release(&mut committed)?;
+        self.secure_commit(number, work)?;
         Ok(committed)
+    }
+
+    /// Hands on what is committed, up to a change of members of which a crash could take the word back: raft goes by the
+    /// members as of what is applied, so a replica that forgot would go by those before (decision 8, rule 11).
+    fn release(&mut self, committed: &mut Vec<Committed>) -> Result<(), Halt> {
+        while self.halt.is_none() && self.installing.is_none() {
+            let is_free = |entry: &raft::eraftpb::Entry| {
+                entry.get_entry_type() == EntryType::EntryNormal || entry.index <= self.safe_commit
+            };
+            let Some(entry) = self.held.pop_front_if(|entry| is_free(entry)) else {
+                break;
+            };
+            self.handed = entry.index;
+            let entry = self.hand_on(entry)?;
+            committed.push(entry);
+        }
+        Ok(())
+    }
+
+    /// Sees to it that what holds entries back becomes safe.
+    fn secure_commit(&mut self, number: u64, work: &mut Work) -> Result<(), Halt> {
+        let Some(index) = self.held.front().map(|entry| entry.index) else {
+            return Ok(());
+        };
+        if self.writing.iter().any(|writing| writing.commit >= index) {
+            return Ok(());
+        }
+        let committed = self.committed();
+        let log = self.raft.mut_store();
+        log.put_commit(&mut work.batch, committed).map_err(Halt::Log)?;
+        work.must_sync = true;
+        self.writing.push_back(Writing {
+            batch: number,
+            ready: 0,
+            snapshot: None,
+            last: None,
+            commit: committed,
+            messages: Vec::new(),
+        });
+        Ok(())
     }
 
     fn take_ready(
@@ -598,6 +656,7 @@ impl<L: OrderedStore> Group<L> {
                 .reset(&mut work.batch, at, members)
                 .map_err(Halt::Log)?;
             (self.applied, self.handed) = (at.index, at.index);
+            self.held.clear();
             self.installed = None;
             is_writing = true;
         }
@@ -608,8 +667,12 @@ impl<L: OrderedStore> Group<L> {
             appended.map_err(Halt::Log)?;
             is_writing = true;
         }
+        let mut commit = 0;
         if let Some(state) = ready.hs() {
             let state: HardState = state.clone();
+            if ready.must_sync() {
+                commit = state.commit;
+            }
             let noted = self.raft.mut_store().set_hard_state(&mut work.batch, &state);
             noted.map_err(Halt::Log)?;
             is_writing = true;
@@ -639,6 +702,7 @@ impl<L: OrderedStore> Group<L> {
                 ready: ready_number,
                 snapshot: (at.index > 0).then_some(at.index),
                 last,
+                commit,
                 messages,
             });
             if has(Mistake::AcknowledgeBeforeSync) {
@@ -649,11 +713,8 @@ impl<L: OrderedStore> Group<L> {
             self.raft.on_persist_ready(ready_number);
             work.messages.extend(messages);
         }
-        for entry in entries {
-            self.handed = entry.index;
-            let entry = self.hand_on(entry)?;
-            committed.push(entry);
-        }
+        self.held.extend(entries);
+        self.release(committed)?;
         self.look();
         Ok(())
     }
@@ -750,6 +811,7 @@ impl<L: OrderedStore> Group<L> {
             if let Some(last) = writing.last {
                 self.raft.mut_store().set_persisted(last);
             }
+            self.safe_commit = self.safe_commit.max(writing.commit);
             self.raft.on_persist_ready(writing.ready);
             if let Some(snapshot) = writing.snapshot {
                 self.raft.advance_apply_to(snapshot);

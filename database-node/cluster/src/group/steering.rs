@@ -63,7 +63,8 @@ pub(crate) fn next_step(
         replica == view.replica || at(replica).is_some_and(|(matched, is_live)| is_live && matched >= index)
     };
     let heir = || {
-        let preferred = std::iter::once(order.leader).chain(members.voters.iter().copied());
+        let staying = order.voters.intersection(&members.voters).copied();
+        let preferred = std::iter::once(order.leader).chain(staying).chain(members.voters.iter().copied());
         preferred
             .filter(|replica| *replica != view.replica && members.voters.contains(replica))
             .find(|replica| has_come_to(*replica, view.last.saturating_sub(HAND_OVER_LAG)))
@@ -78,6 +79,19 @@ pub(crate) fn next_step(
     let wanted = || order.voters.union(&order.learners);
     if let Some(missing) = wanted().find(|replica| !members.contains(**replica)) {
         return Some(Step::Change(MembershipChange::AddLearner(*missing)));
+    }
+    if members.voters != order.voters && !order.voters.contains(&view.replica) {
+        // Who goes itself does not send others away: with its longer log it could lock out those that stay. It hands over
+        // to one that stays, and lets one in if there is none (decision 8, rule 6).
+        let stays = |replica: &ReplicaId| order.voters.contains(replica);
+        if members.voters.iter().any(stays) {
+            return heir().filter(|heir| order.voters.contains(heir)).map(Step::HandOver);
+        }
+        let first = std::iter::once(&order.leader).chain(&order.voters);
+        let first = first.filter(|replica| stays(replica)).find(|replica| has_come_to(**replica, view.catch_up))?;
+        let mut voters = members.voters.clone();
+        voters.insert(*first);
+        return Some(Step::Change(MembershipChange::Enter { voters }));
     }
     if members.voters != order.voters {
         let has_caught_up = |replica: &&ReplicaId| has_come_to(**replica, view.catch_up);

@@ -228,6 +228,12 @@ impl<L: OrderedStore> GroupLog<L> {
         self.put_record(batch)
     }
 
+    /// Notes up to where the log is committed.
+    pub(crate) fn put_commit(&mut self, batch: &mut Batch, commit: u64) -> Result<(), StoreError> {
+        self.record.commit = self.record.commit.max(commit);
+        self.put_record(batch)
+    }
+
     /// Writes the record as it is.
     pub(crate) fn put_record(&self, batch: &mut Batch) -> Result<(), StoreError> {
         batch.put(keys::record(self.group), records::encode(&self.record)?);

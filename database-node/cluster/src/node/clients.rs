@@ -198,6 +198,12 @@ impl<L: OrderedStore> Node<L> {
         reads.filter(move |(_, read)| read.group == id).map(|(number, _)| *number)
     }
 
+    /// Whether this node knows all that was decided before it was started. Until then it takes no part in any group but
+    /// the meta group: what it has may be of a life that is over (decision 8, rule 14).
+    pub(super) fn knows_all(&self) -> bool {
+        self.reporting.start().is_some_and(|start| self.meta_applied() >= start)
+    }
+
     /// Whether this node may act as the leader of a group. Where others vote their answers say so. The only voter can be
     /// replaced without being asked.
     pub(super) fn is_vouched_for(&self, now: Now, id: GroupId) -> bool {
@@ -207,10 +213,8 @@ impl<L: OrderedStore> Node<L> {
         if !group.is_alone() {
             return true;
         }
-        // A process that was just started may have been replaced while there was none.
-        let knows_all = self.reporting.start().is_some_and(|start| self.meta_applied() >= start);
         match meta.failover() {
-            _ if !knows_all => false,
+            _ if !self.knows_all() => false,
             crate::meta::Failover::Manual => true,
             crate::meta::Failover::Automatic { delay } => {
                 let lease = self.settings.timing.granted_lease(delay);

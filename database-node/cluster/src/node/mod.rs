@@ -206,15 +206,21 @@ impl<L: OrderedStore> Node<L> {
         }
         self.last_tick = now.steady;
         self.ticks += 1;
+        let knows_all = self.reporting.start().is_some_and(|start| self.meta_applied() >= start);
         for (id, group) in &mut self.groups {
-            group.tick(timing);
-            self.touched.insert(*id);
+            if knows_all || *id == META {
+                group.tick(timing);
+                self.touched.insert(*id);
+            }
         }
         self.tick_snapshots(now);
         self.tick_clients(now);
         self.tick_joining(now);
-        if self.ticks.is_multiple_of(u64::from(self.settings.timing.report_ticks)) {
+        // Whoever was just started wants to know where things stand.
+        if !knows_all || self.ticks.is_multiple_of(u64::from(self.settings.timing.report_ticks)) {
             self.report(now);
+        }
+        if self.ticks.is_multiple_of(u64::from(self.settings.timing.report_ticks)) {
             self.supervise(now);
         }
     }
@@ -261,7 +267,7 @@ impl<L: OrderedStore> Node<L> {
         if message.to != group.replica() || message.incarnation != group.incarnation() {
             return;
         }
-        if self.applying.is_forcing(group_id) {
+        if self.applying.is_forcing(group_id) || (group_id != META && !self.knows_all()) {
             return;
         }
         let Some(message) = self.take_snapshot_offer(now, message) else {

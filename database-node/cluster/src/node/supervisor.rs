@@ -460,7 +460,7 @@ impl<L: OrderedStore> Node<L> {
             return self.refuse(token, Refusal::UnknownGroup(META));
         };
         let is_here = |id: &GroupId, record: &GroupRecord| {
-            let replica = self.groups.get(id).filter(|group| group.halt().is_none()).map(Group::replica);
+            let replica = self.groups.get(id).filter(|group| group.has_data()).map(Group::replica);
             replica.is_some() && record.replicas.get(&node).copied() == replica
         };
         let missing = meta.groups().iter().filter(|(id, record)| !is_here(id, record));
@@ -499,7 +499,7 @@ impl<L: OrderedStore> Node<L> {
                 continue;
             };
             let here = self.groups.get(id);
-            if let Some(group) = here.filter(|group| group.replica() == *replica && group.halt().is_none()) {
+            if let Some(group) = here.filter(|group| group.replica() == *replica && group.has_data()) {
                 holders.insert(*id, (*replica, group.last()));
             }
         }
