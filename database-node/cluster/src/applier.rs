@@ -302,7 +302,7 @@ impl<S: OrderedStore> Applier<S> {
             }
             Task::Install { group } => {
                 self.states.remove(&group);
-                let installed = install(&self.store, group);
+                let installed = self.install(group);
                 Some(match self.keep(group, installed) {
                     Ok(position) => Done::Installed { group, position },
                     Err(failed) => failed,
@@ -339,6 +339,19 @@ impl<S: OrderedStore> Applier<S> {
     #[must_use]
     pub fn snapshot(&self, group: GroupId) -> Option<GroupSnapshot<S>> {
         self.states.get(&group).map(GroupState::snapshot)
+    }
+
+    #[cfg(feature = "mistakes")]
+    fn install(&self, group: GroupId) -> Result<GroupState<S>, StorageError> {
+        match has(Mistake::SnapshotWithoutMarker) {
+            true => pliantdb_storage::group::install_unmarked(&self.store, group),
+            false => install(&self.store, group),
+        }
+    }
+
+    #[cfg(not(feature = "mistakes"))]
+    fn install(&self, group: GroupId) -> Result<GroupState<S>, StorageError> {
+        install(&self.store, group)
     }
 
     fn keep(&mut self, group: GroupId, state: Result<GroupState<S>, StorageError>) -> Result<Position, Done> {

@@ -35,6 +35,26 @@ pub enum Mistake {
     DivergedReplicaStays,
 }
 
+impl Mistake {
+    /// Every one.
+    pub const ALL: [Self; 14] = [
+        Self::AcknowledgeBeforeSync,
+        Self::LeaseWithoutDrift,
+        Self::OneStepChange,
+        Self::LossyFailoverDuringSwitch,
+        Self::TruncateUnflushed,
+        Self::WipedVoterKeepsId,
+        Self::UnfencedLeader,
+        Self::ApplyWithWallClock,
+        Self::RetryAppliedTwice,
+        Self::SnapshotWithoutMarker,
+        Self::VoteAfterRestart,
+        Self::LeaseAfterTransfer,
+        Self::OrdersWithoutEpoch,
+        Self::DivergedReplicaStays,
+    ];
+}
+
 #[cfg(feature = "mistakes")]
 mod planted {
     use std::cell::Cell;

@@ -1,5 +1,6 @@
 //! What goes wrong, and what owners do meanwhile.
 
+use pliantdb_cluster::mistakes::Mistake;
 use pliantdb_cluster::meta::{Consent, Failover, MetaCommand, NodeState};
 use pliantdb_cluster::node::Ask;
 use pliantdb_cluster::{META, Meta, Mode, NodeId};
@@ -48,6 +49,7 @@ pub struct Faults {
     pub is_split_brain_accepted: bool,
     /// The nodes that are gone for ever and not yet declared lost.
     lost: Vec<(NodeId, usize)>,
+    mistake: Option<Mistake>,
     next_token: u64,
     stopped: bool,
 }
@@ -55,7 +57,7 @@ pub struct Faults {
 impl Faults {
     /// No trouble yet.
     #[must_use]
-    pub fn new(scenario: Scenario) -> Self {
+    pub fn new(scenario: Scenario, mistake: Option<Mistake>) -> Self {
         Self {
             scenario,
             struck: 0,
@@ -63,6 +65,7 @@ impl Faults {
             forced: 0,
             is_split_brain_accepted: false,
             lost: Vec::new(),
+            mistake,
             next_token: 1 << 20,
             stopped: false,
         }
@@ -300,6 +303,10 @@ impl Faults {
         }
         let (node, host) = candidates[world.random.random_range(0..candidates.len())];
         world.crash(host);
+        if self.mistake == Some(Mistake::WipedVoterKeepsId) {
+            world.wipe_groups(host);
+            return self.mend(world, 50 * MS..SECOND, Mending::Start(host));
+        }
         world.wipe(host);
         self.lost.push((node, host));
         self.mend(world, SECOND..6 * SECOND, Mending::Replace { host, lost: node });
@@ -361,7 +368,12 @@ impl Faults {
         if has_meta_leader {
             return self.tell(world, Ask::Force { leader: None, consent });
         }
-        // Of one leader with one replica, that replica; else whoever knows most.
+        // Of two nodes one can go on. Of more, a majority that was only away could come back and go on too: whoever
+        // forces one of them has to see to it that the others are gone for good.
+        if world.hosts.len() != 2 || self.scenario.nodes != 2 {
+            return;
+        }
+        self.is_split_brain_accepted = true;
         let known = world.hosts.iter().enumerate().filter_map(|(host, machine)| {
             let node = &machine.process.as_ref()?.node;
             node.meta()?;

@@ -17,5 +17,5 @@ pub mod run;
 pub mod scenario;
 pub mod world;
 
-pub use run::{Verdict, run};
+pub use run::{Caught, Verdict, caught, run};
 pub use scenario::Scenario;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use pliantdb_cluster::mistakes::Mistake;
 use pliantdb_simulator::{Scenario, Verdict, run};
 
 /// Simulates clusters on bad days: each seed is a cluster, its clients and two minutes of faults.
@@ -29,6 +30,9 @@ struct Arguments {
     /// Goes on after a failure.
     #[arg(long)]
     keep_going: bool,
+    /// Instead: plants each known mistake, and tells how many seeds it took to catch it.
+    #[arg(long)]
+    mistakes: bool,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -60,6 +64,9 @@ struct Sums {
 
 fn main() -> std::process::ExitCode {
     let arguments = Arguments::parse();
+    if arguments.mistakes {
+        return plant_all(&arguments);
+    }
     let began = Instant::now();
     let (next, sums, stop) = (
         AtomicU64::new(arguments.seed),
@@ -76,6 +83,29 @@ fn main() -> std::process::ExitCode {
     match sums.failures.is_empty() {
         true => std::process::ExitCode::SUCCESS,
         false => std::process::ExitCode::FAILURE,
+    }
+}
+
+/// Plants each mistake, and prints a table of how it was caught.
+#[allow(clippy::print_stdout, reason = "it is what this program is for")]
+fn plant_all(arguments: &Arguments) -> std::process::ExitCode {
+    println!("| mistake | seeds | virtual minutes | caught by |\n|---|---|---|---|");
+    let mut escaped = 0;
+    for mistake in Mistake::ALL {
+        match pliantdb_simulator::caught(mistake, arguments.seed, arguments.seeds) {
+            Some(caught) => println!(
+                "| {mistake:?} | {} | {:.0} | {} |",
+                caught.seeds, caught.virtual_minutes, caught.invariant
+            ),
+            None => {
+                escaped += 1;
+                println!("| {mistake:?} | not in {} | | |", arguments.seeds);
+            }
+        }
+    }
+    match escaped {
+        0 => std::process::ExitCode::SUCCESS,
+        _ => std::process::ExitCode::FAILURE,
     }
 }
 

@@ -52,7 +52,7 @@ pub struct Verdict {
 #[must_use]
 pub fn run(scenario: &Scenario, mistake: Option<Mistake>, is_loud: bool) -> Verdict {
     plant(mistake);
-    let verdict = catch_unwind(AssertUnwindSafe(|| Run::new(scenario, is_loud).run()));
+    let verdict = catch_unwind(AssertUnwindSafe(|| Run::new(scenario, mistake, is_loud).run()));
     plant(None);
     verdict.unwrap_or_else(|_| Verdict {
         seed: scenario.seed,
@@ -62,6 +62,38 @@ pub fn run(scenario: &Scenario, mistake: Option<Mistake>, is_loud: bool) -> Verd
         }],
         ..Verdict::default()
     })
+}
+
+/// How a planted mistake was caught.
+#[derive(Debug, Clone)]
+pub struct Caught {
+    /// In how many seeds.
+    pub seeds: u64,
+    /// After how much virtual time.
+    pub virtual_minutes: f64,
+    /// By what should have held.
+    pub invariant: &'static str,
+    /// What was seen instead.
+    pub seen: String,
+}
+
+/// Plants a mistake and runs seeds, from a first one, until something does not hold; `None` when all of so many hold.
+#[must_use]
+pub fn caught(mistake: Mistake, first: u64, seeds: u64) -> Option<Caught> {
+    let mut nanos = 0;
+    for number in 0..seeds {
+        let verdict = run(&Scenario::of(first + number), Some(mistake), false);
+        nanos += verdict.virtual_nanos;
+        if let Some(violation) = verdict.violations.into_iter().next() {
+            return Some(Caught {
+                seeds: number + 1,
+                virtual_minutes: nanos as f64 / (60 * SECOND) as f64,
+                invariant: violation.invariant,
+                seen: violation.seen,
+            });
+        }
+    }
+    None
 }
 
 struct Run {
@@ -75,14 +107,14 @@ struct Run {
 }
 
 impl Run {
-    fn new(scenario: &Scenario, is_loud: bool) -> Self {
+    fn new(scenario: &Scenario, mistake: Option<Mistake>, is_loud: bool) -> Self {
         let mut world = World::new(scenario.seed, scenario.nodes, scenario.drift_ppm);
         world.is_loud = is_loud;
         Self {
             scenario: scenario.clone(),
             world,
             clients: Clients::new(0, Vec::new(), 1, scenario.duration),
-            faults: Faults::new(scenario.clone()),
+            faults: Faults::new(scenario.clone(), mistake),
             told: 0,
             snapshots: 0,
             switches: 0,

@@ -44,11 +44,11 @@ impl Scenario {
             databases: random.random_range(1..=2),
             clients: random.random_range(3..=6),
             duration: Duration::from_secs(120),
-            operations: 600,
+            operations: 900,
             begins_as_quorum: nodes >= 3 && random.random_bool(0.5),
             is_automatic: nodes >= 3 && random.random_bool(0.4),
             is_forced_by_hand: random.random_bool(0.3),
-            fault_pause: Duration::from_millis(random.random_range(2_000..5_000)),
+            fault_pause: Duration::from_millis(random.random_range(1_800..3_800)),
             drift_ppm: 9_000,
         }
     }

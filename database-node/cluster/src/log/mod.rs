@@ -36,6 +36,19 @@ pub fn read_identity(store: &impl OrderedStore) -> Result<Option<Identity>, Stor
         .transpose()
 }
 
+/// The prefixes of all keys but those of the logs of shards: who the node is, and the meta group.
+#[cfg(feature = "mistakes")]
+#[must_use]
+pub fn kept_without_groups() -> Vec<Vec<u8>> {
+    let meta = crate::meta::META;
+    vec![
+        keys::IDENTITY.to_vec(),
+        keys::CHECKPOINT.to_vec(),
+        keys::record(meta).to_vec(),
+        keys::all_entries(meta).start,
+    ]
+}
+
 /// Adds the identity of a node to a batch.
 pub(crate) fn put_identity(batch: &mut Batch, identity: Identity) -> Result<(), StoreError> {
     batch.put(keys::IDENTITY, records::encode(&identity)?);

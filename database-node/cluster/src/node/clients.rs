@@ -147,7 +147,7 @@ impl<L: OrderedStore> Node<L> {
             return self.refuse(token, Refusal::NotLeader { leader: None });
         }
         // Whoever may have been replaced without knowing says so.
-        let is_sure = has(Mistake::UnfencedLeader) || (self.meta.is_some() && self.is_vouched_for(now, id));
+        let is_sure = self.is_vouched_for(now, id);
         match is_sure {
             true => self.answer_written(id, token, at, result),
             false => self.refuse(token, Refusal::Unknown),
@@ -210,7 +210,7 @@ impl<L: OrderedStore> Node<L> {
         let (Some(meta), Some(group)) = (self.meta(), self.groups.get(&id)) else {
             return false;
         };
-        if !group.is_alone() {
+        if !group.is_alone() || has(Mistake::UnfencedLeader) {
             return true;
         }
         match meta.failover() {
@@ -297,7 +297,7 @@ impl<L: OrderedStore> Node<L> {
         let Some(id) = self.clients.reads.get(&number).map(|read| read.group) else {
             return;
         };
-        let is_vouched_for = has(Mistake::UnfencedLeader) || self.is_vouched_for(now, id);
+        let is_vouched_for = self.is_vouched_for(now, id);
         let Some(read) = self.clients.reads.get_mut(&number) else {
             return;
         };

@@ -92,6 +92,46 @@ pub fn install<S: OrderedStore>(store: &Arc<S>, group: GroupId) -> Result<GroupS
     state.ok_or_else(|| StoreError::Engine(format!("the replica of group {group} is gone")).into())
 }
 
+/// [`install`] as it would be without a marker and without syncs: a crash can leave half a snapshot that says it is
+/// whole. For the simulator to find.
+///
+/// # Errors
+/// As [`install`].
+#[cfg(feature = "mistakes")]
+pub fn install_unmarked<S: OrderedStore>(
+    store: &Arc<S>,
+    group: GroupId,
+) -> Result<GroupState<S>, StorageError> {
+    let staged = StagedRecord::read(&store.snapshot(), group)?.filter(|staged| staged.next.is_none());
+    let staged = staged.ok_or(StorageError::NothingStaged(group))?;
+    let extent = staged.head.shard.extent()?;
+    let mut batch = Batch::default();
+    staged.head.write(group, &mut batch)?;
+    batch.delete_range(extent.keys());
+    write(store, &batch, Durability::Buffered)?;
+    for number in 0..staged.chunks {
+        let put = |bytes: &[u8]| {
+            let (_, entries) = chunk::decode(bytes)?;
+            let batches = entries.into_iter().map(|(key, value)| {
+                let mut batch = Batch::default();
+                batch.put(key, value);
+                batch
+            });
+            Ok::<_, String>(batches.collect::<Vec<_>>())
+        };
+        let batches = store.get(&keys::group_chunk(group, number), put)?;
+        let batches = batches.unwrap_or_else(|| Err(format!("number {number} is missing")));
+        for batch in batches.map_err(|reason| corrupt("staged chunk", reason))? {
+            write(store, &batch, Durability::Buffered)?;
+        }
+    }
+    let mut batch = Batch::default();
+    staging::delete(group, &mut batch);
+    write(store, &batch, Durability::Buffered)?;
+    let state = GroupState::open(store, group)?;
+    state.ok_or_else(|| StoreError::Engine(format!("the replica of group {group} is gone")).into())
+}
+
 fn write<S: OrderedStore>(
     store: &Arc<S>,
     batch: &Batch,

@@ -32,6 +32,8 @@ use crate::extent::Extent;
 pub use chunk::Chunk;
 #[cfg(test)]
 pub(crate) use chunk::decode as decode_chunk;
+#[cfg(feature = "mistakes")]
+pub use installation::install_unmarked;
 pub use installation::{install, is_installing};
 #[cfg(test)]
 pub(crate) use records::decode_all as decode_records;

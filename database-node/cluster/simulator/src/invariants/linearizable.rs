@@ -41,7 +41,7 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Result<(), String> {
         let lives: BTreeSet<Incarnation> = operations.iter().filter_map(|operation| Some(operation.at?.incarnation)).collect();
         let was_forced = evidence.history.forced.contains_key(&object.group);
         for life in lives {
-            let steps = steps(&operations, life);
+            let steps = steps(&operations, life, was_forced);
             let starts_empty = life == Incarnation::FIRST || !was_forced;
             if !is_linearizable(&steps, starts_empty) {
                 let steps: Vec<String> = steps.iter().map(|step| format!("{step:?}")).collect();
@@ -56,7 +56,7 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Result<(), String> {
 }
 
 /// The operations of a life, and those of which nobody knows whether they were done: of these only what somebody has seen.
-fn steps(operations: &[&Operation], life: Incarnation) -> Vec<Step> {
+fn steps(operations: &[&Operation], life: Incarnation, was_forced: bool) -> Vec<Step> {
     let of_life = |operation: &&&Operation| operation.at.is_some_and(|at| at.incarnation == life);
     let seen: BTreeSet<Value> = operations
         .iter()
@@ -67,6 +67,12 @@ fn steps(operations: &[&Operation], life: Incarnation) -> Vec<Step> {
             _ => None,
         })
         .collect();
+    // A rejection can be for a value that nobody has read.
+    let is_any_seen = operations.iter().filter(of_life).any(|operation| operation.came == Came::Rejected);
+    let is_seen = |what: &What| match what {
+        What::Write(value) | What::Exchange { to: value, .. } => is_any_seen || seen.contains(value),
+        _ => false,
+    };
     let mut steps = Vec::new();
     for operation in operations {
         let what = match (&operation.asked, &operation.came) {
@@ -74,7 +80,9 @@ fn steps(operations: &[&Operation], life: Incarnation) -> Vec<Step> {
             (Asked::Read, Came::Value(value)) => What::Read(*value),
             (Asked::Exchange { from, to }, Came::Done) => What::Exchange { from: *from, to: *to },
             (Asked::Exchange { from, .. }, Came::Rejected) => What::ExchangeRejected { from: *from },
-            (Asked::Write(value) | Asked::Exchange { to: value, .. }, Came::Unknown) if seen.contains(value) => {
+            (Asked::Write(value) | Asked::Exchange { to: value, .. }, Came::Unknown)
+                if is_any_seen || seen.contains(value) =>
+            {
                 steps.push(Step {
                     began: operation.began,
                     ended: Time::MAX,
@@ -87,13 +95,19 @@ fn steps(operations: &[&Operation], life: Incarnation) -> Vec<Step> {
             }
             _ => continue,
         };
-        if of_life(&operation) {
-            steps.push(Step {
-                began: operation.began,
-                ended: operation.ended.unwrap_or(Time::MAX),
-                what,
-            });
-        }
+        // What was asked again may have been done in one life and answered in another.
+        let is_write = matches!(what, What::Write(_) | What::Exchange { .. });
+        let is_of_some_life = is_write && was_forced && operation.is_asked_again;
+        let ended = match (of_life(&operation), is_of_some_life) {
+            (true, false) => operation.ended.unwrap_or(Time::MAX),
+            (_, true) if is_seen(&what) => Time::MAX,
+            _ => continue,
+        };
+        steps.push(Step {
+            began: operation.began,
+            ended,
+            what,
+        });
     }
     steps
 }

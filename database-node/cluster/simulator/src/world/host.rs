@@ -6,7 +6,10 @@ use std::sync::Arc;
 use pliantdb_cluster::applier::Task;
 use pliantdb_cluster::node::Limits;
 use pliantdb_cluster::{Applier, Node, NodeId, Settings, Timing};
-use pliantdb_storage::store::{Batch, Durability, MemoryStore, OrderedStore, StoreError};
+use pliantdb_core::Order;
+use pliantdb_storage::store::{
+    Batch, Cursor, Durability, KeyRange, MemoryStore, OrderedStore, Snapshot, StoreError,
+};
 use rand::rngs::StdRng;
 
 use super::{Clock, Time};
@@ -141,6 +144,29 @@ impl Host {
             let kept = (disk.unsynced() as f64 * share).floor() as usize;
             disk.crash_keeping(kept);
         }
+    }
+
+    /// Leaves the identity and what is known of the meta group.
+    pub(super) fn wipe_groups(&mut self) {
+        let kept = Arc::new(MemoryStore::default());
+        let mut batch = Batch::default();
+        {
+            let snapshot = self.log.snapshot();
+            for prefix in pliantdb_cluster::log::kept_without_groups() {
+                let Ok(mut cursor) = snapshot.scan(KeyRange::prefixed(&prefix), Order::Ascending) else {
+                    return;
+                };
+                while let Some((key, value)) = cursor.entry() {
+                    batch.put(key, value);
+                    if cursor.advance().is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+        // A store in memory that is not full takes everything.
+        let _ = kept.write(&batch, Durability::Synced);
+        (self.log, self.state) = (kept, Arc::default());
     }
 
     pub(super) fn wipe(&mut self) -> Option<NodeId> {

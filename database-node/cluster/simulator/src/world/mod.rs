@@ -259,6 +259,14 @@ impl World {
         self.say(|| format!("machine {host} gets an empty disk"));
     }
 
+    /// Takes from a machine all that it has of groups, and leaves it who it is: nobody should do that.
+    pub fn wipe_groups(&mut self, host: usize) {
+        if let Some(machine) = self.hosts.get_mut(host) {
+            machine.wipe_groups();
+        }
+        self.say(|| format!("machine {host} loses its logs and state, and stays who it is"));
+    }
+
     /// Founds the cluster on a machine.
     pub fn found(&mut self, host: usize) {
         let token = self.random.random();
