@@ -42,8 +42,9 @@ pub(crate) struct Outgoing {
     _memory: Option<Reserved>,
 }
 
-/// The end of a connection on which things are sent.
-pub(crate) type Sender = mpsc::Sender<Outgoing>;
+/// The end of a connection on which things are sent. Boxed, for a channel keeps room for 32 of what it carries, and nearly
+/// all connections are idle.
+pub(crate) type Sender = mpsc::Sender<Box<Outgoing>>;
 
 /// One connection whose client is known.
 pub(crate) struct Conversation {
@@ -408,7 +409,7 @@ async fn answer(
         _memory: memory,
     };
     // Fails only if the connection is gone.
-    let _ = out.send(outgoing).await;
+    let _ = out.send(Box::new(outgoing)).await;
 }
 
 /// Queues what must be sent in order; waits while the client does not read. Whether the connection is there still.
@@ -422,7 +423,7 @@ async fn tell(out: &Sender, message: FromServer) -> bool {
         _place: None,
         _memory: None,
     };
-    out.send(outgoing).await.is_ok()
+    out.send(Box::new(outgoing)).await.is_ok()
 }
 
 fn written(message: &FromServer) -> Option<Vec<u8>> {
