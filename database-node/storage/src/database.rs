@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pliantdb_core::{
     Body, Change, ChangeAction, ChangeOutcome, CollectionName, Connection, DatabaseName, Document,
     DocumentId, Error, Inbox, Listing, Message, Operation, Page, Precondition, Request, RequestId, Response,
-    Revision, Schema, Step, StorageConnection, Subscriber, TopicPattern,
+    Revision, Schema, Step, StorageConnection, Subscriber, TopicPattern, converse,
 };
 
 use crate::catalog::{DatabaseEntry, DatabaseId};
@@ -231,15 +231,9 @@ impl Connection for Database {
     fn converse<T: Send + 'static>(
         &self,
         first: Result<Request, Error>,
-        mut next: impl FnMut(Result<Response, Error>) -> Step<T> + Send + 'static,
+        next: impl FnMut(Result<Response, Error>) -> Step<T> + Send + 'static,
     ) -> Result<T, Error> {
-        let mut request = first?;
-        loop {
-            match next(self.execute(request)) {
-                Step::Ask(again) => request = again,
-                Step::Done(result) => return result,
-            }
-        }
+        converse(first, next, |request| self.execute(request))
     }
 
     fn subscribe_to(&self, patterns: Result<Vec<TopicPattern>, Error>) -> Result<Subscription, Error> {

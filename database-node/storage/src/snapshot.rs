@@ -4,10 +4,13 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pliantdb_core::{Connection, DatabaseName, Error, Request, Response, Step, TakeSnapshot, TopicPattern};
+use pliantdb_core::{
+    Connection, DatabaseName, Error, Request, Response, Step, TakeSnapshot, TopicPattern, converse,
+    converse_async,
+};
 use self_cell::self_cell;
 
-use crate::asynchronous::{AsyncDatabase, Future, blocking, converse};
+use crate::asynchronous::{AsyncDatabase, Future, blocking};
 use crate::catalog::DatabaseId;
 use crate::database::Database;
 use crate::moment::Moment;
@@ -90,15 +93,9 @@ impl Connection for DatabaseSnapshot {
     fn converse<T: Send + 'static>(
         &self,
         first: Result<Request, Error>,
-        mut next: impl FnMut(Result<Response, Error>) -> Step<T> + Send + 'static,
+        next: impl FnMut(Result<Response, Error>) -> Step<T> + Send + 'static,
     ) -> Result<T, Error> {
-        let mut request = first?;
-        loop {
-            match next(self.execute(&request)) {
-                Step::Ask(again) => request = again,
-                Step::Done(result) => return result,
-            }
-        }
+        converse(first, next, |request| self.execute(&request))
     }
 
     fn subscribe_to(&self, _: Result<Vec<TopicPattern>, Error>) -> Result<Infallible, Error> {
@@ -158,10 +155,10 @@ impl Connection for AsyncDatabaseSnapshot {
         next: impl FnMut(Result<Response, Error>) -> Step<T> + Send + 'static,
     ) -> Future<T> {
         let snapshot = self.clone();
-        converse(first, next, move |request| {
+        Box::pin(converse_async(first, next, move |request| {
             let snapshot = snapshot.clone();
             async move { snapshot.execute(request).await }
-        })
+        }))
     }
 
     fn subscribe_to(&self, _: Result<Vec<TopicPattern>, Error>) -> Future<Infallible> {
