@@ -141,12 +141,16 @@ impl Receive {
     }
 }
 
-/// Sends what is queued, as much at once as there is, until nothing can be queued any more.
+/// Sends what is queued, as much at once as there is, until it is to end or nothing can be queued any more.
 async fn write(connection: Connection, mut lane: SendStream, mut outgoing: mpsc::Receiver<Vec<u8>>) {
     let (mut waiting, mut bytes) = (Vec::new(), Vec::new());
-    let mut large = JoinSet::new();
-    while outgoing.recv_many(&mut waiting, 64).await > 0 {
+    let (mut large, mut is_ending) = (JoinSet::new(), false);
+    while !is_ending && outgoing.recv_many(&mut waiting, 64).await > 0 {
         for message in waiting.drain(..) {
+            is_ending |= message.is_empty();
+            if is_ending {
+                break;
+            }
             if message.len() > LANE_MESSAGE {
                 large.spawn(write_alone(connection.clone(), message));
             } else if framed(&message, &mut bytes).is_err() {
