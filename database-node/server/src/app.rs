@@ -25,6 +25,8 @@ pub(crate) struct App {
     pub(crate) max_body_size: usize,
     pub(crate) max_in_flight: usize,
     pub(crate) request_timeout: Duration,
+    /// How long a snapshot may live.
+    pub(crate) snapshot_lifetime: Duration,
     /// How long a client may take to say who it is.
     pub(crate) header_timeout: Duration,
     /// Whether the admin listener, too, asks for the token.
@@ -103,6 +105,7 @@ impl App {
             max_body_size: settings.max_body_size,
             max_in_flight: settings.max_in_flight,
             request_timeout: settings.request_timeout,
+            snapshot_lifetime: settings.snapshot_lifetime,
             header_timeout: settings.header_timeout,
             protect_admin: !settings.admin_listen.ip().is_loopback(),
             websockets: WebSockets::new(settings.max_connections),

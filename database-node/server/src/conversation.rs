@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -65,7 +65,22 @@ struct Begun {
     beginning: HashSet<u64>,
     /// Whose messages are handed on.
     subscriptions: HashMap<u64, Arc<Subscription>>,
-    snapshots: HashMap<u64, (DatabaseHandle, AsyncDatabaseSnapshot)>,
+    snapshots: HashMap<u64, HeldSnapshot>,
+}
+
+/// A snapshot until it is stopped, or too old.
+struct HeldSnapshot {
+    database: DatabaseHandle,
+    /// `None` when it was too old: whoever reads from it is told so.
+    snapshot: Option<AsyncDatabaseSnapshot>,
+    /// What lets go of it when it is.
+    expiry: AbortHandle,
+}
+
+impl Drop for HeldSnapshot {
+    fn drop(&mut self) {
+        self.expiry.abort();
+    }
 }
 
 impl Begun {
@@ -73,6 +88,25 @@ impl Begun {
         self.answers.contains_key(&number)
             || self.subscriptions.contains_key(&number)
             || self.snapshots.contains_key(&number)
+    }
+
+    /// A snapshot, and the database that it is of.
+    fn snapshot(
+        &self,
+        number: u64,
+        lifetime: Duration,
+    ) -> Result<(DatabaseHandle, AsyncDatabaseSnapshot), Error> {
+        match self.snapshots.get(&number) {
+            None => Err(Error::Invalid(format!(
+                "there is no snapshot {number} on this connection; take a new one"
+            ))),
+            Some(held) => match &held.snapshot {
+                None => Err(Error::SnapshotExpired {
+                    seconds: lifetime.as_secs(),
+                }),
+                Some(snapshot) => Ok((held.database.clone(), snapshot.clone())),
+            },
+        }
     }
 
     /// Notes that a subscription or snapshot is being made, if there can be one more.
@@ -270,17 +304,18 @@ impl Conversation {
                         let snapshot = dispatcher.snapshot(&caller, database.clone()).await?;
                         let mut held = lock(&begun);
                         if held.beginning.remove(&number) {
-                            held.snapshots.insert(number, (database, snapshot));
+                            let expiry = expire(Arc::downgrade(&begun), number, app.snapshot_lifetime);
+                            let snapshot = HeldSnapshot {
+                                database,
+                                snapshot: Some(snapshot),
+                                expiry: tokio::spawn(expiry).abort_handle(),
+                            };
+                            held.snapshots.insert(number, snapshot);
                         }
                         Ok(Reply::Done)
                     }
                     Ask::RequestAt { snapshot, request } => {
-                        let found = lock(&begun).snapshots.get(&snapshot).cloned();
-                        let (database, snapshot) = found.ok_or_else(|| {
-                            Error::Invalid(format!(
-                                "there is no snapshot {snapshot} on this connection; take a new one"
-                            ))
-                        })?;
+                        let (database, snapshot) = lock(&begun).snapshot(snapshot, app.snapshot_lifetime)?;
                         let answer = dispatcher.ask_at(&caller, database, &snapshot, request).await;
                         answer.map(Reply::Response)
                     }
@@ -358,6 +393,18 @@ fn at_once<T>(work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
         Poll::Ready(result) => Some(result),
         Poll::Pending => None,
     }
+}
+
+/// Lets go of a snapshot when its time is over; who reads from it then, still does.
+async fn expire(begun: Weak<Mutex<Begun>>, number: u64, lifetime: Duration) {
+    tokio::time::sleep(lifetime).await;
+    let Some(begun) = begun.upgrade() else { return };
+    let held = lock(&begun)
+        .snapshots
+        .get_mut(&number)
+        .and_then(|held| held.snapshot.take());
+    // Not under the lock: it may be the last of it.
+    drop(held);
 }
 
 /// Hands messages on to the client, until there are no more.

@@ -374,6 +374,7 @@ pub(crate) fn kind(error: &Error) -> &'static str {
         Error::Lagged(_) => "lagged",
         Error::Api { .. } => "api",
         Error::ReadOnlySnapshot(_) => "read_only_snapshot",
+        Error::SnapshotExpired { .. } => "snapshot_expired",
         Error::Busy => "busy",
         Error::Unauthenticated(_) => "unauthenticated",
         Error::Denied(_) => "denied",
