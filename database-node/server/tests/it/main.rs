@@ -14,6 +14,7 @@ mod doors;
 mod durability;
 mod feed;
 mod key_values;
+mod limits;
 mod listing;
 mod maintenance;
 mod messages;
