@@ -6,8 +6,8 @@ use std::time::Duration;
 use pliantdb_core::access::{Action, Need, Resource};
 use pliantdb_core::protocol::{Ask, BackupSummary, DatabaseHandle, Reply, SchemaOffer};
 use pliantdb_core::{
-    CollectionName, Connection, DatabaseName, DocumentId, Error, FeedStart, Message, Request, RequestId,
-    Response, SchemaName, StorageConnection, Subscriber, TakeSnapshot, TopicPattern,
+    CollectionName, Connection, DatabaseName, Document, DocumentId, Error, FeedStart, Message, Request,
+    RequestId, Response, SchemaName, StorageConnection, Subscriber, TakeSnapshot, TopicPattern,
 };
 use pliantdb_storage::backup::{self, BackupError};
 use pliantdb_storage::{
@@ -150,6 +150,34 @@ impl Dispatcher {
         }
     }
 
+    /// Reads documents from one moment; `None` when they have more than [`MAX_PAGE_BYTES`] together.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub(crate) async fn read_many(
+        &self,
+        caller: &Caller,
+        database: DatabaseHandle,
+        collection: CollectionName,
+        ids: Vec<DocumentId>,
+    ) -> Result<Option<Vec<Document>>, Error> {
+        let request = Request::Get { collection, ids };
+        let ask = Ask::Request { database, request };
+        caller.check(&ask)?;
+        match ask {
+            Ask::Request {
+                database,
+                request: Request::Get { collection, ids },
+            } => {
+                let database = self.database(&database)?;
+                database
+                    .get_multiple_within(collection, ids, MAX_PAGE_BYTES)
+                    .await
+            }
+            _ => Err(Error::unexpected_answer()),
+        }
+    }
+
     /// The schema of that name that the server has the code of: the version that was added last.
     pub(crate) fn schema(&self, name: &SchemaName) -> Option<SchemaOffer> {
         self.schemas.of_name(name)
@@ -216,6 +244,13 @@ impl Dispatcher {
         let ask = Ask::Request { database, request };
         caller.check(&ask)?;
         match ask {
+            Ask::Request {
+                request: Request::Get { collection, ids },
+                ..
+            } if ids.len() > 1 => {
+                let found = snapshot.get_multiple_within(collection, ids, MAX_PAGE_BYTES);
+                found.await?.map(Response::Documents).ok_or_else(too_large)
+            }
             Ask::Request { request, .. } => snapshot.execute(bounded(request)).await,
             _ => Err(Error::unexpected_answer()),
         }
@@ -254,9 +289,15 @@ impl Dispatcher {
         if let Request::Changes { from, limit, wait } = request {
             return self.changes(database, from, limit, wait).await;
         }
-        if !request.is_write() {
-            return database.execute(bounded(request)).await;
-        }
+        let request = match request {
+            // One document may be as large as it is.
+            Request::Get { collection, ids } if ids.len() > 1 => {
+                let found = database.get_multiple_within(collection, ids, MAX_PAGE_BYTES);
+                return found.await?.map(Response::Documents).ok_or_else(too_large);
+            }
+            request if !request.is_write() => return database.execute(bounded(request)).await,
+            request => request,
+        };
         let _waiting = self.metrics.write_waits();
         let _place = self.writes.acquire().await.map_err(|_| Error::Closed)?;
         match id {
@@ -319,6 +360,12 @@ fn bounded(mut request: Request) -> Request {
         _ => {}
     }
     request
+}
+
+fn too_large() -> Error {
+    Error::Invalid(format!(
+        "the documents have more than {MAX_PAGE_BYTES} bytes together, which is the most of an answer: ask for fewer at once"
+    ))
 }
 
 /// An error as clients are told it: what the storage below says, with its paths, is for the log.

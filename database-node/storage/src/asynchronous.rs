@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pliantdb_core::{
-    CollectionName, Connection, DatabaseName, DocumentId, Error, FeedStart, Inbox, Message, Request,
-    RequestId, Response, Schema, Step, StorageConnection, Subscriber, TopicPattern, converse_async,
+    CollectionName, Connection, DatabaseName, Document, DocumentId, Error, FeedStart, Inbox, Message,
+    Request, RequestId, Response, Schema, Step, StorageConnection, Subscriber, TopicPattern, converse_async,
 };
 use tokio::sync::oneshot;
 
@@ -167,6 +167,20 @@ impl AsyncDatabase {
         }
         let (database, collection, id) = (self.0.clone(), collection.clone(), id.clone());
         blocking(move || Ok(database.get_within(&collection, &id, most)?)).await
+    }
+
+    /// As [`Database::get_multiple_within`].
+    ///
+    /// # Errors
+    /// As [`Database::get_multiple_within`].
+    pub async fn get_multiple_within(
+        &self,
+        collection: CollectionName,
+        ids: Vec<DocumentId>,
+        most: usize,
+    ) -> Result<Option<Vec<Document>>, Error> {
+        let database = self.0.clone();
+        blocking(move || Ok(database.get_multiple_within(&collection, &ids, most)?)).await
     }
 
     async fn answer(&self, request: Request, id: Option<RequestId>) -> Result<Response, Error> {

@@ -139,6 +139,27 @@ impl Database {
         )
     }
 
+    /// Reads documents from one moment: those that exist, in the order of the ids; `None` when their bodies have more than
+    /// `most` bytes together, of which no more is held than that and one of them.
+    ///
+    /// # Errors
+    /// As [`Database::get`].
+    pub fn get_multiple_within(
+        &self,
+        collection: &CollectionName,
+        ids: &[DocumentId],
+        most: usize,
+    ) -> Result<Option<Vec<Document>>, StorageError> {
+        let snapshot = self.inner.engine.store.snapshot();
+        Ok(reading::get_all_at(
+            &snapshot,
+            self.entry()?,
+            collection,
+            ids,
+            most,
+        )?)
+    }
+
     /// Reads one page of a collection, in the order of ids.
     ///
     /// # Errors

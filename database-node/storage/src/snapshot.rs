@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pliantdb_core::{
-    Connection, DatabaseName, Error, Request, Response, Step, TakeSnapshot, TopicPattern, converse,
-    converse_async,
+    CollectionName, Connection, DatabaseName, Document, DocumentId, Error, Request, Response, Step,
+    TakeSnapshot, TopicPattern, converse, converse_async,
 };
 use self_cell::self_cell;
 
@@ -121,6 +121,24 @@ impl AsyncDatabaseSnapshot {
     pub async fn execute(&self, request: Request) -> Result<Response, Error> {
         let snapshot = self.0.clone();
         blocking(move || snapshot.execute(&request)).await
+    }
+
+    /// As [`Database::get_multiple_within`].
+    ///
+    /// # Errors
+    /// As [`DatabaseSnapshot::execute`].
+    pub async fn get_multiple_within(
+        &self,
+        collection: CollectionName,
+        ids: Vec<DocumentId>,
+        most: usize,
+    ) -> Result<Option<Vec<Document>>, Error> {
+        let snapshot = self.0.clone();
+        blocking(move || {
+            let Shared { moment, held } = snapshot.0.as_ref();
+            held.with_dependent(|_, snapshot| moment.get_all(snapshot, &collection, &ids, most))
+        })
+        .await
     }
 }
 

@@ -10,8 +10,8 @@ use axum::http::Method;
 use axum::http::request::Parts;
 use pliantdb_core::protocol::{Ask, DatabaseHandle, Reply};
 use pliantdb_core::{
-    ApiName, CollectionName, DatabaseName, DocumentId, Error, KeyName, NamespaceName, Request, RequestId,
-    Response, Topic, ViewName,
+    ApiName, CollectionName, DatabaseName, Document, DocumentId, Error, KeyName, NamespaceName, Request,
+    RequestId, Response, Topic, ViewName,
 };
 
 use super::parameters::parse;
@@ -179,6 +179,23 @@ impl Exchange {
         match tokio::time::timeout(timeout, asking).await {
             Ok(reply) => response(reply),
             Err(_) => Err(Problem::timed_out(timeout)),
+        }
+    }
+
+    /// Reads documents from one moment; `None` when they are too large together.
+    pub(super) async fn read_many(
+        &self,
+        database: DatabaseHandle,
+        collection: CollectionName,
+        ids: Vec<DocumentId>,
+    ) -> Result<Option<Vec<Document>>, Problem> {
+        self.refuse_request_id()?;
+        let asked = self.asked("get");
+        let dispatcher = self.app.dispatcher();
+        let reading = asked.when(dispatcher.read_many(&self.caller, database, collection, ids));
+        match tokio::time::timeout(self.app.request_timeout, reading).await {
+            Ok(found) => Ok(found?),
+            Err(_) => Err(Problem::timed_out(self.app.request_timeout)),
         }
     }
 
