@@ -154,6 +154,15 @@ impl App {
         }
     }
 
+    /// As [`App::reserve_memory`], for who can wait as long as it takes.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub(crate) async fn wait_for_memory(&self, bytes: usize, copies: usize) -> Result<Reserved, Error> {
+        let reserved = self.memory.reserve(bytes, copies).await;
+        reserved.map_err(|AcquireError { .. }| Error::Closed)
+    }
+
     /// As [`App::reserve_memory`], for HTTP.
     pub(crate) async fn reserve(&self, bytes: usize, copies: usize) -> Result<Reserved, Problem> {
         self.reserve_memory(bytes, copies)

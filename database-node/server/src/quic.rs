@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pliantdb_core::protocol::{ALPN, LANE_MESSAGE, Lane, MAX_HELLO, encode, framed};
+use pliantdb_core::protocol::{
+    ALPN, LANE_MESSAGE, LENGTH, Lane, MAX_HELLO, encode, framed, length_of, prefix,
+};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{
-    Connection, Endpoint, EndpointConfig, IdleTimeout, Incoming, ReadToEndError, RecvStream, SendStream,
-    ServerConfig, TransportConfig, VarInt,
+    Connection, Endpoint, EndpointConfig, IdleTimeout, Incoming, RecvStream, SendStream, ServerConfig,
+    TransportConfig, VarInt,
 };
 use quinn_proto::RandomConnectionIdGenerator;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -20,6 +22,7 @@ use crate::app::App;
 use crate::certificate::{self, Certificate};
 use crate::conversation::{self, Conversation, Outgoing};
 use crate::metrics::Door;
+use crate::request_memory::Reserved;
 
 /// Messages of a client that are too large for its lane and arrive at once.
 const LARGE_AT_ONCE: u32 = 16;
@@ -269,22 +272,8 @@ async fn hear(
                 }
             },
             stream = connection.accept_uni() => match stream {
-                Ok(mut stream) => {
-                    let app = Arc::clone(app);
-                    large.spawn(async move {
-                        // How long it is, is known when it is there.
-                        let memory = app.reserve_memory(app.max_body_size, 1).await.map_err(|error| error.to_string())?;
-                        let reading = stream.read_to_end(app.max_body_size);
-                        match tokio::time::timeout(limits.send_timeout, reading).await {
-                            Ok(Ok(message)) => Ok(Some((message, memory))),
-                            Ok(Err(ReadToEndError::TooLong)) => {
-                                Err(format!("a message has more than {} bytes, which is the most", app.max_body_size))
-                            }
-                            // The client has thought better of it, or is gone.
-                            Ok(Err(ReadToEndError::Read(_))) => Ok(None),
-                            Err(_) => Err("a message did not arrive in time".to_owned()),
-                        }
-                    });
+                Ok(stream) => {
+                    large.spawn(read_alone(stream, Arc::clone(app), limits.send_timeout));
                 }
                 Err(_) => return Ok(false),
             },
@@ -300,6 +289,35 @@ async fn hear(
             () = stop.cancelled() => return Ok(true),
         }
     }
+}
+
+/// Reads a message that has a stream of its own; `None` when it does not come. There is memory for it before it is read: a
+/// client that sends more than there is room for waits.
+async fn read_alone(
+    mut stream: RecvStream,
+    app: Arc<App>,
+    send_timeout: Duration,
+) -> Result<Option<(Vec<u8>, Reserved)>, String> {
+    let late = |_| "a message did not arrive in time".to_owned();
+    let mut length = [0; LENGTH];
+    let reading = stream.read_exact(&mut length);
+    // When it fails, the client has thought better of it, or is gone.
+    if tokio::time::timeout(send_timeout, reading)
+        .await
+        .map_err(late)?
+        .is_err()
+    {
+        return Ok(None);
+    }
+    let length = length_of(length, app.max_body_size).map_err(|error| error.to_string())?;
+    let memory = app
+        .wait_for_memory(length, 1)
+        .await
+        .map_err(|error| error.to_string())?;
+    let mut message = vec![0; length];
+    let reading = stream.read_exact(&mut message);
+    let read = tokio::time::timeout(send_timeout, reading).await.map_err(late)?;
+    Ok(read.ok().map(|()| (message, memory)))
 }
 
 /// Hands the messages that have arrived to the conversation.
@@ -369,6 +387,7 @@ async fn write(
 async fn write_alone(connection: Connection, message: Box<Outgoing>, send_timeout: Duration) {
     let sent = tokio::time::timeout(send_timeout, async {
         let mut stream = connection.open_uni().await.ok()?;
+        stream.write_all(&prefix(&message.bytes).ok()?).await.ok()?;
         stream.write_all(&message.bytes).await.ok()?;
         stream.finish().ok()?;
         // Until then the bytes are in memory.
