@@ -33,7 +33,7 @@ pub(crate) struct App {
     pub(crate) protect_admin: bool,
     pub(crate) websockets: WebSockets,
     access: Access,
-    dispatcher: Dispatcher,
+    dispatcher: Arc<Dispatcher>,
     stopping: CancellationToken,
     memory: RequestMemory,
 }
@@ -92,13 +92,13 @@ impl App {
     ) -> Self {
         let stopping = CancellationToken::new();
         Self {
-            dispatcher: Dispatcher::new(
+            dispatcher: Arc::new(Dispatcher::new(
                 AsyncStorage::from(storage.clone()),
                 schemas,
                 Arc::clone(&metrics),
                 settings.backup_places.clone(),
                 stopping.clone(),
-            ),
+            )),
             storage,
             metrics,
             access,
@@ -120,7 +120,7 @@ impl App {
     }
 
     /// Who carries out what is asked.
-    pub(crate) fn dispatcher(&self) -> &Dispatcher {
+    pub(crate) fn dispatcher(&self) -> &Arc<Dispatcher> {
         &self.dispatcher
     }
 

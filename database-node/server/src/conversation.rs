@@ -196,8 +196,20 @@ impl Conversation {
     pub(crate) async fn take(&self, message: &[u8]) -> Result<(), Error> {
         match decode(message) {
             Ok(FromClient::Ask(question)) => {
-                let memory = self.app.reserve_memory(message.len(), COPIES).await?;
-                self.ask(question, memory).await
+                match self.app.reserve_memory(message.len(), COPIES).await {
+                    Ok(memory) => self.ask(question, memory).await,
+                    // The question's affair, and not that of the others on the connection.
+                    Err(error @ Error::Busy) => {
+                        let asked = self
+                            .app
+                            .metrics
+                            .asked(self.door, metrics::operation(&question.ask));
+                        asked.answered(Some(&error));
+                        self.answer(question.number, Err(error), None).await;
+                        Ok(())
+                    }
+                    Err(error) => Err(error),
+                }
             }
             Ok(FromClient::Stop(number)) => {
                 self.stop(number);
@@ -266,7 +278,7 @@ impl Conversation {
                 ask,
             } = question;
             // What waits for changes is small, and must not keep the memory from those who do something.
-            let memory = match &ask {
+            let mut memory = match &ask {
                 Ask::Request {
                     request: Request::Changes { .. },
                     ..
@@ -319,12 +331,17 @@ impl Conversation {
                         let answer = dispatcher.ask_at(&caller, database, &snapshot, request).await;
                         answer.map(Reply::Response)
                     }
-                    ask => dispatcher.ask(&caller, ask, request_id).await,
+                    ask => {
+                        dispatcher
+                            .ask_holding(&caller, ask, request_id, memory.take())
+                            .await
+                    }
                 }
             };
+            let carry_out = carry_out.instrument(span.clone());
             let result = match deadline {
-                None => carry_out.instrument(span.clone()).await,
-                Some(deadline) => within(deadline, carry_out.instrument(span.clone())).await,
+                None => carry_out.await,
+                Some(deadline) => within(deadline, carry_out).await,
             };
             if is_begun {
                 // Also when it failed, or took too long.

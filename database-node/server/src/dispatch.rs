@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::Either;
 use pliantdb_core::access::{Action, Need, Resource};
 use pliantdb_core::protocol::{Ask, BackupSummary, DatabaseHandle, Reply, SchemaOffer};
 use pliantdb_core::{
@@ -20,7 +21,9 @@ use crate::access::Caller;
 use crate::accounts;
 use crate::audit::Change;
 use crate::backup_place;
+use crate::goes_on::GoesOn;
 use crate::metrics::Metrics;
+use crate::request_memory::Reserved;
 use crate::schemas::Schemas;
 
 /// The most bytes of documents in one answer; a client that asks for more is told where to go on.
@@ -79,6 +82,33 @@ impl Dispatcher {
             change.record(caller, result.as_ref().err());
         }
         result
+    }
+
+    /// As [`Dispatcher::ask`], with the memory that the question takes. A change goes on when nobody waits for it any longer,
+    /// for it can be on its way to the disk; only when it is done is its memory given back.
+    pub(crate) fn ask_holding(
+        self: &Arc<Self>,
+        caller: &Caller,
+        ask: Ask,
+        id: Option<RequestId>,
+        memory: Option<Reserved>,
+    ) -> impl Future<Output = Result<Reply, Error>> + Send + 'static {
+        let is_change = match &ask {
+            Ask::Request { request, .. } => {
+                request.is_write() || matches!(request, Request::DeleteMatching(_) | Request::Call { .. })
+            }
+            _ => false,
+        };
+        let (dispatcher, caller) = (Arc::clone(self), caller.clone());
+        let asking = async move {
+            let reply = dispatcher.ask(&caller, ask, id).await;
+            drop(memory);
+            reply
+        };
+        match is_change {
+            true => Either::Left(GoesOn::new(asking)),
+            false => Either::Right(Box::pin(asking)),
+        }
     }
 
     async fn carry_out_all(&self, caller: &Caller, ask: Ask, id: Option<RequestId>) -> Result<Reply, Error> {

@@ -210,17 +210,12 @@ impl Exchange {
         if !request.is_write() {
             self.refuse_request_id()?;
         }
-        let (app, caller, id) = (Arc::clone(&self.app), self.caller.clone(), self.request_id);
         let ask = Ask::Request { database, request };
-        let asking = tokio::spawn(async move {
-            let asked = app.metrics.asked(Door::Http, metrics::operation(&ask));
-            let reply = asked.when(app.dispatcher().ask(&caller, ask, id)).await;
-            drop(memory);
-            reply
-        });
+        let asked = self.asked(metrics::operation(&ask));
+        let dispatcher = self.app.dispatcher();
+        let asking = asked.when(dispatcher.ask_holding(&self.caller, ask, self.request_id, memory));
         match tokio::time::timeout(self.app.request_timeout, asking).await {
-            Ok(Ok(reply)) => response(reply),
-            Ok(Err(error)) => Err(Error::Storage(format!("the request was not finished: {error}")).into()),
+            Ok(reply) => response(reply),
             Err(_) => Err(Problem::unknown_outcome()),
         }
     }
