@@ -88,6 +88,7 @@ impl App {
         schemas: Schemas,
         metrics: Arc<Metrics>,
         access: Access,
+        memory_limit: u64,
         settings: &Settings,
     ) -> Self {
         let stopping = CancellationToken::new();
@@ -110,7 +111,7 @@ impl App {
             protect_admin: !settings.admin_listen.ip().is_loopback(),
             websockets: WebSockets::new(settings.max_connections),
             stopping,
-            memory: RequestMemory::new(pliantdb_storage::memory::limit()),
+            memory: RequestMemory::new(memory_limit),
         }
     }
 

@@ -1,4 +1,4 @@
-//! What the doors for programs bound: how long snapshots live, and how much is read at once.
+//! What the doors for programs bound: how long snapshots live, how much is read at once, and what messages take of memory.
 
 use std::time::Duration;
 
@@ -6,10 +6,13 @@ use pliantdb_client::{
     AsyncClient, AsyncRemoteDatabase, Collection, Connection, DocumentId, Error, Options, StorageConnection,
     TakeSnapshot,
 };
+use pliantdb_server::Server;
+use pliantdb_server::config::{Inputs, Settings};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 
 use crate::node::Node;
+use crate::raw_quic::RawQuic;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Collection)]
 #[collection(name = "notes")]
@@ -78,5 +81,48 @@ fn many_documents_are_read_up_to_a_size() {
         assert_eq!(notes.list().all().await.unwrap().len(), 5);
         notes.overwrite(&ids[0], note(20)).await.unwrap();
         assert!(notes.get(&ids[0]).await.unwrap().is_some());
+    });
+}
+
+#[test]
+fn a_large_message_takes_memory_for_what_it_is() {
+    let data = tempfile::tempdir().unwrap();
+    let free = || Some("127.0.0.1:0".to_owned());
+    let inputs = Inputs {
+        data: Some(data.path().to_owned()),
+        listen: free(),
+        quic_listen: free(),
+        admin_listen: free(),
+        max_body_size: Some("8Mi".parse().unwrap()),
+        ..Inputs::default()
+    };
+    let settings = Settings::load(inputs, None).unwrap();
+    runtime().block_on(async {
+        // Large messages may take an eighth of it together, which is as much as the largest of them has.
+        let server = Server::builder(settings)
+            .memory_limit(64 << 20)
+            .start()
+            .await
+            .unwrap();
+        let (address, fingerprint) = (server.addresses().quic, server.fingerprint());
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let serving = tokio::spawn(server.run(async {
+            let _ = stopped.await;
+        }));
+        let slow = RawQuic::welcomed(address, data.path()).await;
+        let mut begun = Vec::new();
+        for _ in 0..4 {
+            begun.push(slow.begin_large(100 << 10).await);
+        }
+        let database = open(&format!("pliant://{address}?fingerprint={fingerprint}")).await;
+        let note = Note {
+            text: "x".repeat(1 << 20),
+        };
+        let writing = database.collection::<Note>().insert(note);
+        let written = tokio::time::timeout(Duration::from_secs(10), writing).await;
+        assert!(written.expect("it does not wait for those who are slow").is_ok());
+        drop((begun, slow, database));
+        stop.send(()).unwrap();
+        serving.await.unwrap().unwrap();
     });
 }

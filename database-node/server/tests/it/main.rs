@@ -22,6 +22,7 @@ mod node;
 mod openapi;
 mod operations;
 mod permissions;
+mod raw_quic;
 mod readme;
 mod served;
 mod shutdown;
