@@ -45,12 +45,15 @@ impl Process {
         Ok(self.field("status", "VmHWM:")? * 1024)
     }
 
-    /// How many threads it has.
+    /// How many threads it has, but for those whose name begins with `but`.
     ///
     /// # Errors
     /// When /proc cannot be read.
-    pub fn threads(&self) -> Result<u64, Failure> {
-        self.field("status", "Threads:")
+    pub fn threads(&self, but: &str) -> Result<u64, Failure> {
+        let threads = read_dir(format!("{}/task", self.0))?;
+        // One that ends meanwhile has no name.
+        let names = threads.filter_map(|thread| read_to_string(thread.ok()?.path().join("comm")).ok());
+        Ok(names.filter(|name| !name.starts_with(but)).count() as u64)
     }
 
     /// How many descriptors it has open.
