@@ -1,14 +1,16 @@
 //! What the doors for programs bound: how long snapshots live, how much is read at once, and what messages take of memory.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use pliantdb_client::{
     AsyncClient, AsyncRemoteDatabase, Collection, Connection, DocumentId, Error, Options, StorageConnection,
     TakeSnapshot,
 };
-use pliantdb_server::Server;
 use pliantdb_server::config::{Inputs, Settings};
+use pliantdb_server::{Server, StorageError};
 use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::node::Node;
@@ -84,45 +86,98 @@ fn many_documents_are_read_up_to_a_size() {
     });
 }
 
+/// A server in this process whose large messages may take 8 MiB together, which is as much as the largest of them has.
+struct Small {
+    quic: SocketAddr,
+    quic_url: String,
+    websocket_url: String,
+    data: TempDir,
+    stop: tokio::sync::oneshot::Sender<()>,
+    serving: tokio::task::JoinHandle<Result<(), StorageError>>,
+}
+
+impl Small {
+    async fn start(request_timeout: &str) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let free = || Some("127.0.0.1:0".to_owned());
+        let inputs = Inputs {
+            data: Some(data.path().to_owned()),
+            listen: free(),
+            quic_listen: free(),
+            admin_listen: free(),
+            max_body_size: Some("8Mi".parse().unwrap()),
+            request_timeout: Some(request_timeout.to_owned()),
+            ..Inputs::default()
+        };
+        let builder = Server::builder(Settings::load(inputs, None).unwrap());
+        let server = builder.memory_limit(64 << 20).start().await.unwrap();
+        let (addresses, fingerprint) = (server.addresses(), server.fingerprint());
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let stopped = async {
+            let _ = stopped.await;
+        };
+        Self {
+            quic: addresses.quic,
+            quic_url: format!("pliant://{}?fingerprint={fingerprint}", addresses.quic),
+            websocket_url: format!("ws://{}", addresses.http),
+            data,
+            stop,
+            serving: tokio::spawn(server.run(stopped)),
+        }
+    }
+
+    async fn raw(&self) -> RawQuic {
+        RawQuic::welcomed(self.quic, self.data.path()).await
+    }
+
+    async fn end(self) {
+        self.stop.send(()).unwrap();
+        self.serving.await.unwrap().unwrap();
+    }
+}
+
+fn mebibyte() -> Note {
+    Note {
+        text: "x".repeat(1 << 20),
+    }
+}
+
 #[test]
 fn a_large_message_takes_memory_for_what_it_is() {
-    let data = tempfile::tempdir().unwrap();
-    let free = || Some("127.0.0.1:0".to_owned());
-    let inputs = Inputs {
-        data: Some(data.path().to_owned()),
-        listen: free(),
-        quic_listen: free(),
-        admin_listen: free(),
-        max_body_size: Some("8Mi".parse().unwrap()),
-        ..Inputs::default()
-    };
-    let settings = Settings::load(inputs, None).unwrap();
     runtime().block_on(async {
-        // Large messages may take an eighth of it together, which is as much as the largest of them has.
-        let server = Server::builder(settings)
-            .memory_limit(64 << 20)
-            .start()
-            .await
-            .unwrap();
-        let (address, fingerprint) = (server.addresses().quic, server.fingerprint());
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let serving = tokio::spawn(server.run(async {
-            let _ = stopped.await;
-        }));
-        let slow = RawQuic::welcomed(address, data.path()).await;
+        let server = Small::start("30s").await;
+        let slow = server.raw().await;
         let mut begun = Vec::new();
         for _ in 0..4 {
             begun.push(slow.begin_large(100 << 10).await);
         }
-        let database = open(&format!("pliant://{address}?fingerprint={fingerprint}")).await;
-        let note = Note {
-            text: "x".repeat(1 << 20),
-        };
-        let writing = database.collection::<Note>().insert(note);
+        let database = open(&server.quic_url).await;
+        let writing = database.collection::<Note>().insert(mebibyte());
         let written = tokio::time::timeout(Duration::from_secs(10), writing).await;
         assert!(written.expect("it does not wait for those who are slow").is_ok());
         drop((begun, slow, database));
-        stop.send(()).unwrap();
-        serving.await.unwrap().unwrap();
+        server.end().await;
+    });
+}
+
+#[test]
+fn no_room_for_a_question_is_its_answer_and_not_the_end_of_the_connection() {
+    runtime().block_on(async {
+        let server = Small::start("2s").await;
+        let database = open(&server.websocket_url).await;
+        let snapshot = database.snapshot().await.unwrap();
+        // All the room for as long as one may be slow, and then all of it again.
+        let (slow, slow_too) = (server.raw().await, server.raw().await);
+        let begun = (
+            slow.begin_large(8 << 20).await,
+            slow_too.begin_large(8 << 20).await,
+        );
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let written = database.collection::<Note>().insert(mebibyte()).await;
+        assert!(matches!(written, Err(Error::Busy)), "{written:?}");
+        // It would have gone with its connection.
+        assert_eq!(snapshot.collection::<Note>().list().count().await, Ok(0));
+        drop((begun, slow, slow_too, snapshot, database));
+        server.end().await;
     });
 }
