@@ -91,6 +91,17 @@ impl Client {
         Ok(Self { client, driver })
     }
 
+    /// As [`AsyncClient::close`].
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] within an asynchronous runtime, where nothing may block.
+    pub fn close(&self) -> Result<(), Error> {
+        self.driver.wait(async {
+            self.client.close().await;
+            Ok(())
+        })
+    }
+
     /// The same, asynchronous.
     #[must_use]
     pub fn asynchronous(&self) -> &AsyncClient {

@@ -1,7 +1,7 @@
 //! A server, by one connection after the other.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -24,6 +24,9 @@ use crate::session::{Lost, Session};
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
+/// How long saying goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(2);
+
 /// A server, or any node of a cluster. Clones share its connection, which is made anew when it is lost; the last one to be
 /// dropped ends it. It must be used within a tokio runtime, or in a browser.
 #[derive(Clone)]
@@ -32,6 +35,8 @@ pub struct AsyncClient(Arc<Shared>);
 pub(crate) struct Shared {
     address: Address,
     options: Options,
+    /// Whether [`AsyncClient::close`] was called.
+    is_closed: AtomicBool,
     /// Held while connecting, so that one does it for all.
     connecting: tokio::sync::Mutex<()>,
     session: Mutex<Option<Arc<Session>>>,
@@ -77,6 +82,7 @@ impl AsyncClient {
         let client = Self(Arc::new(Shared {
             address: address.parse()?,
             options,
+            is_closed: AtomicBool::new(false),
             connecting: tokio::sync::Mutex::new(()),
             session: Mutex::new(None),
             token: Mutex::new(None),
@@ -86,6 +92,13 @@ impl AsyncClient {
         }));
         client.0.session().await?;
         Ok(client)
+    }
+
+    /// Ends the connection, for all clones of the client, and returns when the server has been told, or does not listen. What
+    /// waits for an answer, and whatever is asked from then on, is [`Error::Closed`], or [`Error::Disconnected`] when it may
+    /// have been done; subscriptions end. Dropping the last clone ends the connection too, and waits for nothing.
+    pub async fn close(&self) {
+        self.0.close().await;
     }
 
     /// Where the server is.
@@ -164,6 +177,9 @@ impl Shared {
     /// # Errors
     /// Why there can be none.
     pub(crate) async fn session(self: &Arc<Self>) -> Result<Arc<Session>, Error> {
+        if self.is_closed() {
+            return Err(Error::Closed);
+        }
         if let Some(session) = self.open_session() {
             return Ok(session);
         }
@@ -181,8 +197,28 @@ impl Shared {
             *lock(&self.token) = Some(token);
         }
         *lock(&self.session) = Some(Arc::clone(&session));
+        if self.is_closed() {
+            // It was while this connected; dropped by both, the connection ends.
+            lock(&self.session).take();
+            return Err(Error::Closed);
+        }
         self.resubscribe(&session);
         Ok(session)
+    }
+
+    async fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        for (_, subscribed) in lock(&self.subscriptions).drain() {
+            subscribed.inbox.close();
+        }
+        let session = lock(&self.session).take();
+        if let Some(session) = session {
+            runtime::within(GOODBYE, session.close()).await;
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
     }
 
     fn open_session(&self) -> Option<Arc<Session>> {
@@ -218,6 +254,7 @@ impl Shared {
                 match client.session().await {
                     // It may have been there before it was known that somebody subscribes.
                     Ok(session) => return client.resubscribe(&session),
+                    Err(_) if client.is_closed() => return,
                     Err(Error::Unreachable(_) | Error::Closed) => {}
                     // It will not get better by itself.
                     Err(error) => return client.end_subscriptions(&error),
@@ -269,6 +306,12 @@ impl Shared {
                         Ok(answer) => return answer,
                         Err(lost) => lost,
                     }
+                }
+                Err(_) if self.is_closed() => {
+                    return Err(match is_sent && (is_write || !can_be_repeated(&ask)) {
+                        true => Error::Disconnected(what(&ask).to_owned()),
+                        false => Error::Closed,
+                    });
                 }
                 // A server that is started again is back soon. When nothing was sent yet, longer than connecting may take is
                 // not worth the wait.
@@ -331,6 +374,7 @@ impl Shared {
         loop {
             let session = match self.session().await {
                 Ok(session) => session,
+                Err(_) if self.is_closed() => return Err(Error::Closed),
                 Err(error @ (Error::Unreachable(_) | Error::Closed)) => {
                     if start.elapsed() >= self.options.connect_timeout {
                         return Err(error);
@@ -368,6 +412,11 @@ impl Shared {
                 on,
             };
             lock(&self.subscriptions).insert(key, subscribed);
+            if self.is_closed() {
+                // It was while this subscribed.
+                self.unsubscribe(key);
+                return Err(Error::Closed);
+            }
             if !session.is_open() {
                 // It ended before it was known that somebody subscribes.
                 self.lost();

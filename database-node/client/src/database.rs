@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pliantdb_core::protocol::{Ask, DatabaseHandle, Reply};
 use pliantdb_core::{
     Connection, DatabaseName, Error, Inbox, Message, Request, Response, Step, Subscriber, TakeSnapshot,
-    TopicPattern,
+    TopicPattern, converse_async,
 };
 use std::convert::Infallible;
 
@@ -54,27 +54,6 @@ fn response(reply: Reply) -> Result<Response, Error> {
     }
 }
 
-/// Asks `first`, then whatever `next` asks on hearing the answer, until that is done.
-fn converse<T, F>(
-    first: Result<Request, Error>,
-    mut next: impl FnMut(Result<Response, Error>) -> Step<T> + Send + 'static,
-    mut ask: impl FnMut(Request) -> F + Send + 'static,
-) -> Future<T>
-where
-    T: Send + 'static,
-    F: std::future::Future<Output = Result<Response, Error>> + Send,
-{
-    Box::pin(async move {
-        let mut request = first?;
-        loop {
-            match next(ask(request).await) {
-                Step::Ask(again) => request = again,
-                Step::Done(result) => return result,
-            }
-        }
-    })
-}
-
 impl Connection for AsyncRemoteDatabase {
     type Output<T: Send + 'static> = Future<T>;
     type Subscriber = AsyncRemoteSubscription;
@@ -85,10 +64,10 @@ impl Connection for AsyncRemoteDatabase {
         next: impl FnMut(Result<Response, Error>) -> Step<T> + Send + 'static,
     ) -> Future<T> {
         let database = self.clone();
-        converse(first, next, move |request| {
+        Box::pin(converse_async(first, next, move |request| {
             let database = database.clone();
             async move { database.execute(request).await }
-        })
+        }))
     }
 
     fn subscribe_to(&self, patterns: Result<Vec<TopicPattern>, Error>) -> Future<AsyncRemoteSubscription> {
@@ -220,10 +199,10 @@ impl Connection for AsyncRemoteSnapshot {
         next: impl FnMut(Result<Response, Error>) -> Step<T> + Send + 'static,
     ) -> Future<T> {
         let snapshot = self.clone();
-        converse(first, next, move |request| {
+        Box::pin(converse_async(first, next, move |request| {
             let snapshot = snapshot.clone();
             async move { snapshot.execute(request).await }
-        })
+        }))
     }
 
     fn subscribe_to(&self, _: Result<Vec<TopicPattern>, Error>) -> Future<Infallible> {

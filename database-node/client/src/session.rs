@@ -10,7 +10,7 @@ use pliantdb_core::protocol::{
     encode,
 };
 use pliantdb_core::{Error, Inbox, RequestId};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use web_time::Instant;
 
 use crate::address::Address;
@@ -43,6 +43,8 @@ pub(crate) struct Session {
     /// them is not needed any longer.
     places: Semaphore,
     state: Mutex<State>,
+    /// Whether the connection is gone.
+    is_gone: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -96,6 +98,7 @@ impl Session {
             welcomed: Instant::now(),
             next: AtomicU64::new(0),
             state: Mutex::default(),
+            is_gone: watch::Sender::new(false),
         });
         let hearing = Arc::downgrade(&session);
         runtime::spawn(async move {
@@ -282,6 +285,16 @@ impl Session {
         state.inboxes.clear();
         state.stops.clear();
         self.places.close();
+        drop(state);
+        self.is_gone.send_replace(true);
+    }
+
+    /// Ends the connection when everything was sent, and waits until it is gone.
+    pub(crate) async fn close(&self) {
+        if self.send.send(Vec::new()).await.is_ok() {
+            // Fails only when the sender, which this holds, is gone.
+            let _ = self.is_gone.subscribe().wait_for(|is_gone| *is_gone).await;
+        }
     }
 }
 

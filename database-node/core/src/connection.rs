@@ -167,6 +167,42 @@ pub enum Step<T> {
     Done(Result<T, Error>),
 }
 
+/// How a blocking connection converses ([`Connection::converse`]): `ask` asks one thing.
+///
+/// # Errors
+/// What `first` or the conversation comes to.
+pub fn converse<T>(
+    first: Result<Request, Error>,
+    mut next: impl FnMut(Result<Response, Error>) -> Step<T>,
+    mut ask: impl FnMut(Request) -> Result<Response, Error>,
+) -> Result<T, Error> {
+    let mut request = first?;
+    loop {
+        match next(ask(request)) {
+            Step::Ask(again) => request = again,
+            Step::Done(result) => return result,
+        }
+    }
+}
+
+/// As [`converse`], for an asynchronous connection.
+///
+/// # Errors
+/// What `first` or the conversation comes to.
+pub async fn converse_async<T, F: Future<Output = Result<Response, Error>>>(
+    first: Result<Request, Error>,
+    mut next: impl FnMut(Result<Response, Error>) -> Step<T>,
+    mut ask: impl FnMut(Request) -> F,
+) -> Result<T, Error> {
+    let mut request = first?;
+    loop {
+        match next(ask(request).await) {
+            Step::Ask(again) => request = again,
+            Step::Done(result) => return result,
+        }
+    }
+}
+
 /// Receives messages.
 pub trait Subscriber<C: Connection>: Send + 'static {
     /// The next message. [`Error::Lagged`] once when some had to be dropped, [`Error::Closed`] when the database was

@@ -82,6 +82,15 @@ pub enum Error {
     /// What a snapshot of a database cannot do, for it shows one moment. Nothing was done.
     #[error("a snapshot is read-only, so {0} is not possible; use the database that it was taken of")]
     ReadOnlySnapshot(String),
+    /// A snapshot of a database is older than the server keeps one. Nothing was done.
+    #[error(
+        "the snapshot was taken more than {seconds} s ago, and the server keeps none for longer (snapshotLifetime): take \
+         another"
+    )]
+    SnapshotExpired {
+        /// How long it keeps one.
+        seconds: u64,
+    },
     /// Too much is waiting; try again in a moment. Nothing was done.
     #[error("too many requests are waiting; try again in a moment")]
     Busy,

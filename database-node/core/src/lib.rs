@@ -86,7 +86,9 @@ pub use command::{
     APPLY_VERSION, Command, DocumentAction, DocumentChange, Emitted, IndexedDocument, Operation,
     Precondition, ViewEntry, WriteAction,
 };
-pub use connection::{Answer, Connection, Step, StorageConnection, Subscriber, TakeSnapshot};
+pub use connection::{
+    Answer, Connection, Step, StorageConnection, Subscriber, TakeSnapshot, converse, converse_async,
+};
 pub use document::Document;
 pub use document_id::{DocumentId, InvalidDocumentId};
 pub use documents::{Documents, List};

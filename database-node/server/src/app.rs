@@ -25,13 +25,15 @@ pub(crate) struct App {
     pub(crate) max_body_size: usize,
     pub(crate) max_in_flight: usize,
     pub(crate) request_timeout: Duration,
+    /// How long a snapshot may live.
+    pub(crate) snapshot_lifetime: Duration,
     /// How long a client may take to say who it is.
     pub(crate) header_timeout: Duration,
     /// Whether the admin listener, too, asks for the token.
     pub(crate) protect_admin: bool,
     pub(crate) websockets: WebSockets,
     access: Access,
-    dispatcher: Dispatcher,
+    dispatcher: Arc<Dispatcher>,
     stopping: CancellationToken,
     memory: RequestMemory,
 }
@@ -86,28 +88,30 @@ impl App {
         schemas: Schemas,
         metrics: Arc<Metrics>,
         access: Access,
+        memory_limit: u64,
         settings: &Settings,
     ) -> Self {
         let stopping = CancellationToken::new();
         Self {
-            dispatcher: Dispatcher::new(
+            dispatcher: Arc::new(Dispatcher::new(
                 AsyncStorage::from(storage.clone()),
                 schemas,
                 Arc::clone(&metrics),
                 settings.backup_places.clone(),
                 stopping.clone(),
-            ),
+            )),
             storage,
             metrics,
             access,
             max_body_size: settings.max_body_size,
             max_in_flight: settings.max_in_flight,
             request_timeout: settings.request_timeout,
+            snapshot_lifetime: settings.snapshot_lifetime,
             header_timeout: settings.header_timeout,
             protect_admin: !settings.admin_listen.ip().is_loopback(),
             websockets: WebSockets::new(settings.max_connections),
             stopping,
-            memory: RequestMemory::new(pliantdb_storage::memory::limit()),
+            memory: RequestMemory::new(memory_limit),
         }
     }
 
@@ -117,7 +121,7 @@ impl App {
     }
 
     /// Who carries out what is asked.
-    pub(crate) fn dispatcher(&self) -> &Dispatcher {
+    pub(crate) fn dispatcher(&self) -> &Arc<Dispatcher> {
         &self.dispatcher
     }
 
@@ -149,6 +153,15 @@ impl App {
             Ok(reserved) => reserved.map_err(|AcquireError { .. }| Error::Closed),
             Err(_) => Err(Error::Busy),
         }
+    }
+
+    /// As [`App::reserve_memory`], for who can wait as long as it takes.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub(crate) async fn wait_for_memory(&self, bytes: usize, copies: usize) -> Result<Reserved, Error> {
+        let reserved = self.memory.reserve(bytes, copies).await;
+        reserved.map_err(|AcquireError { .. }| Error::Closed)
     }
 
     /// As [`App::reserve_memory`], for HTTP.

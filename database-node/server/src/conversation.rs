@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -42,8 +42,9 @@ pub(crate) struct Outgoing {
     _memory: Option<Reserved>,
 }
 
-/// The end of a connection on which things are sent.
-pub(crate) type Sender = mpsc::Sender<Outgoing>;
+/// The end of a connection on which things are sent. Boxed, for a channel keeps room for 32 of what it carries, and nearly
+/// all connections are idle.
+pub(crate) type Sender = mpsc::Sender<Box<Outgoing>>;
 
 /// One connection whose client is known.
 pub(crate) struct Conversation {
@@ -64,7 +65,22 @@ struct Begun {
     beginning: HashSet<u64>,
     /// Whose messages are handed on.
     subscriptions: HashMap<u64, Arc<Subscription>>,
-    snapshots: HashMap<u64, (DatabaseHandle, AsyncDatabaseSnapshot)>,
+    snapshots: HashMap<u64, HeldSnapshot>,
+}
+
+/// A snapshot until it is stopped, or too old.
+struct HeldSnapshot {
+    database: DatabaseHandle,
+    /// `None` when it was too old: whoever reads from it is told so.
+    snapshot: Option<AsyncDatabaseSnapshot>,
+    /// What lets go of it when it is.
+    expiry: AbortHandle,
+}
+
+impl Drop for HeldSnapshot {
+    fn drop(&mut self) {
+        self.expiry.abort();
+    }
 }
 
 impl Begun {
@@ -72,6 +88,25 @@ impl Begun {
         self.answers.contains_key(&number)
             || self.subscriptions.contains_key(&number)
             || self.snapshots.contains_key(&number)
+    }
+
+    /// A snapshot, and the database that it is of.
+    fn snapshot(
+        &self,
+        number: u64,
+        lifetime: Duration,
+    ) -> Result<(DatabaseHandle, AsyncDatabaseSnapshot), Error> {
+        match self.snapshots.get(&number) {
+            None => Err(Error::Invalid(format!(
+                "there is no snapshot {number} on this connection; take a new one"
+            ))),
+            Some(held) => match &held.snapshot {
+                None => Err(Error::SnapshotExpired {
+                    seconds: lifetime.as_secs(),
+                }),
+                Some(snapshot) => Ok((held.database.clone(), snapshot.clone())),
+            },
+        }
     }
 
     /// Notes that a subscription or snapshot is being made, if there can be one more.
@@ -161,8 +196,20 @@ impl Conversation {
     pub(crate) async fn take(&self, message: &[u8]) -> Result<(), Error> {
         match decode(message) {
             Ok(FromClient::Ask(question)) => {
-                let memory = self.app.reserve_memory(message.len(), COPIES).await?;
-                self.ask(question, memory).await
+                match self.app.reserve_memory(message.len(), COPIES).await {
+                    Ok(memory) => self.ask(question, memory).await,
+                    // The question's affair, and not that of the others on the connection.
+                    Err(error @ Error::Busy) => {
+                        let asked = self
+                            .app
+                            .metrics
+                            .asked(self.door, metrics::operation(&question.ask));
+                        asked.answered(Some(&error));
+                        self.answer(question.number, Err(error), None).await;
+                        Ok(())
+                    }
+                    Err(error) => Err(error),
+                }
             }
             Ok(FromClient::Stop(number)) => {
                 self.stop(number);
@@ -231,7 +278,7 @@ impl Conversation {
                 ask,
             } = question;
             // What waits for changes is small, and must not keep the memory from those who do something.
-            let memory = match &ask {
+            let mut memory = match &ask {
                 Ask::Request {
                     request: Request::Changes { .. },
                     ..
@@ -269,26 +316,32 @@ impl Conversation {
                         let snapshot = dispatcher.snapshot(&caller, database.clone()).await?;
                         let mut held = lock(&begun);
                         if held.beginning.remove(&number) {
-                            held.snapshots.insert(number, (database, snapshot));
+                            let expiry = expire(Arc::downgrade(&begun), number, app.snapshot_lifetime);
+                            let snapshot = HeldSnapshot {
+                                database,
+                                snapshot: Some(snapshot),
+                                expiry: tokio::spawn(expiry).abort_handle(),
+                            };
+                            held.snapshots.insert(number, snapshot);
                         }
                         Ok(Reply::Done)
                     }
                     Ask::RequestAt { snapshot, request } => {
-                        let found = lock(&begun).snapshots.get(&snapshot).cloned();
-                        let (database, snapshot) = found.ok_or_else(|| {
-                            Error::Invalid(format!(
-                                "there is no snapshot {snapshot} on this connection; take a new one"
-                            ))
-                        })?;
+                        let (database, snapshot) = lock(&begun).snapshot(snapshot, app.snapshot_lifetime)?;
                         let answer = dispatcher.ask_at(&caller, database, &snapshot, request).await;
                         answer.map(Reply::Response)
                     }
-                    ask => dispatcher.ask(&caller, ask, request_id).await,
+                    ask => {
+                        dispatcher
+                            .ask_holding(&caller, ask, request_id, memory.take())
+                            .await
+                    }
                 }
             };
+            let carry_out = carry_out.instrument(span.clone());
             let result = match deadline {
-                None => carry_out.instrument(span.clone()).await,
-                Some(deadline) => within(deadline, carry_out.instrument(span.clone())).await,
+                None => carry_out.await,
+                Some(deadline) => within(deadline, carry_out).await,
             };
             if is_begun {
                 // Also when it failed, or took too long.
@@ -359,6 +412,18 @@ fn at_once<T>(work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     }
 }
 
+/// Lets go of a snapshot when its time is over; who reads from it then, still does.
+async fn expire(begun: Weak<Mutex<Begun>>, number: u64, lifetime: Duration) {
+    tokio::time::sleep(lifetime).await;
+    let Some(begun) = begun.upgrade() else { return };
+    let held = lock(&begun)
+        .snapshots
+        .get_mut(&number)
+        .and_then(|held| held.snapshot.take());
+    // Not under the lock: it may be the last of it.
+    drop(held);
+}
+
 /// Hands messages on to the client, until there are no more.
 async fn forward(number: u64, subscription: Arc<Subscription>, out: Sender, begun: Arc<Mutex<Begun>>) {
     loop {
@@ -408,7 +473,7 @@ async fn answer(
         _memory: memory,
     };
     // Fails only if the connection is gone.
-    let _ = out.send(outgoing).await;
+    let _ = out.send(Box::new(outgoing)).await;
 }
 
 /// Queues what must be sent in order; waits while the client does not read. Whether the connection is there still.
@@ -422,7 +487,7 @@ async fn tell(out: &Sender, message: FromServer) -> bool {
         _place: None,
         _memory: None,
     };
-    out.send(outgoing).await.is_ok()
+    out.send(Box::new(outgoing)).await.is_ok()
 }
 
 fn written(message: &FromServer) -> Option<Vec<u8>> {

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::Either;
 use pliantdb_core::access::{Action, Need, Resource};
 use pliantdb_core::protocol::{Ask, BackupSummary, DatabaseHandle, Reply, SchemaOffer};
 use pliantdb_core::{
-    CollectionName, Connection, DatabaseName, DocumentId, Error, FeedStart, Message, Request, RequestId,
-    Response, SchemaName, StorageConnection, Subscriber, TakeSnapshot, TopicPattern,
+    CollectionName, Connection, DatabaseName, Document, DocumentId, Error, FeedStart, Message, Request,
+    RequestId, Response, SchemaName, StorageConnection, Subscriber, TakeSnapshot, TopicPattern,
 };
 use pliantdb_storage::backup::{self, BackupError};
 use pliantdb_storage::{
@@ -20,7 +21,9 @@ use crate::access::Caller;
 use crate::accounts;
 use crate::audit::Change;
 use crate::backup_place;
+use crate::goes_on::GoesOn;
 use crate::metrics::Metrics;
+use crate::request_memory::Reserved;
 use crate::schemas::Schemas;
 
 /// The most bytes of documents in one answer; a client that asks for more is told where to go on.
@@ -79,6 +82,33 @@ impl Dispatcher {
             change.record(caller, result.as_ref().err());
         }
         result
+    }
+
+    /// As [`Dispatcher::ask`], with the memory that the question takes. A change goes on when nobody waits for it any longer,
+    /// for it can be on its way to the disk; only when it is done is its memory given back.
+    pub(crate) fn ask_holding(
+        self: &Arc<Self>,
+        caller: &Caller,
+        ask: Ask,
+        id: Option<RequestId>,
+        memory: Option<Reserved>,
+    ) -> impl Future<Output = Result<Reply, Error>> + Send + 'static {
+        let is_change = match &ask {
+            Ask::Request { request, .. } => {
+                request.is_write() || matches!(request, Request::DeleteMatching(_) | Request::Call { .. })
+            }
+            _ => false,
+        };
+        let (dispatcher, caller) = (Arc::clone(self), caller.clone());
+        let asking = async move {
+            let reply = dispatcher.ask(&caller, ask, id).await;
+            drop(memory);
+            reply
+        };
+        match is_change {
+            true => Either::Left(GoesOn::new(asking)),
+            false => Either::Right(Box::pin(asking)),
+        }
     }
 
     async fn carry_out_all(&self, caller: &Caller, ask: Ask, id: Option<RequestId>) -> Result<Reply, Error> {
@@ -150,6 +180,34 @@ impl Dispatcher {
         }
     }
 
+    /// Reads documents from one moment; `None` when they have more than [`MAX_PAGE_BYTES`] together.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub(crate) async fn read_many(
+        &self,
+        caller: &Caller,
+        database: DatabaseHandle,
+        collection: CollectionName,
+        ids: Vec<DocumentId>,
+    ) -> Result<Option<Vec<Document>>, Error> {
+        let request = Request::Get { collection, ids };
+        let ask = Ask::Request { database, request };
+        caller.check(&ask)?;
+        match ask {
+            Ask::Request {
+                database,
+                request: Request::Get { collection, ids },
+            } => {
+                let database = self.database(&database)?;
+                database
+                    .get_multiple_within(collection, ids, MAX_PAGE_BYTES)
+                    .await
+            }
+            _ => Err(Error::unexpected_answer()),
+        }
+    }
+
     /// The schema of that name that the server has the code of: the version that was added last.
     pub(crate) fn schema(&self, name: &SchemaName) -> Option<SchemaOffer> {
         self.schemas.of_name(name)
@@ -216,6 +274,13 @@ impl Dispatcher {
         let ask = Ask::Request { database, request };
         caller.check(&ask)?;
         match ask {
+            Ask::Request {
+                request: Request::Get { collection, ids },
+                ..
+            } if ids.len() > 1 => {
+                let found = snapshot.get_multiple_within(collection, ids, MAX_PAGE_BYTES);
+                found.await?.map(Response::Documents).ok_or_else(too_large)
+            }
             Ask::Request { request, .. } => snapshot.execute(bounded(request)).await,
             _ => Err(Error::unexpected_answer()),
         }
@@ -254,9 +319,15 @@ impl Dispatcher {
         if let Request::Changes { from, limit, wait } = request {
             return self.changes(database, from, limit, wait).await;
         }
-        if !request.is_write() {
-            return database.execute(bounded(request)).await;
-        }
+        let request = match request {
+            // One document may be as large as it is.
+            Request::Get { collection, ids } if ids.len() > 1 => {
+                let found = database.get_multiple_within(collection, ids, MAX_PAGE_BYTES);
+                return found.await?.map(Response::Documents).ok_or_else(too_large);
+            }
+            request if !request.is_write() => return database.execute(bounded(request)).await,
+            request => request,
+        };
         let _waiting = self.metrics.write_waits();
         let _place = self.writes.acquire().await.map_err(|_| Error::Closed)?;
         match id {
@@ -319,6 +390,12 @@ fn bounded(mut request: Request) -> Request {
         _ => {}
     }
     request
+}
+
+fn too_large() -> Error {
+    Error::Invalid(format!(
+        "the documents have more than {MAX_PAGE_BYTES} bytes together, which is the most of an answer: ask for fewer at once"
+    ))
 }
 
 /// An error as clients are told it: what the storage below says, with its paths, is for the log.

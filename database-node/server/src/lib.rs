@@ -9,7 +9,7 @@
 //! - module [`logging`]: where the log goes, and `traces`: where spans do
 //! - [`Server`]: listeners, start and shutdown; below it the state that requests share, the metrics, the memory that
 //!   requests may take
-//! - `dispatch`: the one place that carries out what is asked; `access`: who may ask it; `accounts`: users,
+//! - `dispatch`: the one place that carries out what is asked (`goes_on`: also when nobody waits for it any more); `access`: who may ask it; `accounts`: users,
 //!   roles and API keys; `audit`: what is remembered of all that; `schemas`: the views' code
 //! - `quic`, `websocket`: two doors, and `conversation`, what goes on behind both; `certificate`: what they are known by
 //! - `connections`, `http`: the third, with its routes, one file for each concern
@@ -26,6 +26,7 @@ mod connections;
 mod conversation;
 mod dispatch;
 pub mod encryption;
+mod goes_on;
 mod http;
 pub mod logging;
 mod metrics;

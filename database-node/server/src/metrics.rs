@@ -374,6 +374,7 @@ pub(crate) fn kind(error: &Error) -> &'static str {
         Error::Lagged(_) => "lagged",
         Error::Api { .. } => "api",
         Error::ReadOnlySnapshot(_) => "read_only_snapshot",
+        Error::SnapshotExpired { .. } => "snapshot_expired",
         Error::Busy => "busy",
         Error::Unauthenticated(_) => "unauthenticated",
         Error::Denied(_) => "denied",
@@ -438,7 +439,19 @@ impl Collector for Observed {
             bytes.clone(),
             stats.disk_reserve as f64,
         )?;
+        gauge(
+            "subscriptions",
+            "Subscriptions to messages",
+            None,
+            stats.subscriptions as f64,
+        )?;
         let store = stats.store;
+        gauge(
+            "snapshots",
+            "Snapshots of databases, also those that one read has for itself",
+            None,
+            store.snapshots as f64,
+        )?;
         gauge(
             "store_tables",
             "In RocksDB's table files",

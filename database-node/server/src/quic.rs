@@ -4,21 +4,25 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pliantdb_core::protocol::{ALPN, LANE_MESSAGE, Lane, MAX_HELLO, encode, framed};
+use pliantdb_core::protocol::{
+    ALPN, LANE_MESSAGE, LENGTH, Lane, MAX_HELLO, encode, framed, length_of, prefix,
+};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{
-    Connection, Endpoint, EndpointConfig, IdleTimeout, Incoming, ReadToEndError, RecvStream, SendStream,
-    ServerConfig, TransportConfig, VarInt,
+    Connection, Endpoint, EndpointConfig, IdleTimeout, Incoming, RecvStream, SendStream, ServerConfig,
+    TransportConfig, VarInt,
 };
 use quinn_proto::RandomConnectionIdGenerator;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::Caller;
 use crate::app::App;
 use crate::certificate::{self, Certificate};
 use crate::conversation::{self, Conversation, Outgoing};
 use crate::metrics::Door;
+use crate::request_memory::Reserved;
 
 /// Messages of a client that are too large for its lane and arrive at once.
 const LARGE_AT_ONCE: u32 = 16;
@@ -136,54 +140,92 @@ pub(crate) async fn serve(endpoint: Endpoint, app: Arc<App>, limits: Limits, sto
     let _ = tokio::time::timeout(FAREWELL, endpoint.wait_idle()).await;
 }
 
-async fn connection(
+/// Serves one connection. What is held while it is idle is small: greeting it and taking what it sends are put aside.
+fn connection(
     incoming: Incoming,
     place: OwnedSemaphorePermit,
     app: Arc<App>,
     limits: Limits,
     stop: CancellationToken,
-) {
+) -> impl Future<Output = ()> + Send {
     let peer = incoming.remote_address();
-    let greeted = tokio::time::timeout(limits.hello_timeout, async {
-        let connection = incoming.await.map_err(|error| error.to_string())?;
-        let (mut send, mut receive) = connection.accept_bi().await.map_err(|error| error.to_string())?;
-        let mut lane = Lane::new(MAX_HELLO);
-        let hello = match next(&mut lane, &mut receive).await {
-            Ok(Some(hello)) => hello,
-            Ok(None) => return Err("the client left".to_owned()),
-            Err(error) => {
-                connection.close(VarInt::from_u32(code::REFUSED), error.as_bytes());
-                return Err(error);
-            }
-        };
-        let (greeting, caller) = conversation::greet(&app, peer, &hello).await;
-        let mut bytes = Vec::new();
-        let framed = encode(&greeting).map(|greeting| framed(&greeting, &mut bytes));
-        if let (Ok(Ok(())), Err(error)) = (framed, send.write_all(&bytes).await) {
-            return Err(error.to_string());
+    let greeting = greet(incoming, peer, Arc::clone(&app));
+    let greeting = Box::pin(tokio::time::timeout(limits.hello_timeout, greeting));
+    async move {
+        match greeting.await {
+            Ok(Ok(greeted)) => converse(greeted, peer, &app, limits, stop).await,
+            Ok(Err(error)) => tracing::debug!(%peer, error, "a connection ended early"),
+            Err(_) => tracing::debug!(%peer, "a client did not say who it is in time"),
         }
-        match caller {
-            Some(caller) => Ok((connection, send, receive, lane, caller)),
-            None => {
-                let _ = send.finish();
-                let _ = tokio::time::timeout(FAREWELL, connection.closed()).await;
-                Err("the client was refused".to_owned())
-            }
+        drop(place);
+    }
+}
+
+/// A connection whose client is known.
+struct Greeted {
+    connection: Connection,
+    send: SendStream,
+    receive: RecvStream,
+    lane: Lane,
+    caller: Caller,
+}
+
+/// Takes a client's first message and answers it.
+async fn greet(incoming: Incoming, peer: SocketAddr, app: Arc<App>) -> Result<Greeted, String> {
+    let connection = incoming.await.map_err(|error| error.to_string())?;
+    let (mut send, mut receive) = connection.accept_bi().await.map_err(|error| error.to_string())?;
+    let mut lane = Lane::new(MAX_HELLO);
+    let hello = match next(&mut lane, &mut receive).await {
+        Ok(Some(hello)) => hello,
+        Ok(None) => return Err("the client left".to_owned()),
+        Err(error) => {
+            connection.close(VarInt::from_u32(code::REFUSED), error.as_bytes());
+            return Err(error);
         }
-    });
-    let (connection, send, receive, mut lane, caller) = match greeted.await {
-        Ok(Ok(greeted)) => greeted,
-        Ok(Err(error)) => return tracing::debug!(%peer, error, "a connection ended early"),
-        Err(_) => return tracing::debug!(%peer, "a client did not say who it is in time"),
     };
+    let (greeting, caller) = conversation::greet(&app, peer, &hello).await;
+    let mut bytes = Vec::new();
+    let framed = encode(&greeting).map(|greeting| framed(&greeting, &mut bytes));
+    if let (Ok(Ok(())), Err(error)) = (framed, send.write_all(&bytes).await) {
+        return Err(error.to_string());
+    }
+    let Some(caller) = caller else {
+        let _ = send.finish();
+        let _ = tokio::time::timeout(FAREWELL, connection.closed()).await;
+        return Err("the client was refused".to_owned());
+    };
+    Ok(Greeted {
+        connection,
+        send,
+        receive,
+        lane,
+        caller,
+    })
+}
+
+/// Serves a client that is known, until it leaves or the server stops.
+async fn converse(
+    greeted: Greeted,
+    peer: SocketAddr,
+    app: &Arc<App>,
+    limits: Limits,
+    stop: CancellationToken,
+) {
+    let Greeted {
+        connection,
+        send,
+        receive,
+        mut lane,
+        caller,
+    } = greeted;
     lane.allow(app.max_body_size.min(LANE_MESSAGE));
     connection.set_receive_window(VarInt::from_u32(4 * LANE_WINDOW));
     connection.set_max_concurrent_uni_streams(VarInt::from_u32(LARGE_AT_ONCE));
     let _open = app.metrics.connection_opens(Door::Quic);
     let (out, outgoing) = mpsc::channel(32);
-    let conversation = Conversation::new(Arc::clone(&app), caller, Door::Quic, out.clone());
+    let conversation = Conversation::new(Arc::clone(app), caller, Door::Quic, out.clone());
     let writer = tokio::spawn(write(connection.clone(), send, outgoing, limits.send_timeout));
-    let (code, reason) = match hear(&connection, receive, lane, &conversation, &app, limits, stop).await {
+    let (code, reason) = match hear(&connection, receive, lane, &conversation, app, limits, stop).await {
         Ok(true) => {
             conversation::leave(&out).await;
             conversation.finish().await;
@@ -202,7 +244,6 @@ async fn connection(
         let _ = tokio::time::timeout(FAREWELL, connection.closed()).await;
     }
     connection.close(VarInt::from_u32(code), reason.as_bytes());
-    drop(place);
 }
 
 /// Hands what arrives to the conversation: whether it ended because the server stops.
@@ -221,9 +262,7 @@ async fn hear(
             chunk = receive.read_chunk(LANE_WINDOW as usize, true) => match chunk {
                 Ok(Some(chunk)) => {
                     lane.arrived(&chunk.bytes);
-                    while let Some(message) = lane.message().map_err(|error| error.to_string())? {
-                        conversation.take(message).await.map_err(|error| error.to_string())?;
-                    }
+                    Box::pin(take_all(&mut lane, conversation)).await?;
                 }
                 // What is in flight is nobody's any more.
                 Ok(None) => return Ok(false),
@@ -233,22 +272,8 @@ async fn hear(
                 }
             },
             stream = connection.accept_uni() => match stream {
-                Ok(mut stream) => {
-                    let app = Arc::clone(app);
-                    large.spawn(async move {
-                        // How long it is, is known when it is there.
-                        let memory = app.reserve_memory(app.max_body_size, 1).await.map_err(|error| error.to_string())?;
-                        let reading = stream.read_to_end(app.max_body_size);
-                        match tokio::time::timeout(limits.send_timeout, reading).await {
-                            Ok(Ok(message)) => Ok(Some((message, memory))),
-                            Ok(Err(ReadToEndError::TooLong)) => {
-                                Err(format!("a message has more than {} bytes, which is the most", app.max_body_size))
-                            }
-                            // The client has thought better of it, or is gone.
-                            Ok(Err(ReadToEndError::Read(_))) => Ok(None),
-                            Err(_) => Err("a message did not arrive in time".to_owned()),
-                        }
-                    });
+                Ok(stream) => {
+                    large.spawn(read_alone(stream, Arc::clone(app), limits.send_timeout));
                 }
                 Err(_) => return Ok(false),
             },
@@ -258,12 +283,52 @@ async fn hear(
                 {
                     // Two that hold some must not wait for each other's.
                     drop(memory);
-                    conversation.take(&message).await.map_err(|error| error.to_string())?;
+                    Box::pin(conversation.take(&message)).await.map_err(|error| error.to_string())?;
                 }
             },
             () = stop.cancelled() => return Ok(true),
         }
     }
+}
+
+/// Reads a message that has a stream of its own; `None` when it does not come. There is memory for it before it is read: a
+/// client that sends more than there is room for waits.
+async fn read_alone(
+    mut stream: RecvStream,
+    app: Arc<App>,
+    send_timeout: Duration,
+) -> Result<Option<(Vec<u8>, Reserved)>, String> {
+    let late = |_| "a message did not arrive in time".to_owned();
+    let mut length = [0; LENGTH];
+    let reading = stream.read_exact(&mut length);
+    // When it fails, the client has thought better of it, or is gone.
+    if tokio::time::timeout(send_timeout, reading)
+        .await
+        .map_err(late)?
+        .is_err()
+    {
+        return Ok(None);
+    }
+    let length = length_of(length, app.max_body_size).map_err(|error| error.to_string())?;
+    let memory = app
+        .wait_for_memory(length, 1)
+        .await
+        .map_err(|error| error.to_string())?;
+    let mut message = vec![0; length];
+    let reading = stream.read_exact(&mut message);
+    let read = tokio::time::timeout(send_timeout, reading).await.map_err(late)?;
+    Ok(read.ok().map(|()| (message, memory)))
+}
+
+/// Hands the messages that have arrived to the conversation.
+async fn take_all(lane: &mut Lane, conversation: &Conversation) -> Result<(), String> {
+    while let Some(message) = lane.message().map_err(|error| error.to_string())? {
+        conversation
+            .take(message)
+            .await
+            .map_err(|error| error.to_string())?;
+    }
+    Ok(())
 }
 
 /// The next message of a lane.
@@ -287,7 +352,7 @@ async fn next(lane: &mut Lane, receive: &mut RecvStream) -> Result<Option<Vec<u8
 async fn write(
     connection: Connection,
     mut lane: SendStream,
-    mut outgoing: mpsc::Receiver<Outgoing>,
+    mut outgoing: mpsc::Receiver<Box<Outgoing>>,
     send_timeout: Duration,
 ) {
     let (mut waiting, mut bytes) = (Vec::new(), Vec::new());
@@ -319,9 +384,10 @@ async fn write(
     let _ = lane.finish();
 }
 
-async fn write_alone(connection: Connection, message: Outgoing, send_timeout: Duration) {
+async fn write_alone(connection: Connection, message: Box<Outgoing>, send_timeout: Duration) {
     let sent = tokio::time::timeout(send_timeout, async {
         let mut stream = connection.open_uni().await.ok()?;
+        stream.write_all(&prefix(&message.bytes).ok()?).await.ok()?;
         stream.write_all(&message.bytes).await.ok()?;
         stream.finish().ok()?;
         // Until then the bytes are in memory.

@@ -59,8 +59,14 @@ impl Pool {
     }
 }
 
-/// An answer that gives its memory back when the last of it is sent.
-pub(crate) fn held(bytes: Vec<u8>, reserved: Reserved) -> Bytes {
+/// An answer that gives its memory back when the last of it is sent. What was reserved beyond its size, while it was made,
+/// is given back at once: a client that reads slowly must not hold the room of many.
+pub(crate) fn held(bytes: Vec<u8>, mut reserved: Reserved) -> Bytes {
+    let needed = bytes.capacity().div_ceil(UNIT);
+    let reserved = match reserved.split(needed) {
+        Some(of_answer) => of_answer,
+        None => reserved,
+    };
     Bytes::from_owner(Held {
         bytes,
         _reserved: reserved,
@@ -83,6 +89,17 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[tokio::test]
+    async fn an_answer_holds_what_it_takes_and_no_more() {
+        let memory = RequestMemory::new(32 << 20);
+        let waits = |bytes| tokio::time::timeout(Duration::from_millis(10), memory.reserve(bytes, 1));
+        let answer = held(vec![1; 1 << 20], memory.reserve(4 << 20, 1).await.unwrap());
+        drop(waits(3 << 20).await.expect("3 of 4 MiB are free"));
+        assert!(waits(4 << 20).await.is_err(), "one is not");
+        drop(answer);
+        drop(waits(4 << 20).await.expect("it was sent"));
+    }
 
     #[tokio::test]
     async fn gives_out_no_more_than_there_is() {

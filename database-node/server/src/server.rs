@@ -102,6 +102,14 @@ impl Builder {
         self
     }
 
+    /// How many bytes of memory the process may use; by default what [`pliantdb_storage::memory::limit`] finds. The store
+    /// takes a part of it, and what requests may take together is bounded by another.
+    #[must_use]
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.options.memory_limit = Some(bytes);
+        self
+    }
+
     /// Opens the storage and serves QUIC, and leaves HTTP to the program that this is part of: to be called within a tokio
     /// runtime.
     ///
@@ -164,6 +172,9 @@ impl Builder {
         let access = AccessFiles::open(&settings)?;
         let own = settings.certificate.clone().map(Certificate::open).transpose()?;
         let metrics = Arc::new(Metrics::default());
+        let memory_limit = options
+            .memory_limit
+            .unwrap_or_else(pliantdb_storage::memory::limit);
         let (failure, failed) = oneshot::channel();
         let storage = open_storage(&settings, options, &metrics, failure).await?;
         let access = Access::new(&storage, access, Arc::clone(&metrics));
@@ -176,7 +187,14 @@ impl Builder {
             Some(certificate) => certificate,
             None => Certificate::own(&settings.data)?,
         };
-        let app = Arc::new(App::new(storage, schemas, metrics, access, &settings));
+        let app = Arc::new(App::new(
+            storage,
+            schemas,
+            metrics,
+            access,
+            memory_limit,
+            &settings,
+        ));
         let listen_failed = |reason| StartError::Listen {
             setting: "quicListen",
             address: settings.quic_listen,

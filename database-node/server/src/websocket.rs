@@ -165,7 +165,7 @@ type Farewell = Option<(u16, String)>;
 /// Sends what is queued until nothing can be queued any more, then closes.
 async fn write(
     mut sink: SplitSink<WebSocket, Message>,
-    mut outgoing: mpsc::Receiver<Outgoing>,
+    mut outgoing: mpsc::Receiver<Box<Outgoing>>,
     ended: watch::Receiver<Farewell>,
     send_timeout: Duration,
 ) {

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pliantdb_core::{
-    CollectionName, Connection, DatabaseName, DocumentId, Error, FeedStart, Inbox, Message, Request,
-    RequestId, Response, Schema, Step, StorageConnection, Subscriber, TopicPattern,
+    CollectionName, Connection, DatabaseName, Document, DocumentId, Error, FeedStart, Inbox, Message,
+    Request, RequestId, Response, Schema, Step, StorageConnection, Subscriber, TopicPattern, converse_async,
 };
 use tokio::sync::oneshot;
 
@@ -169,6 +169,20 @@ impl AsyncDatabase {
         blocking(move || Ok(database.get_within(&collection, &id, most)?)).await
     }
 
+    /// As [`Database::get_multiple_within`].
+    ///
+    /// # Errors
+    /// As [`Database::get_multiple_within`].
+    pub async fn get_multiple_within(
+        &self,
+        collection: CollectionName,
+        ids: Vec<DocumentId>,
+        most: usize,
+    ) -> Result<Option<Vec<Document>>, Error> {
+        let database = self.0.clone();
+        blocking(move || Ok(database.get_multiple_within(&collection, &ids, most)?)).await
+    }
+
     async fn answer(&self, request: Request, id: Option<RequestId>) -> Result<Response, Error> {
         let engine = &self.0.inner().engine;
         let entry = self.0.entry()?;
@@ -288,10 +302,10 @@ impl Connection for AsyncDatabase {
         next: impl FnMut(Result<Response, Error>) -> Step<T> + Send + 'static,
     ) -> Future<T> {
         let database = self.clone();
-        converse(first, next, move |request| {
+        Box::pin(converse_async(first, next, move |request| {
             let database = database.clone();
             async move { database.execute(request).await }
-        })
+        }))
     }
 
     fn subscribe_to(&self, patterns: Result<Vec<TopicPattern>, Error>) -> Future<AsyncSubscription> {
@@ -323,27 +337,6 @@ impl Subscriber<AsyncDatabase> for AsyncSubscription {
     fn try_receive(&self) -> Result<Option<Message>, Error> {
         self.0.try_receive()
     }
-}
-
-/// Asks `first`, then whatever `next` asks on hearing the answer, until that is done.
-pub(crate) fn converse<T, F>(
-    first: Result<Request, Error>,
-    mut next: impl FnMut(Result<Response, Error>) -> Step<T> + Send + 'static,
-    mut ask: impl FnMut(Request) -> F + Send + 'static,
-) -> Future<T>
-where
-    T: Send + 'static,
-    F: std::future::Future<Output = Result<Response, Error>> + Send,
-{
-    Box::pin(async move {
-        let mut request = first?;
-        loop {
-            match next(ask(request).await) {
-                Step::Ask(again) => request = again,
-                Step::Done(result) => return result,
-            }
-        }
-    })
 }
 
 /// Runs what may wait for the disk on a thread that is kept for that.

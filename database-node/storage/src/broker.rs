@@ -51,6 +51,14 @@ impl Broker {
         inboxes.iter().filter(|inbox| inbox.put(message.clone())).count() as u64
     }
 
+    /// How many subscriptions there are.
+    pub(crate) fn subscriptions(&self) -> u64 {
+        let subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = subscribers.values().flatten();
+        all.filter(|subscription| subscription.inbox.strong_count() > 0)
+            .count() as u64
+    }
+
     /// Closes the inboxes of a database; of all when there is none.
     pub(crate) fn close(&self, database: Option<DatabaseId>) {
         let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);

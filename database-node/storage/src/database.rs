@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pliantdb_core::{
     Body, Change, ChangeAction, ChangeOutcome, CollectionName, Connection, DatabaseName, Document,
     DocumentId, Error, Inbox, Listing, Message, Operation, Page, Precondition, Request, RequestId, Response,
-    Revision, Schema, Step, StorageConnection, Subscriber, TopicPattern,
+    Revision, Schema, Step, StorageConnection, Subscriber, TopicPattern, converse,
 };
 
 use crate::catalog::{DatabaseEntry, DatabaseId};
@@ -139,6 +139,27 @@ impl Database {
         )
     }
 
+    /// Reads documents from one moment: those that exist, in the order of the ids; `None` when their bodies have more than
+    /// `most` bytes together, of which no more is held than that and one of them.
+    ///
+    /// # Errors
+    /// As [`Database::get`].
+    pub fn get_multiple_within(
+        &self,
+        collection: &CollectionName,
+        ids: &[DocumentId],
+        most: usize,
+    ) -> Result<Option<Vec<Document>>, StorageError> {
+        let snapshot = self.inner.engine.store.snapshot();
+        Ok(reading::get_all_at(
+            &snapshot,
+            self.entry()?,
+            collection,
+            ids,
+            most,
+        )?)
+    }
+
     /// Reads one page of a collection, in the order of ids.
     ///
     /// # Errors
@@ -231,15 +252,9 @@ impl Connection for Database {
     fn converse<T: Send + 'static>(
         &self,
         first: Result<Request, Error>,
-        mut next: impl FnMut(Result<Response, Error>) -> Step<T> + Send + 'static,
+        next: impl FnMut(Result<Response, Error>) -> Step<T> + Send + 'static,
     ) -> Result<T, Error> {
-        let mut request = first?;
-        loop {
-            match next(self.execute(request)) {
-                Step::Ask(again) => request = again,
-                Step::Done(result) => return result,
-            }
-        }
+        converse(first, next, |request| self.execute(request))
     }
 
     fn subscribe_to(&self, patterns: Result<Vec<TopicPattern>, Error>) -> Result<Subscription, Error> {

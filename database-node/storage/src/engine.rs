@@ -260,11 +260,10 @@ impl<S: OrderedStore> Engine<S> {
                     return Ok(Response::Documents(found.into_iter().collect()));
                 }
                 // All from the same moment, or a transaction could be seen by half.
-                let snapshot = self.store.snapshot();
-                let get = |id: &DocumentId| reading::get_at(&snapshot, entry, collection, id);
-                let found = ids.iter().filter_map(|id| get(id).transpose());
-                let found = found.collect::<Result<_, _>>();
-                Ok(Response::Documents(found.map_err(StorageError::from)?))
+                let found = reading::get_all_at(&self.store.snapshot(), entry, collection, ids, usize::MAX);
+                Ok(Response::Documents(
+                    found.map_err(StorageError::from)?.unwrap_or_default(),
+                ))
             }
             Request::List { collection, listing } => {
                 let entry = self.entry(name)?;

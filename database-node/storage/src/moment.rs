@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use pliantdb_core::{DatabaseName, DocumentId, Error, Request, Response, Schematic, Timestamp};
+use pliantdb_core::{
+    CollectionName, DatabaseName, Document, DocumentId, Error, Request, Response, Schematic, Timestamp,
+};
 
 use crate::catalog::{DatabaseId, DatabaseState};
 use crate::engine::{Engine, applied};
@@ -87,15 +89,26 @@ impl Moment {
         })
     }
 
+    /// Reads documents, as [`reading::get_all_at`].
+    pub(crate) fn get_all(
+        &self,
+        snapshot: &impl Snapshot,
+        collection: &CollectionName,
+        ids: &[DocumentId],
+        most: usize,
+    ) -> Result<Option<Vec<Document>>, Error> {
+        let found = reading::get_all_at(snapshot, self.state.entry, collection, ids, most);
+        Ok(found.map_err(StorageError::from)?)
+    }
+
     /// Answers a request to read. `snapshot` is the one that this is of.
     pub(crate) fn answer(&self, snapshot: &impl Snapshot, request: &Request) -> Result<Response, Error> {
         let entry = self.state.entry;
         let read_only = |asked: &str| Err(Error::ReadOnlySnapshot(asked.to_owned()));
         let answer = match request {
             Request::Get { collection, ids } => {
-                let get = |id: &DocumentId| reading::get_at(snapshot, entry, collection, id);
-                let found = ids.iter().filter_map(|id| get(id).transpose());
-                found.collect::<Result<_, _>>().map(Response::Documents)
+                let found = reading::get_all_at(snapshot, entry, collection, ids, usize::MAX);
+                found.map(|found| Response::Documents(found.unwrap_or_default()))
             }
             Request::List { collection, listing } => {
                 return Ok(Response::Page(reading::list(

@@ -42,6 +42,29 @@ pub(crate) fn get_at(
     }))
 }
 
+/// Reads documents as of a snapshot: those that exist, in the order of the ids. `None` when their bodies have more than
+/// `most` bytes together; no more than that, and one of them, is held meanwhile.
+pub(crate) fn get_all_at(
+    snapshot: &impl Snapshot,
+    database: DatabaseEntry,
+    collection: &CollectionName,
+    ids: &[DocumentId],
+    most: usize,
+) -> Result<Option<Vec<Document>>, StoreError> {
+    let (mut found, mut bytes) = (Vec::new(), 0_usize);
+    for id in ids {
+        let Some(document) = get_at(snapshot, database, collection, id)? else {
+            continue;
+        };
+        bytes = bytes.saturating_add(document.body.as_str().len());
+        if bytes > most {
+            return Ok(None);
+        }
+        found.push(document);
+    }
+    Ok(Some(found))
+}
+
 /// [`get`], if that needs no disk; `None` when it would have to wait for one.
 pub(crate) fn get_cached(
     store: &impl OrderedStore,

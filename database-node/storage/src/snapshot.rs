@@ -4,10 +4,13 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pliantdb_core::{Connection, DatabaseName, Error, Request, Response, Step, TakeSnapshot, TopicPattern};
+use pliantdb_core::{
+    CollectionName, Connection, DatabaseName, Document, DocumentId, Error, Request, Response, Step,
+    TakeSnapshot, TopicPattern, converse, converse_async,
+};
 use self_cell::self_cell;
 
-use crate::asynchronous::{AsyncDatabase, Future, blocking, converse};
+use crate::asynchronous::{AsyncDatabase, Future, blocking};
 use crate::catalog::DatabaseId;
 use crate::database::Database;
 use crate::moment::Moment;
@@ -90,15 +93,9 @@ impl Connection for DatabaseSnapshot {
     fn converse<T: Send + 'static>(
         &self,
         first: Result<Request, Error>,
-        mut next: impl FnMut(Result<Response, Error>) -> Step<T> + Send + 'static,
+        next: impl FnMut(Result<Response, Error>) -> Step<T> + Send + 'static,
     ) -> Result<T, Error> {
-        let mut request = first?;
-        loop {
-            match next(self.execute(&request)) {
-                Step::Ask(again) => request = again,
-                Step::Done(result) => return result,
-            }
-        }
+        converse(first, next, |request| self.execute(&request))
     }
 
     fn subscribe_to(&self, _: Result<Vec<TopicPattern>, Error>) -> Result<Infallible, Error> {
@@ -124,6 +121,24 @@ impl AsyncDatabaseSnapshot {
     pub async fn execute(&self, request: Request) -> Result<Response, Error> {
         let snapshot = self.0.clone();
         blocking(move || snapshot.execute(&request)).await
+    }
+
+    /// As [`Database::get_multiple_within`].
+    ///
+    /// # Errors
+    /// As [`DatabaseSnapshot::execute`].
+    pub async fn get_multiple_within(
+        &self,
+        collection: CollectionName,
+        ids: Vec<DocumentId>,
+        most: usize,
+    ) -> Result<Option<Vec<Document>>, Error> {
+        let snapshot = self.0.clone();
+        blocking(move || {
+            let Shared { moment, held } = snapshot.0.as_ref();
+            held.with_dependent(|_, snapshot| moment.get_all(snapshot, &collection, &ids, most))
+        })
+        .await
     }
 }
 
@@ -158,10 +173,10 @@ impl Connection for AsyncDatabaseSnapshot {
         next: impl FnMut(Result<Response, Error>) -> Step<T> + Send + 'static,
     ) -> Future<T> {
         let snapshot = self.clone();
-        converse(first, next, move |request| {
+        Box::pin(converse_async(first, next, move |request| {
             let snapshot = snapshot.clone();
             async move { snapshot.execute(request).await }
-        })
+        }))
     }
 
     fn subscribe_to(&self, _: Result<Vec<TopicPattern>, Error>) -> Future<Infallible> {

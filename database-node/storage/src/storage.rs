@@ -98,6 +98,8 @@ pub struct Stats {
     pub disk_free: u64,
     /// Bytes that must stay free for writes to be taken.
     pub disk_reserve: u64,
+    /// Subscriptions to messages that somebody receives from.
+    pub subscriptions: u64,
 }
 
 impl Storage {
@@ -284,6 +286,7 @@ impl Storage {
             store: self.inner.engine.store.inner().stats(),
             disk_free,
             disk_reserve,
+            subscriptions: self.inner.engine.broker.subscriptions(),
         })
     }
 

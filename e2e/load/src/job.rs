@@ -4,8 +4,9 @@ use std::io::{BufRead, Write, stdin, stdout};
 
 use serde::{Deserialize, Serialize};
 
+use crate::Failure;
 use crate::clients::Run;
-use crate::{Failure, process};
+use crate::process::Process;
 
 /// What a contender is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,9 +69,10 @@ pub struct Answer {
 /// # Errors
 /// When input, output or /proc fail; a failed job is an answer.
 pub fn serve(mut work: impl FnMut(Job) -> Result<Option<Run>, Failure>) -> Result<(), Failure> {
+    let process = Process::this();
     for line in stdin().lock().lines() {
         let job = serde_json::from_str(&line?)?;
-        let before = process::disk_bytes()?;
+        let before = process.disk_bytes()?;
         let (run, failure) = match work(job) {
             Ok(run) => (run, None),
             Err(failure) => (None, Some(failure.to_string())),
@@ -78,9 +80,9 @@ pub fn serve(mut work: impl FnMut(Job) -> Result<Option<Run>, Failure>) -> Resul
         let answer = Answer {
             failure,
             run,
-            disk_bytes: process::disk_bytes()? - before,
-            resident: process::resident()?,
-            peak: process::peak()?,
+            disk_bytes: process.disk_bytes()? - before,
+            resident: process.resident()?,
+            peak: process.peak()?,
         };
         let mut output = stdout().lock();
         writeln!(output, "{}", serde_json::to_string(&answer)?)?;

@@ -3,7 +3,7 @@
 //!
 //! - [`job`]: the jobs and answers, and how a contender serves them
 //! - [`clients`]: closed loops on threads or tasks, with their latencies
-//! - [`process`]: what a process has used
+//! - [`process`]: what a process has used and holds
 //! - [`contender`] and [`figures`]: for who sets them against each other
 //! - [`http`]: a client of HTTP/1.1 that costs next to nothing
 

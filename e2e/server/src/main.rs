@@ -1,21 +1,18 @@
 //! Sets `pliant-node` beside BonsaiDb's server (by QUIC) and PostgreSQL (by HTTP against its own protocol), on the same
-//! machine and disk: each job for one after the other, several rounds of it. Then what a node takes of memory at rest, and
-//! with many idle connections. Prints one JSON object a line for every figure.
+//! machine and disk: each job for one after the other, several rounds of it. Prints one JSON object a line for every
+//! figure.
 //!
 //! `e2e/bench server` starts it with the paths of the peers' programs. From the environment: `SERVER_ROUNDS`,
-//! `SERVER_MILLISECONDS` (each timed run), `SERVER_DOCUMENTS`, `SERVER_CONNECTIONS`, `SERVER_DIRECTORY`.
+//! `SERVER_MILLISECONDS` (each timed run), `SERVER_DOCUMENTS`, `SERVER_DIRECTORY`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a command")]
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use load::Failure;
 use load::contender::{Contender, Program};
 use load::figures::{Figures, Sample};
 use load::job::{Answer, Job};
-use pliantdb_client::{AsyncClient, Options};
-use server_bench::node::Node;
 
 const BONSAIDB: &str = "BonsaiDb 0.5 server";
 const POSTGRES: &str = "PostgreSQL 15";
@@ -71,7 +68,7 @@ fn main() -> Result<(), Failure> {
             println!("{line}");
         }
     }
-    memory(Path::new(&node), directory.path())
+    Ok(())
 }
 
 /// Every job, each for every contender in turn, several rounds of it.
@@ -123,46 +120,6 @@ fn play(programs: &[Program], directory: &Path) -> Result<Figures, Failure> {
         }
     }
     Ok(figures)
-}
-
-/// What a node takes at rest, and with many idle connections by QUIC.
-fn memory(program: &Path, directory: &Path) -> Result<(), Failure> {
-    let connections = number("SERVER_CONNECTIONS", 10_000)?;
-    let most = (connections + 100).to_string();
-    let node = Node::start(program, &directory.join("memory"), &["--max-connections", &most])?;
-    std::thread::sleep(Duration::from_secs(5));
-    tell("rss_mib_at_rest", resident(node.id())?, 40);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let clients = runtime.block_on(async {
-        let mut clients = Vec::new();
-        for _ in 0..connections {
-            clients.push(AsyncClient::connect(&node.quic, Options::default()).await?);
-        }
-        // Each has shown a few times that it is there.
-        tokio::time::sleep(Duration::from_secs(25)).await;
-        Ok::<_, Failure>(clients)
-    })?;
-    let name = format!("rss_mib_{}_idle_quic_connections", clients.len());
-    tell(&name, resident(node.id())?, 400);
-    Ok(())
-}
-
-fn tell(metric: &str, mib: u64, goal: u64) {
-    let line = serde_json::json!({
-        "bench": "server", "metric": metric, "pliantdb": mib, "peer": null, "peer_name": null, "ratio": null,
-        "spread": null, "goal": goal, "met": mib < goal,
-    });
-    println!("{line}");
-}
-
-/// The resident set of a process, in MiB.
-fn resident(process: u32) -> Result<u64, Failure> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line
-        .and_then(|line| line.split_whitespace().next())
-        .ok_or("it has no VmRSS")?;
-    Ok(kib.parse::<u64>()? >> 10)
 }
 
 fn number(variable: &str, default: u64) -> Result<u64, Failure> {

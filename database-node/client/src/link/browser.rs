@@ -43,7 +43,9 @@ pub(super) async fn connect(address: &Address) -> Result<Link, Error> {
         let _ = connected.send(Ok(()));
         let (mut sink, mut stream) = socket.split();
         spawn(async move {
-            while let Some(message) = outgoing.recv().await {
+            while let Some(message) = outgoing.recv().await
+                && !message.is_empty()
+            {
                 if sink.send(WsMessage::Binary(message)).await.is_err() {
                     return;
                 }

@@ -23,7 +23,8 @@ pub(crate) type Sending = mpsc::Sender<std::convert::Infallible>;
 /// How many messages wait to be sent; who has more waits.
 const WAITING: usize = 256;
 
-/// A way to a server. It is closed when `send` is dropped and everything was sent.
+/// A way to a server. It is closed when `send` is dropped, or given an empty message (which none is), and everything before
+/// was sent.
 pub(crate) struct Link {
     pub(crate) send: mpsc::Sender<Vec<u8>>,
     pub(crate) receive: Receive,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pliantdb_core::Error;
-use pliantdb_core::protocol::{ALPN, LANE_MESSAGE, Lane, MAX_ANSWER, framed};
+use pliantdb_core::protocol::{ALPN, LANE_MESSAGE, LENGTH, Lane, MAX_ANSWER, framed, length_of, prefix};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{
     ClientConfig, Connection, Endpoint, IdleTimeout, RecvStream, SendStream, TransportConfig, VarInt,
@@ -32,7 +32,7 @@ pub(crate) struct Receive {
     connection: Connection,
     stream: RecvStream,
     lane: Lane,
-    large: JoinSet<Result<Vec<u8>, quinn::ReadToEndError>>,
+    large: JoinSet<Result<Vec<u8>, String>>,
     /// Lives as long as its connection.
     _endpoint: Endpoint,
 }
@@ -121,12 +121,12 @@ impl Receive {
                     Err(_) => return Err(self.why()),
                 },
                 stream = self.connection.accept_uni() => match stream {
-                    Ok(mut stream) => drop(self.large.spawn(async move { stream.read_to_end(MAX_ANSWER).await })),
+                    Ok(stream) => drop(self.large.spawn(read_alone(stream))),
                     Err(error) => return Err(error.to_string()),
                 },
                 Some(message) = self.large.join_next(), if !self.large.is_empty() => match message {
                     Ok(Ok(message)) => return Ok(message),
-                    Ok(Err(error)) => return Err(error.to_string()),
+                    Ok(Err(error)) => return Err(error),
                     Err(error) => return Err(error.to_string()),
                 },
             }
@@ -141,12 +141,16 @@ impl Receive {
     }
 }
 
-/// Sends what is queued, as much at once as there is, until nothing can be queued any more.
+/// Sends what is queued, as much at once as there is, until it is to end or nothing can be queued any more.
 async fn write(connection: Connection, mut lane: SendStream, mut outgoing: mpsc::Receiver<Vec<u8>>) {
     let (mut waiting, mut bytes) = (Vec::new(), Vec::new());
-    let mut large = JoinSet::new();
-    while outgoing.recv_many(&mut waiting, 64).await > 0 {
+    let (mut large, mut is_ending) = (JoinSet::new(), false);
+    while !is_ending && outgoing.recv_many(&mut waiting, 64).await > 0 {
         for message in waiting.drain(..) {
+            is_ending |= message.is_empty();
+            if is_ending {
+                break;
+            }
             if message.len() > LANE_MESSAGE {
                 large.spawn(write_alone(connection.clone(), message));
             } else if framed(&message, &mut bytes).is_err() {
@@ -166,8 +170,24 @@ async fn write(connection: Connection, mut lane: SendStream, mut outgoing: mpsc:
     connection.close(VarInt::from_u32(0), b"");
 }
 
+/// Reads a message that has a stream of its own.
+async fn read_alone(mut stream: RecvStream) -> Result<Vec<u8>, String> {
+    let mut length = [0; LENGTH];
+    stream
+        .read_exact(&mut length)
+        .await
+        .map_err(|error| error.to_string())?;
+    let mut message = vec![0; length_of(length, MAX_ANSWER).map_err(|error| error.to_string())?];
+    stream
+        .read_exact(&mut message)
+        .await
+        .map_err(|error| error.to_string())?;
+    Ok(message)
+}
+
 async fn write_alone(connection: Connection, message: Vec<u8>) -> Option<()> {
     let mut stream = connection.open_uni().await.ok()?;
+    stream.write_all(&prefix(&message).ok()?).await.ok()?;
     stream.write_all(&message).await.ok()?;
     stream.finish().ok()
 }

@@ -105,15 +105,19 @@ impl Receive {
     }
 }
 
-/// Sends what is queued until nothing can be queued any more, then closes.
+/// Sends what is queued until it is to end or nothing can be queued any more, then closes.
 async fn write(mut sink: SplitSink<Socket, Message>, mut outgoing: mpsc::Receiver<Vec<u8>>) {
-    let mut waiting = Vec::new();
-    loop {
+    let (mut waiting, mut is_ending) = (Vec::new(), false);
+    while !is_ending {
         let sent = match tokio::time::timeout(KEEP_ALIVE, outgoing.recv_many(&mut waiting, 64)).await {
             Ok(0) => break,
             Ok(_) => {
                 let mut fed = Ok(());
                 for message in waiting.drain(..) {
+                    is_ending |= message.is_empty();
+                    if is_ending {
+                        break;
+                    }
                     fed = sink.feed(Message::Binary(Bytes::from(message))).await;
                     if fed.is_err() {
                         break;

@@ -14,7 +14,7 @@ pub use events::Listener;
 use pliantdb_core::protocol::SchemaOffer;
 use pliantdb_core::{
     Connection, DatabaseName, Error, Request, Response, Schema, Schematic, Step, StorageConnection,
-    TakeSnapshot, TopicPattern,
+    TakeSnapshot, TopicPattern, converse,
 };
 use serde_json::json;
 
@@ -94,15 +94,9 @@ impl Connection for Database {
     fn converse<T: Send + 'static>(
         &self,
         first: Result<Request, Error>,
-        mut next: impl FnMut(Result<Response, Error>) -> Step<T> + Send + 'static,
+        next: impl FnMut(Result<Response, Error>) -> Step<T> + Send + 'static,
     ) -> Result<T, Error> {
-        let mut request = first?;
-        loop {
-            match next(self.execute(request)) {
-                Step::Ask(again) => request = again,
-                Step::Done(result) => return result,
-            }
-        }
+        converse(first, next, |request| self.execute(request))
     }
 
     fn subscribe_to(&self, patterns: Result<Vec<TopicPattern>, Error>) -> Result<Listener, Error> {

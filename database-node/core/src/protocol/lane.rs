@@ -4,7 +4,7 @@
 pub const LANE_MESSAGE: usize = 64 << 10;
 
 /// The bytes of a length.
-const LENGTH: usize = 4;
+pub const LENGTH: usize = 4;
 
 /// A message that is longer than is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -16,16 +16,36 @@ pub struct TooLong {
     pub most: usize,
 }
 
-/// Appends a message with its length (u32, big-endian) before it.
+/// What stands before a message: its length (u32, big-endian).
 ///
 /// # Errors
 /// [`TooLong`] for one of 4 GiB or more.
-pub fn framed(message: &[u8], to: &mut Vec<u8>) -> Result<(), TooLong> {
+pub fn prefix(message: &[u8]) -> Result<[u8; LENGTH], TooLong> {
     let length = u32::try_from(message.len()).map_err(|_| TooLong {
         length: message.len(),
         most: u32::MAX as usize,
     })?;
-    to.extend_from_slice(&length.to_be_bytes());
+    Ok(length.to_be_bytes())
+}
+
+/// The length that stands before a message.
+///
+/// # Errors
+/// [`TooLong`] when it is more than `most`.
+pub fn length_of(prefix: [u8; LENGTH], most: usize) -> Result<usize, TooLong> {
+    let length = u32::from_be_bytes(prefix) as usize;
+    match length <= most {
+        true => Ok(length),
+        false => Err(TooLong { length, most }),
+    }
+}
+
+/// Appends a message with its [`prefix`] before it.
+///
+/// # Errors
+/// [`TooLong`] for one of 4 GiB or more.
+pub fn framed(message: &[u8], to: &mut Vec<u8>) -> Result<(), TooLong> {
+    to.extend_from_slice(&prefix(message)?);
     to.extend_from_slice(message);
     Ok(())
 }
@@ -93,11 +113,7 @@ impl Lane {
         let Some((length, rest)) = rest.split_first_chunk::<LENGTH>() else {
             return Ok(None);
         };
-        let length = u32::from_be_bytes(*length) as usize;
-        if length > self.most {
-            let most = self.most;
-            return Err(TooLong { length, most });
-        }
+        let length = length_of(*length, self.most)?;
         let Some(message) = rest.get(..length) else {
             return Ok(None);
         };

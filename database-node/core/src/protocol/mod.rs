@@ -5,8 +5,8 @@
 //! of it carries that number. Messages are [`encode`]d as MessagePack; how they are told apart is the transport's matter:
 //! - WebSocket: each is one binary message.
 //! - QUIC: the client opens one bidirectional stream, on which each follows its length ([`Lane`]). A message of more than
-//!   [`LANE_MESSAGE`] bytes travels on a unidirectional stream of its own, alone and without a length, so that small ones
-//!   need not wait for it. Only messages to subscribers, whose order counts, stay on the lane whatever their size.
+//!   [`LANE_MESSAGE`] bytes travels on a unidirectional stream of its own, alone, and follows its length there too, so that
+//!   small ones need not wait for it and whoever reads it has room for it before. Only messages to subscribers, whose order counts, stay on the lane whatever their size.
 
 mod accounts;
 mod encoding;
@@ -24,11 +24,11 @@ use crate::{
 
 pub use accounts::{AccountsAsk, AccountsReply, ApiKeyInfo, RoleInfo, UserInfo, WhoAmI};
 pub use encoding::{Malformed, Sent, decode, encode};
-pub use lane::{LANE_MESSAGE, Lane, TooLong, framed};
+pub use lane::{LANE_MESSAGE, LENGTH, Lane, TooLong, framed, length_of, prefix};
 pub use secret::Secret;
 
 /// The version of what is said here that this build speaks.
-pub const PROTOCOL_VERSION: u16 = 1;
+pub const PROTOCOL_VERSION: u16 = 2;
 
 /// What QUIC connections agree on (RFC 7301).
 pub const ALPN: &[u8] = b"pliantdb";

@@ -159,7 +159,13 @@ impl Access {
     ) -> Result<Caller, Error> {
         match credentials {
             None => self.nobody(peer),
-            Some(Credentials::Token(token)) => self.bearer(token, peer),
+            Some(Credentials::Token(token)) => match self.bearer(token, peer) {
+                Err(wrong @ Error::Unauthenticated(_)) => {
+                    self.0.throttle.wrong_token(canonical(peer)).await?;
+                    Err(wrong)
+                }
+                admitted => admitted,
+            },
             Some(Credentials::Password { user, password }) => {
                 let (user, hash) = self.password(user, password, peer).await?;
                 let proof = Proof::User {

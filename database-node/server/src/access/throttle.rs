@@ -1,4 +1,4 @@
-//! Slows down whoever guesses passwords.
+//! Slows down whoever guesses passwords or tokens.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,6 +10,8 @@ use tokio::time::Instant;
 
 /// So many failures are free.
 const FREE: u32 = 5;
+/// So many wrong tokens are: a program whose token has expired sends it with every request until it has another.
+const FREE_TOKENS: u32 = 20;
 /// How long the attempt after them waits; each further one twice as long.
 const FIRST_DELAY: Duration = Duration::from_millis(250);
 /// The longest that an attempt waits.
@@ -26,6 +28,17 @@ const MAX_REMEMBERED: usize = 10_000;
 enum Subject {
     User(UserName),
     Peer(IpAddr),
+    /// Whoever sends tokens from there. Not the same as those who send passwords: a token that has expired is no guess.
+    Tokens(IpAddr),
+}
+
+impl Subject {
+    fn free(&self) -> u32 {
+        match self {
+            Self::User(_) | Self::Peer(_) => FREE,
+            Self::Tokens(_) => FREE_TOKENS,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -37,9 +50,9 @@ struct Failures {
 }
 
 impl Failures {
-    fn delay(&self) -> Duration {
+    fn delay(&self, free: u32) -> Duration {
         let beyond = match self.last.elapsed() < MEMORY {
-            true => self.count.checked_sub(FREE),
+            true => self.count.checked_sub(free),
             false => None,
         };
         let doubled = |beyond: u32| FIRST_DELAY.saturating_mul(1 << beyond.min(16));
@@ -54,7 +67,7 @@ pub(super) struct Throttle(Mutex<HashMap<Subject, Failures>>);
 /// An attempt that may be made now.
 pub(super) struct Attempt<'t> {
     throttle: &'t Throttle,
-    subjects: [Subject; 2],
+    subjects: Vec<Subject>,
 }
 
 impl Throttle {
@@ -63,14 +76,40 @@ impl Throttle {
     /// # Errors
     /// [`Error::Unauthenticated`] when too many wait already.
     pub(super) async fn attempt(&self, user: &UserName, peer: IpAddr) -> Result<Attempt<'_>, Error> {
-        let subjects = [Subject::User(user.clone()), Subject::Peer(network(peer))];
+        let subjects = vec![Subject::User(user.clone()), Subject::Peer(network(peer))];
+        self.attempt_of(subjects, || format!("failed logins as {user:?} or"))
+            .await
+    }
+
+    /// Waits after a wrong token, the longer the more there were from there. A right one waits for nothing.
+    ///
+    /// # Errors
+    /// [`Error::Unauthenticated`] when too many wait already.
+    pub(super) async fn wrong_token(&self, peer: IpAddr) -> Result<(), Error> {
+        let subjects = vec![Subject::Tokens(network(peer))];
+        let attempt = self.attempt_of(subjects, || "wrong tokens".to_owned()).await?;
+        attempt.failed();
+        Ok(())
+    }
+
+    async fn attempt_of(
+        &self,
+        subjects: Vec<Subject>,
+        failed: impl FnOnce() -> String,
+    ) -> Result<Attempt<'_>, Error> {
         let delay = {
             let mut failures = self.failures();
-            let known = || subjects.iter().filter_map(|subject| failures.get(subject));
-            let delay = known().map(Failures::delay).max().unwrap_or_default();
-            if !delay.is_zero() && known().any(|failures| failures.waiting >= MAX_WAITING) {
+            let known = || {
+                subjects
+                    .iter()
+                    .filter_map(|subject| Some((subject, failures.get(subject)?)))
+            };
+            let delays = known().map(|(subject, failures)| failures.delay(subject.free()));
+            let delay = delays.max().unwrap_or_default();
+            if !delay.is_zero() && known().any(|(_, failures)| failures.waiting >= MAX_WAITING) {
                 return Err(Error::Unauthenticated(format!(
-                    "there were too many failed logins as {user:?} or from your address: try again in {} s",
+                    "there were too many {} from your address: try again in {} s",
+                    failed(),
                     delay.as_secs().max(1)
                 )));
             }
@@ -119,7 +158,7 @@ impl Attempt<'_> {
     /// It was right: the failures of the user are forgotten. Those of the peer are not, who may know one password and
     /// guess others.
     pub(super) fn succeeded(self) {
-        if let [user, _] = &self.subjects
+        if let Some(user @ Subject::User(_)) = self.subjects.first()
             && let Some(failures) = self.throttle.failures().get_mut(user)
         {
             failures.count = 0;
@@ -226,6 +265,24 @@ mod tests {
             fails(&throttle, "ada", [10, 0, 1, 1].into()).await,
             Duration::ZERO
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn wrong_tokens_take_longer_and_longer_too() {
+        let throttle = Throttle::default();
+        let start = Instant::now();
+        for _ in 0..FREE_TOKENS {
+            throttle.wrong_token(PEER).await.unwrap();
+        }
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        throttle.wrong_token(PEER).await.unwrap();
+        throttle.wrong_token(PEER).await.unwrap();
+        assert!(start.elapsed() >= 3 * FIRST_DELAY);
+        // Neither are passwords slower from there, nor tokens from elsewhere.
+        assert_eq!(fails(&throttle, "ada", PEER).await, Duration::ZERO);
+        let start = Instant::now();
+        throttle.wrong_token([10, 0, 0, 1].into()).await.unwrap();
+        assert_eq!(start.elapsed(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]

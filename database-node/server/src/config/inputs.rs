@@ -118,6 +118,10 @@ pub struct Inputs {
     /// itself [default: 30s]
     #[arg(long, env = "PLIANT_REQUEST_TIMEOUT", value_name = "DURATION")]
     pub request_timeout: Option<String>,
+
+    /// How long a snapshot that a client holds may live [default: 1h]
+    #[arg(long, env = "PLIANT_SNAPSHOT_LIFETIME", value_name = "DURATION")]
+    pub snapshot_lifetime: Option<String>,
 }
 
 impl Inputs {
@@ -148,6 +152,7 @@ impl Inputs {
             max_in_flight: self.max_in_flight.or(other.max_in_flight),
             header_timeout: self.header_timeout.or(other.header_timeout),
             request_timeout: self.request_timeout.or(other.request_timeout),
+            snapshot_lifetime: self.snapshot_lifetime.or(other.snapshot_lifetime),
         }
     }
 }

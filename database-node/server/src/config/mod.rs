@@ -68,6 +68,8 @@ pub struct Settings {
     pub header_timeout: Duration,
     /// How long a client may take to send a body, and a commit to be made.
     pub request_timeout: Duration,
+    /// How long a snapshot that a client holds may live.
+    pub snapshot_lifetime: Duration,
 }
 
 /// Where a certificate is.
@@ -169,6 +171,7 @@ impl Settings {
             max_in_flight: within("maxInFlight", inputs.max_in_flight.unwrap_or(256), 65_536)?,
             header_timeout: duration("headerTimeout", inputs.header_timeout, 30)?,
             request_timeout: duration("requestTimeout", inputs.request_timeout, 30)?,
+            snapshot_lifetime: lifetime("snapshotLifetime", inputs.snapshot_lifetime, HOUR)?,
         };
         match (&settings.jwks_file, &settings.jwt_audience) {
             (Some(_), None) => {
@@ -313,16 +316,35 @@ fn collector(value: &str) -> Result<String, ConfigError> {
     }
 }
 
+/// An hour, in seconds.
+const HOUR: u64 = 3600;
+
 fn duration(setting: &'static str, value: Option<String>, default_s: u64) -> Result<Duration, ConfigError> {
+    let right = "write a duration from 1ms to 1h, as in 500ms, 20s or 1m 30s";
+    duration_up_to(HOUR, setting, value, default_s, right)
+}
+
+/// How long something may live that is used for longer than a request.
+fn lifetime(setting: &'static str, value: Option<String>, default_s: u64) -> Result<Duration, ConfigError> {
+    let right = "write a duration from 1ms to 168h, as in 20s, 10m or 2h";
+    duration_up_to(168 * HOUR, setting, value, default_s, right)
+}
+
+fn duration_up_to(
+    most_s: u64,
+    setting: &'static str,
+    value: Option<String>,
+    default_s: u64,
+    right: &'static str,
+) -> Result<Duration, ConfigError> {
     let Some(value) = value else {
         return Ok(Duration::from_secs(default_s));
     };
-    let range = Duration::from_millis(1)..=Duration::from_secs(3600);
+    let range = Duration::from_millis(1)..=Duration::from_secs(most_s);
     let parsed = value
         .parse::<SignedDuration>()
         .ok()
         .and_then(|duration| Duration::try_from(duration).ok());
-    let right = "write a duration from 1ms to 1h, as in 500ms, 20s or 1m 30s";
     parsed
         .filter(|duration| range.contains(duration))
         .ok_or_else(|| impossible(setting, &value, right))
@@ -383,6 +405,7 @@ mod tests {
             maxInFlight: 9
             headerTimeout: 500ms
             requestTimeout: 1h
+            snapshotLifetime: 72h
         ";
         assert_eq!(
             load(file).unwrap(),
@@ -412,6 +435,7 @@ mod tests {
                 max_in_flight: 9,
                 header_timeout: Duration::from_millis(500),
                 request_timeout: Duration::from_secs(3600),
+                snapshot_lifetime: Duration::from_secs(72 * 3600),
             }
         );
     }
@@ -428,6 +452,7 @@ mod tests {
             ),
             ("otlpEndpoint: collector:4318", &["otlpEndpoint is collector"]),
             ("requestTimeout: 20", &["requestTimeout is 20", "20s"]),
+            ("snapshotLifetime: 200h", &["snapshotLifetime is 200h", "168h"]),
             ("maxBodySize: 16MB", &["16MB", "16Mi"]),
             ("maxBodySize: 0", &["maxBodySize", "0 bytes", "256Mi"]),
             ("maxConnections: 0", &["maxConnections", "0"]),

@@ -117,24 +117,17 @@ pub(super) async fn read_many(exchange: Exchange, request: Request) -> Result<Re
         return Err(Problem::invalid("body", &format!("{} ids", ids.len()), detail));
     }
     let reserved = exchange.app.reserve(MAX_PAGE_BYTES, READ_COPIES).await?;
-    let request = DatabaseRequest::Get { collection, ids };
-    let DatabaseResponse::Documents(documents) = exchange.read(database, request).await? else {
-        return Err(unexpected());
-    };
-    let bytes: usize = documents
-        .iter()
-        .map(|document| document.body.as_str().len())
-        .sum();
-    if bytes > MAX_PAGE_BYTES {
+    let Some(documents) = exchange.read_many(database, collection, ids).await? else {
         let detail = format!(
-            "the documents have {bytes} bytes together, and {MAX_PAGE_BYTES} is the most of an answer: ask for fewer at once"
+            "the documents have more than {MAX_PAGE_BYTES} bytes together, which is the most of an answer: ask for fewer at \
+             once"
         );
         return Err(Problem::unfit(
             "answer-too-large",
             "The answer is too large",
             detail,
         ));
-    }
+    };
     let page = Page {
         documents,
         ..Page::default()

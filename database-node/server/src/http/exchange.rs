@@ -10,8 +10,8 @@ use axum::http::Method;
 use axum::http::request::Parts;
 use pliantdb_core::protocol::{Ask, DatabaseHandle, Reply};
 use pliantdb_core::{
-    ApiName, CollectionName, DatabaseName, DocumentId, Error, KeyName, NamespaceName, Request, RequestId,
-    Response, Topic, ViewName,
+    ApiName, CollectionName, DatabaseName, Document, DocumentId, Error, KeyName, NamespaceName, Request,
+    RequestId, Response, Topic, ViewName,
 };
 
 use super::parameters::parse;
@@ -182,6 +182,23 @@ impl Exchange {
         }
     }
 
+    /// Reads documents from one moment; `None` when they are too large together.
+    pub(super) async fn read_many(
+        &self,
+        database: DatabaseHandle,
+        collection: CollectionName,
+        ids: Vec<DocumentId>,
+    ) -> Result<Option<Vec<Document>>, Problem> {
+        self.refuse_request_id()?;
+        let asked = self.asked("get");
+        let dispatcher = self.app.dispatcher();
+        let reading = asked.when(dispatcher.read_many(&self.caller, database, collection, ids));
+        match tokio::time::timeout(self.app.request_timeout, reading).await {
+            Ok(found) => Ok(found?),
+            Err(_) => Err(Problem::timed_out(self.app.request_timeout)),
+        }
+    }
+
     /// Asks a database for a change. It goes on when nobody waits for it any longer, and only then its memory is given
     /// back.
     pub(super) async fn write(
@@ -193,17 +210,12 @@ impl Exchange {
         if !request.is_write() {
             self.refuse_request_id()?;
         }
-        let (app, caller, id) = (Arc::clone(&self.app), self.caller.clone(), self.request_id);
         let ask = Ask::Request { database, request };
-        let asking = tokio::spawn(async move {
-            let asked = app.metrics.asked(Door::Http, metrics::operation(&ask));
-            let reply = asked.when(app.dispatcher().ask(&caller, ask, id)).await;
-            drop(memory);
-            reply
-        });
+        let asked = self.asked(metrics::operation(&ask));
+        let dispatcher = self.app.dispatcher();
+        let asking = asked.when(dispatcher.ask_holding(&self.caller, ask, self.request_id, memory));
         match tokio::time::timeout(self.app.request_timeout, asking).await {
-            Ok(Ok(reply)) => response(reply),
-            Ok(Err(error)) => Err(Error::Storage(format!("the request was not finished: {error}")).into()),
+            Ok(reply) => response(reply),
             Err(_) => Err(Problem::unknown_outcome()),
         }
     }

@@ -373,7 +373,7 @@ impl From<Error> for Problem {
             Error::UnknownApi(api) => {
                 Self::not_found("unknown-api", "There is no such API", detail).with("api", api.as_str())
             }
-            Error::Invalid(_) | Error::ReadOnlySnapshot(_) => {
+            Error::Invalid(_) | Error::ReadOnlySnapshot(_) | Error::SnapshotExpired { .. } => {
                 Self::unfit("unfit-request", "The request cannot be carried out", detail)
             }
             Error::OtherType {

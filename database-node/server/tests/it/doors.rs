@@ -602,3 +602,41 @@ fn a_certificate_is_known_by_its_fingerprint_only() {
         }
     });
 }
+
+#[test]
+fn a_client_that_closes_is_gone_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::start(&folder.path().join("data"));
+    for url in [node.quic_url(), node.websocket_url()] {
+        runtime().block_on(async {
+            let client = client(&url).await;
+            let database = client.database::<Note>("default").await.unwrap();
+            let messages = database.subscribe(&["notes.*"]).await.unwrap();
+            let clone = client.clone();
+            let start = Instant::now();
+            let waiting = database.changes(FeedStart::Now, 1, Duration::from_secs(20));
+            let (waited, ()) = tokio::join!(waiting, async {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                clone.close().await;
+            });
+            assert!(matches!(waited, Err(Error::Closed)), "{waited:?}");
+            assert_eq!(messages.receive().await, Err(Error::Closed));
+            assert_eq!(client.databases().await, Err(Error::Closed));
+            assert!(matches!(
+                database.subscribe(&["notes.*"]).await,
+                Err(Error::Closed)
+            ));
+            client.close().await;
+            assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+        });
+        let door = if url.starts_with("ws") {
+            "WebSocket"
+        } else {
+            "Quic"
+        };
+        node.wait_for_metric(&format!("pliantdb_connections{{door=\"{door}\"}} 0"));
+    }
+    let client = Client::connect(&node.quic_url(), Options::default()).unwrap();
+    client.close().unwrap();
+    assert_eq!(client.databases(), Err(Error::Closed));
+}

@@ -182,6 +182,19 @@ impl Node {
         self.send("PUT", path, &[], body)
     }
 
+    /// Waits until a line is among the metrics.
+    pub(crate) fn wait_for_metric(&self, line: &str) {
+        let start = Instant::now();
+        loop {
+            let metrics = self.admin_get("/metrics", &[]).body;
+            if metrics.lines().any(|found| found == line) {
+                return;
+            }
+            assert!(start.elapsed() < PATIENCE, "{line} is not among {metrics}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
     /// Reads from the admin port.
     pub(crate) fn admin_get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
         self.to(self.admin, "GET", path, headers, "").unwrap()

@@ -64,6 +64,8 @@ pub struct RocksStats {
     pub pending_compaction_bytes: u64,
     /// Compactions that run.
     pub running_compactions: u64,
+    /// Snapshots that somebody reads from.
+    pub snapshots: u64,
     /// Flushes that run.
     pub running_flushes: u64,
     /// Whether no writes are taken until a compaction or flush has ended.
@@ -270,6 +272,7 @@ impl RocksStore {
             background_errors: property(properties::BACKGROUND_ERRORS),
             pending_compaction_bytes: property(properties::ESTIMATE_PENDING_COMPACTION_BYTES),
             running_compactions: property(properties::NUM_RUNNING_COMPACTIONS),
+            snapshots: property(properties::NUM_SNAPSHOTS),
             running_flushes: property(properties::NUM_RUNNING_FLUSHES),
             is_stalled: property(properties::IS_WRITE_STOPPED) != 0,
         }
