@@ -315,15 +315,19 @@ impl Meta {
             let (as_of, now) = (force.as_of, self.epoch);
             return Err(MetaRejection::Outdated { as_of, now });
         }
+        if force.holders.is_empty() {
+            return Err(MetaRejection::NothingToDo);
+        }
         for (group, (replica, _)) in &force.holders {
             let record = self.groups.get(group).ok_or(MetaRejection::UnknownGroup(*group))?;
-            if record.replicas.get(&replica.node()) != Some(replica) {
+            if record.replica_on(replica.node()) != Some(*replica) {
                 let (group, replica) = (*group, *replica);
                 return Err(MetaRejection::UnknownReplica { group, replica });
             }
         }
         if let Some(leader) = force.leader {
-            self.node(leader)?;
+            // It is needed, whatever was meant for it before.
+            self.node(leader)?.state = NodeState::Active;
             self.mode = Mode::OneLeader { leader };
         }
         // Whatever was under way ends here, whether or not its groups were forced.
@@ -343,6 +347,7 @@ impl Meta {
                 epoch,
                 fork: *fork,
             });
+            record.replicas.insert(replica.node(), *replica);
             // Nobody else comes back as who it was.
             let others: Vec<NodeId> = record.replicas.keys().copied().collect();
             for node in others.into_iter().filter(|node| *node != replica.node()) {

@@ -290,6 +290,12 @@ impl GroupRecord {
         learners.map(|(_, replica)| *replica).collect()
     }
 
+    /// The replica that a node has, wanted or on its way out.
+    #[must_use]
+    pub fn replica_on(&self, node: NodeId) -> Option<ReplicaId> {
+        self.replicas.get(&node).or_else(|| self.retiring.get(&node)).copied()
+    }
+
     /// Whether it was seen to be as wanted.
     #[must_use]
     pub fn is_settled(&self) -> bool {

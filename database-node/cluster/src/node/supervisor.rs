@@ -461,7 +461,7 @@ impl<L: OrderedStore> Node<L> {
         };
         let is_here = |id: &GroupId, record: &GroupRecord| {
             let replica = self.groups.get(id).filter(|group| group.has_data()).map(Group::replica);
-            replica.is_some() && record.replicas.get(&node).copied() == replica
+            replica.is_some() && record.replica_on(node) == replica
         };
         let missing = meta.groups().iter().filter(|(id, record)| !is_here(id, record));
         let missing: Vec<String> = missing.map(|(id, _)| id.to_string()).collect();
@@ -495,12 +495,9 @@ impl<L: OrderedStore> Node<L> {
         };
         let mut holders = BTreeMap::new();
         for (id, record) in meta.groups() {
-            let Some(replica) = record.replicas.get(&node) else {
-                continue;
-            };
-            let here = self.groups.get(id);
-            if let Some(group) = here.filter(|group| group.replica() == *replica && group.has_data()) {
-                holders.insert(*id, (*replica, group.last()));
+            let here = self.groups.get(id).filter(|group| group.has_data());
+            if let Some(group) = here.filter(|group| record.replica_on(node) == Some(group.replica())) {
+                holders.insert(*id, (group.replica(), group.last()));
             }
         }
         let force = Force {
