@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use pliantdb_core::{Error, GroupId, Request, Response};
+use pliantdb_storage::StorageError;
 use pliantdb_storage::group::{
-    Chunk, GroupSnapshot, GroupState, LogEntry, Position, Shard, Staged, discard_staged, install, is_installing,
-    stage, staged,
+    Chunk, GroupSnapshot, GroupState, LogEntry, Position, Shard, Staged, discard_staged, install,
+    is_installing, stage, staged,
 };
 use pliantdb_storage::machine::CommandResult;
 use pliantdb_storage::store::OrderedStore;
-use pliantdb_storage::StorageError;
 
 use crate::ids::{LogPoint, NodeId};
 use crate::mistakes::{Mistake, has};
@@ -245,9 +245,15 @@ impl<S: OrderedStore> Applier<S> {
     /// [`Task::Flush`] wait for the disk.
     pub fn run(&mut self, task: Task) -> Option<Done> {
         match task {
-            Task::Create { group, shard, position } => {
+            Task::Create {
+                group,
+                shard,
+                position,
+            } => {
                 let created = GroupState::create(&self.store, group, shard, position);
-                self.keep(group, created).err()
+                let error = self.keep(group, created).err()?;
+                let group = Some(group);
+                Some(Done::Failed { group, error })
             }
             Task::Apply { group, entries } => Some(self.apply(group, &entries)),
             Task::Read { group, read, request } => Some(self.read(group, read, &request)),
@@ -305,7 +311,10 @@ impl<S: OrderedStore> Applier<S> {
                 let installed = self.install(group);
                 Some(match self.keep(group, installed) {
                     Ok(position) => Done::Installed { group, position },
-                    Err(failed) => failed,
+                    Err(error) => Done::Failed {
+                        group: Some(group),
+                        error,
+                    },
                 })
             }
             Task::Discard { group } => {
@@ -354,18 +363,15 @@ impl<S: OrderedStore> Applier<S> {
         install(&self.store, group)
     }
 
-    fn keep(&mut self, group: GroupId, state: Result<GroupState<S>, StorageError>) -> Result<Position, Done> {
-        match state {
-            Ok(state) => {
-                let position = state.position().clone();
-                self.states.insert(group, state);
-                Ok(position)
-            }
-            Err(error) => Err(Done::Failed {
-                group: Some(group),
-                error,
-            }),
-        }
+    fn keep(
+        &mut self,
+        group: GroupId,
+        state: Result<GroupState<S>, StorageError>,
+    ) -> Result<Position, StorageError> {
+        let state = state?;
+        let position = state.position().clone();
+        self.states.insert(group, state);
+        Ok(position)
     }
 
     fn apply(&mut self, group: GroupId, entries: &[LogEntry]) -> Done {
@@ -411,9 +417,17 @@ impl<S: OrderedStore> Applier<S> {
     }
 
     fn flush(&self) -> Done {
-        match has(Mistake::TruncateUnflushed).then_some(Ok(0)).unwrap_or_else(|| self.store.sync()) {
+        let synced = match has(Mistake::TruncateUnflushed) {
+            true => Ok(0),
+            false => self.store.sync(),
+        };
+        match synced {
             Ok(_) => Done::Flushed {
-                durable: self.states.iter().map(|(group, state)| (*group, state.position().index)).collect(),
+                durable: self
+                    .states
+                    .iter()
+                    .map(|(group, state)| (*group, state.position().index))
+                    .collect(),
             },
             Err(error) => Done::Failed {
                 group: None,

@@ -12,7 +12,9 @@ pub struct Now {
 }
 
 /// A moment of a node's steady clock, in nanoseconds from any beginning.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, serde::Serialize, serde::Deserialize,
+)]
 pub struct Instant(u64);
 
 impl Instant {
@@ -37,7 +39,10 @@ impl Instant {
     /// So long after this.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+        Self(
+            self.0
+                .saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)),
+        )
     }
 }
 
@@ -55,8 +60,6 @@ pub struct Timing {
     pub drift_ppm: u32,
     /// How often nodes report to the leader of the meta group, and that leader looks after the groups, in ticks.
     pub report_ticks: u32,
-    /// A group in which nothing has happened for so many ticks sleeps: it sends nothing until something does.
-    pub sleep_ticks: u32,
 }
 
 impl Default for Timing {
@@ -67,7 +70,6 @@ impl Default for Timing {
             election_ticks: 10,
             drift_ppm: 10_000,
             report_ticks: 5,
-            sleep_ticks: 50,
         }
     }
 }

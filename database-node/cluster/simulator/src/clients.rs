@@ -6,8 +6,9 @@ use std::time::Duration;
 use pliantdb_cluster::NodeId;
 use pliantdb_cluster::node::{Answer, Ask, Freshness, Mark, Refusal};
 use pliantdb_core::{
-    Body, ChangeOutcome, DatabaseName, Document, DocumentAction, DocumentChange, DocumentId, GroupId, KeyAction,
-    Number, Operation as Command, Outcome, Precondition, Request, RequestId, Response, Revision, WriteAction,
+    Body, ChangeOutcome, DatabaseName, Document, DocumentAction, DocumentChange, DocumentId, GroupId,
+    KeyAction, Number, Operation as Command, Outcome, Precondition, Request, RequestId, Response, Revision,
+    WriteAction,
 };
 use rand::RngExt;
 
@@ -137,7 +138,9 @@ impl Clients {
             return;
         };
         match &state.doing {
-            Some(doing) if world.now() - doing.began > PERSISTENCE => self.end(world, client, Came::Unknown, None),
+            Some(doing) if world.now() - doing.began > PERSISTENCE => {
+                self.end(world, client, Came::Unknown, None);
+            }
             Some(_) => self.ask(world, client, true),
             None if self.is_open => self.choose(world, client),
             None => {}
@@ -159,7 +162,10 @@ impl Clients {
             0..18 => (register, Asked::Write(value)),
             18..40 => (register, Asked::Read),
             40..50 => {
-                let known = self.clients.get(client).and_then(|state| state.read.get(&register));
+                let known = self
+                    .clients
+                    .get(client)
+                    .and_then(|state| state.read.get(&register));
                 match known {
                     Some((from, _)) => (
                         register,
@@ -185,7 +191,14 @@ impl Clients {
     }
 
     /// Begins one operation.
-    pub fn start(&mut self, world: &mut World, client: usize, database: &Database, object: Object, asked: Asked) {
+    pub fn start(
+        &mut self,
+        world: &mut World,
+        client: usize,
+        database: &Database,
+        object: Object,
+        asked: Asked,
+    ) {
         let wall = 1_800_000_000_000 + world.now() / MS;
         let id = RequestId::new(wall, world.random.random());
         let Some(state) = self.clients.get(client) else {
@@ -300,7 +313,10 @@ impl Clients {
                 state.leaders.insert(group, from);
                 let came = match &result {
                     Ok(Outcome::Key(outcome)) => {
-                        let current = outcome.current.as_ref().and_then(|value| value.as_str().parse().ok());
+                        let current = outcome
+                            .current
+                            .as_ref()
+                            .and_then(|value| value.as_str().parse().ok());
                         Came::Counted(current.unwrap_or_default())
                     }
                     Ok(_) => Came::Done,
@@ -357,7 +373,10 @@ impl Clients {
             return 0;
         };
         let is_pair = (REGISTERS..REGISTERS + PAIRS).contains(&object.number);
-        let is_torn = documents.len() == 1 || documents.iter().any(|document| Some(value(document)) != first.map(value));
+        let is_torn = documents.len() == 1
+            || documents
+                .iter()
+                .any(|document| Some(value(document)) != first.map(value));
         if is_pair && !documents.is_empty() && is_torn {
             let seen = documents.iter().map(|document| document.body.as_str());
             let seen = format!("{object:?}: {:?}", seen.collect::<Vec<_>>());
@@ -369,13 +388,7 @@ impl Clients {
         first.map_or(0, value)
     }
 
-    fn end(
-        &mut self,
-        world: &mut World,
-        client: usize,
-        came: Came,
-        seen: Option<Mark>,
-    ) {
+    fn end(&mut self, world: &mut World, client: usize, came: Came, seen: Option<Mark>) {
         let now = world.now();
         let Some(state) = self.clients.get_mut(client) else {
             return;
@@ -444,7 +457,9 @@ impl Clients {
     /// Whether a client is idle.
     #[must_use]
     pub fn is_idle(&self, client: usize) -> bool {
-        self.clients.get(client).is_some_and(|state| state.doing.is_none())
+        self.clients
+            .get(client)
+            .is_some_and(|state| state.doing.is_none())
     }
 }
 
@@ -507,7 +522,10 @@ fn requested(
 fn documents_of(object: Object) -> Vec<DocumentId> {
     match object.number {
         number if number < REGISTERS => vec![document(&format!("register-{number}"))],
-        number => vec![document(&format!("pair-{number}-a")), document(&format!("pair-{number}-b"))],
+        number => vec![
+            document(&format!("pair-{number}-a")),
+            document(&format!("pair-{number}-b")),
+        ],
     }
 }
 
@@ -552,8 +570,13 @@ pub fn contents(world: &World, host: usize, database: &Database) -> Option<Conte
     else {
         return None;
     };
-    let inserted = page.documents.iter().filter(|document| document.id.as_str().starts_with("insert-"));
-    let inserted = inserted.filter_map(|document| document.body.as_str().parse().ok()).collect();
+    let inserted = page
+        .documents
+        .iter()
+        .filter(|document| document.id.as_str().starts_with("insert-"));
+    let inserted = inserted
+        .filter_map(|document| document.body.as_str().parse().ok())
+        .collect();
     let Ok(Response::Value(count)) = answer(&Request::GetKey {
         namespace: namespace(),
         key: key(),
@@ -561,7 +584,9 @@ pub fn contents(world: &World, host: usize, database: &Database) -> Option<Conte
     else {
         return None;
     };
-    let count = count.and_then(|count| count.as_str().parse().ok()).unwrap_or_default();
+    let count = count
+        .and_then(|count| count.as_str().parse().ok())
+        .unwrap_or_default();
     Some(Contents { inserted, count })
 }
 

@@ -1,7 +1,7 @@
 //! What goes wrong, and what owners do meanwhile.
 
-use pliantdb_cluster::mistakes::Mistake;
 use pliantdb_cluster::meta::{Consent, Failover, MetaCommand, NodeState};
+use pliantdb_cluster::mistakes::Mistake;
 use pliantdb_cluster::node::Ask;
 use pliantdb_cluster::{META, Meta, Mode, NodeId};
 use pliantdb_storage::store::Fault;
@@ -107,7 +107,10 @@ impl Faults {
     fn tell(&mut self, world: &mut World, ask: Ask) {
         self.next_token += 1;
         let leads = world.hosts.iter().position(|machine| {
-            machine.process.as_ref().is_some_and(|process| process.node.leads(META))
+            machine
+                .process
+                .as_ref()
+                .is_some_and(|process| process.node.leads(META))
         });
         if let Some(host) = leads {
             world.ask(host, self.next_token, ask);
@@ -329,7 +332,8 @@ impl Faults {
     fn needed(world: &World) -> Vec<NodeId> {
         let processes = world.hosts.iter().filter_map(|machine| machine.process.as_ref());
         let reports = processes.flat_map(|process| process.node.replicas());
-        let small = reports.filter(|report| report.config.members.voters.len() < 3 || report.config.members.is_joint());
+        let small = reports
+            .filter(|report| report.config.members.voters.len() < 3 || report.config.members.is_joint());
         let members = small.flat_map(|report| report.config.members.all().collect::<Vec<_>>());
         members.map(|replica| replica.node()).collect()
     }
@@ -352,7 +356,12 @@ impl Faults {
             host.is_some_and(crate::world::Host::is_up)
         };
         let voters = |group: &pliantdb_cluster::meta::GroupRecord| group.voters.clone();
-        let are_gone = meta.groups().values().flat_map(voters).filter(|node| !is_up(*node)).count();
+        let are_gone = meta
+            .groups()
+            .values()
+            .flat_map(voters)
+            .filter(|node| !is_up(*node))
+            .count();
         let consent = match are_gone {
             0 => Consent::AcceptSplitBrain,
             _ => Consent::ProcessGone,
@@ -360,13 +369,22 @@ impl Faults {
         // Those that are up and cannot be heard may go on acknowledging.
         let may_go_on = consent == Consent::AcceptSplitBrain || !world.network.cut.is_empty();
         let has_meta_leader = world.hosts.iter().any(|machine| {
-            machine.process.as_ref().is_some_and(|process| process.node.leads(META))
+            machine
+                .process
+                .as_ref()
+                .is_some_and(|process| process.node.leads(META))
         });
         self.is_split_brain_accepted |= may_go_on;
         self.forced += 1;
         world.say(|| format!("the owner forces what cannot go on: {consent:?}"));
         if has_meta_leader {
-            return self.tell(world, Ask::Force { leader: None, consent });
+            return self.tell(
+                world,
+                Ask::Force {
+                    leader: None,
+                    consent,
+                },
+            );
         }
         // Of two nodes one can go on. Of more, a majority that was only away could come back and go on too: whoever
         // forces one of them has to see to it that the others are gone for good.
@@ -431,7 +449,10 @@ impl Faults {
             if let Some(switch) = Self::meta(world).and_then(|(_, meta)| meta.switch()) {
                 self.tell(world, Ask::Change(MetaCommand::AbortSwitch { switch: switch.id }));
             }
-            self.tell(world, Ask::Change(MetaCommand::RemoveNode { node: lost, is_lost }));
+            self.tell(
+                world,
+                Ask::Change(MetaCommand::RemoveNode { node: lost, is_lost }),
+            );
             return self.mend(world, SECOND..2 * SECOND, Mending::Replace { host, lost });
         }
         self.lost.retain(|(node, _)| *node != lost);
@@ -474,7 +495,10 @@ impl Faults {
     /// Makes leaders that are gone be replaced by themselves.
     pub fn set_automatic(&mut self, world: &mut World) {
         let delay = std::time::Duration::from_secs(4);
-        self.tell(world, Ask::Change(MetaCommand::SetFailover(Failover::Automatic { delay })));
+        self.tell(
+            world,
+            Ask::Change(MetaCommand::SetFailover(Failover::Automatic { delay })),
+        );
     }
 
     /// Makes a database.

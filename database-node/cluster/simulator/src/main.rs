@@ -78,7 +78,9 @@ fn main() -> std::process::ExitCode {
             scope.spawn(|| work(&arguments, began, &next, &sums, &stop));
         }
     });
-    let sums = sums.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let sums = sums
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     tell(&sums, began.elapsed());
     match sums.failures.is_empty() {
         true => std::process::ExitCode::SUCCESS,

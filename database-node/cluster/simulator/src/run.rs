@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::clients::{Clients, Contents, Database, contents};
 use crate::faults::Faults;
 use crate::history::ForcedGroup;
-use crate::invariants::{Evidence, Violation, check};
+use crate::invariants::{Evidence, Replica, Violation, check};
 use crate::scenario::Scenario;
 use crate::world::{Happening, MS, SECOND, Time, World};
 
@@ -147,7 +147,10 @@ impl Run {
             violations,
             faults: self.faults.struck,
             operations: operations.len() as u64,
-            answered: operations.iter().filter(|operation| operation.ended.is_some()).count() as u64,
+            answered: operations
+                .iter()
+                .filter(|operation| operation.ended.is_some())
+                .count() as u64,
             virtual_nanos: self.world.now(),
             happened: self.world.happened,
             digest: self.world.digest(),
@@ -201,7 +204,12 @@ impl Run {
                         fork: *fork,
                         is_split_brain_accepted: self.faults.is_split_brain_accepted,
                     };
-                    self.clients.history.forced.entry(*group).or_default().push(forced);
+                    self.clients
+                        .history
+                        .forced
+                        .entry(*group)
+                        .or_default()
+                        .push(forced);
                     let group = *group;
                     self.clients.forget(group);
                 }
@@ -239,7 +247,8 @@ impl Run {
             return Err(not_healed("the nodes did not come together", self));
         }
         for number in 0..self.scenario.databases {
-            self.faults.create_database(&mut self.world, &format!("database-{number}"));
+            self.faults
+                .create_database(&mut self.world, &format!("database-{number}"));
             let made = number + 2;
             let is_made = |run: &Self| run.meta().is_some_and(|meta| meta.groups().len() == made);
             if !self.go_on(until, is_made) {
@@ -292,9 +301,6 @@ impl Run {
             settled && run.clients.are_idle() && !run.faults.is_replacing()
         };
         if !self.go_on(until, is_at_rest) {
-            if self.may_be_stuck() {
-                return Ok(());
-            }
             return Err(not_healed("the cluster did not come to rest", self));
         }
         // Everything is read once more, by the first client.
@@ -310,30 +316,33 @@ impl Run {
                 .last()
                 .is_some_and(|operation| operation.ended.is_some());
             if !in_time || !was_answered {
-                return Err(not_healed("a read was not answered after all faults had ended", self));
+                return Err(not_healed(
+                    "a read was not answered after all faults had ended",
+                    self,
+                ));
             }
         }
         // Whoever is behind catches up.
         let until = self.world.now() + HEALING;
         let has_caught_up = |run: &Self| {
             run.states().values().all(|replicas| {
-                replicas.iter().all(|(_, applied, _)| Some(applied) == replicas.first().map(|(_, first, _)| first))
+                replicas
+                    .iter()
+                    .all(|(_, applied, _)| Some(applied) == replicas.first().map(|(_, first, _)| first))
             })
         };
         match self.go_on(until, has_caught_up) {
             true => Ok(()),
-            false => Err(not_healed("a replica did not catch up after all faults had ended", self)),
+            false => Err(not_healed(
+                "a replica did not catch up after all faults had ended",
+                self,
+            )),
         }
     }
 
-    /// Of one leader nobody else may have what it had; without consent to lose that a cluster waits for it for ever.
-    fn may_be_stuck(&self) -> bool {
-        false
-    }
-
     /// What each machine has of each group.
-    fn states(&self) -> BTreeMap<GroupId, Vec<(usize, u64, u64)>> {
-        let mut replicas: BTreeMap<GroupId, Vec<(usize, u64, u64)>> = BTreeMap::new();
+    fn states(&self) -> BTreeMap<GroupId, Vec<Replica>> {
+        let mut replicas: BTreeMap<GroupId, Vec<Replica>> = BTreeMap::new();
         let Some(meta) = self.meta() else {
             return replicas;
         };
@@ -348,7 +357,10 @@ impl Run {
                 let is_of_this_life = process.node.incarnation(*group) == Some(record.incarnation);
                 let snapshot = process.applier.snapshot(*group).filter(|_| is_of_this_life);
                 let applied = snapshot.map(|snapshot| snapshot.position().index);
-                replicas.entry(*group).or_default().push((host, applied.unwrap_or_default(), 0));
+                replicas
+                    .entry(*group)
+                    .or_default()
+                    .push((host, applied.unwrap_or_default(), 0));
             }
         }
         replicas
@@ -361,7 +373,9 @@ impl Run {
             let mut all = BTreeMap::new();
             if let Some(machine) = self.world.hosts.get(host) {
                 let snapshot = machine.state.snapshot();
-                if let Ok(mut cursor) = snapshot.scan(KeyRange::prefixed(&[]), pliantdb_core::Order::Ascending) {
+                if let Ok(mut cursor) =
+                    snapshot.scan(KeyRange::prefixed(&[]), pliantdb_core::Order::Ascending)
+                {
                     while let Some((key, value)) = cursor.entry() {
                         all.insert(key.to_vec(), value.to_vec());
                         if cursor.advance().is_err() {
@@ -373,29 +387,40 @@ impl Run {
             all
         };
         let (first, second) = (all(a), all(b));
-        for key in first.keys().chain(second.keys()).collect::<std::collections::BTreeSet<_>>() {
+        for key in first
+            .keys()
+            .chain(second.keys())
+            .collect::<std::collections::BTreeSet<_>>()
+        {
             let (one, other) = (first.get(key), second.get(key));
             if one != other {
-                self.world.say(|| format!("{key:?}: {one:?} on {a} and {other:?} on {b}"));
+                self.world
+                    .say(|| format!("{key:?}: {one:?} on {a} and {other:?} on {b}"));
             }
         }
     }
 
-    fn look(&self) -> (BTreeMap<GroupId, Contents>, BTreeMap<GroupId, Vec<(usize, u64, u64)>>) {
+    fn look(&self) -> (BTreeMap<GroupId, Contents>, BTreeMap<GroupId, Vec<Replica>>) {
         let mut replicas = self.states();
         let mut all = BTreeMap::new();
         for (group, of_group) in &mut replicas {
             for (host, _, digest) in of_group.iter_mut() {
                 *digest = self.digest(*host, *group).unwrap_or_default();
             }
-            let differs = of_group.iter().find(|(_, _, digest)| of_group.first().is_some_and(|first| first.2 != *digest));
+            let differs = of_group
+                .iter()
+                .find(|(_, _, digest)| of_group.first().is_some_and(|first| first.2 != *digest));
             if let (Some((a, ..)), Some((b, ..))) = (of_group.first(), differs)
                 && self.world.is_loud
             {
                 self.tell_difference(*a, *b);
             }
             let furthest = of_group.iter().max_by_key(|(_, applied, _)| *applied);
-            let database = self.clients.databases().iter().find(|database| database.group == *group);
+            let database = self
+                .clients
+                .databases()
+                .iter()
+                .find(|database| database.group == *group);
             if let (Some((host, ..)), Some(database)) = (furthest, database)
                 && let Some(contents) = contents(&self.world, *host, database)
             {
@@ -442,7 +467,10 @@ fn not_healed(what: &str, run: &Run) -> Violation {
             seen.push(format!("machine {host} {node:?} is off"));
             continue;
         };
-        seen.push(format!("machine {host} {node:?} knows meta up to {}", process.node.meta_applied()));
+        seen.push(format!(
+            "machine {host} {node:?} knows meta up to {}",
+            process.node.meta_applied()
+        ));
         for report in process.node.replicas() {
             let (members, epoch) = (&report.config.members, report.config.epoch);
             seen.push(format!(

@@ -18,7 +18,9 @@ impl<L: OrderedStore> Group<L> {
                 "the leader {} has seen entries up to {commit} here, and the log ends at {last}",
                 message.from
             ))),
-            Body::Append { previous, entries, .. } => {
+            Body::Append {
+                previous, entries, ..
+            } => {
                 let committed = self.committed();
                 let at = |index: u64| self.raft.raft.raft_log.term(index).ok();
                 let end = previous.index + entries.len() as u64;

@@ -321,9 +321,14 @@ impl<L: OrderedStore> Group<L> {
         // The library draws a time when it feels like it; before it looks, ours is put in its place.
         let election = u64::from(timing.election_ticks);
         let drawn = xxh3_64_with_seed(
-            &[self.id.get(), self.replica().to_raft(), self.term(), self.campaigns]
-                .map(u64::to_be_bytes)
-                .concat(),
+            &[
+                self.id.get(),
+                self.replica().to_raft(),
+                self.term(),
+                self.campaigns,
+            ]
+            .map(u64::to_be_bytes)
+            .concat(),
             self.seed,
         );
         let wait = election + 1 + drawn % election;
@@ -459,7 +464,10 @@ impl<L: OrderedStore> Group<L> {
         let order = self.order.clone()?;
         let last = self.last().index;
         // Everything before its term is known to the leader, the latest epoch and members above all.
-        let knows_config = self.leadership.as_ref().is_some_and(|leadership| self.handed >= leadership.first());
+        let knows_config = self
+            .leadership
+            .as_ref()
+            .is_some_and(|leadership| self.handed >= leadership.first());
         let term_started = knows_config && self.raft.raft.commit_to_current_term();
         let is_handing_over = self.raft.raft.lead_transferee.is_some();
         let has_pending = self.raft.raft.has_pending_conf();
@@ -568,7 +576,11 @@ impl<L: OrderedStore> Group<L> {
             self.leadership = None;
             return;
         }
-        if self.leadership.as_ref().is_none_or(|leadership| leadership.term() != term) {
+        if self
+            .leadership
+            .as_ref()
+            .is_none_or(|leadership| leadership.term() != term)
+        {
             let first = raft.raft_log.last_index();
             self.leadership = Some(Leadership::new(term, first));
         }

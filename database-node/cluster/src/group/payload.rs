@@ -28,7 +28,9 @@ pub enum Payload {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPayload {
     /// Of a later version.
-    #[error("an entry of the log has version {found}, and this version reads {supported}; run a later version")]
+    #[error(
+        "an entry of the log has version {found}, and this version reads {supported}; run a later version"
+    )]
     Newer {
         /// Its version.
         found: u8,

@@ -64,7 +64,9 @@ pub(crate) fn next_step(
     };
     let heir = || {
         let staying = order.voters.intersection(&members.voters).copied();
-        let preferred = std::iter::once(order.leader).chain(staying).chain(members.voters.iter().copied());
+        let preferred = std::iter::once(order.leader)
+            .chain(staying)
+            .chain(members.voters.iter().copied());
         preferred
             .filter(|replica| *replica != view.replica && members.voters.contains(replica))
             .find(|replica| has_come_to(*replica, view.last.saturating_sub(HAND_OVER_LAG)))
@@ -85,17 +87,24 @@ pub(crate) fn next_step(
         // to one that stays, and lets one in if there is none (decision 8, rule 6).
         let stays = |replica: &ReplicaId| order.voters.contains(replica);
         if members.voters.iter().any(stays) {
-            return heir().filter(|heir| order.voters.contains(heir)).map(Step::HandOver);
+            return heir()
+                .filter(|heir| order.voters.contains(heir))
+                .map(Step::HandOver);
         }
         let first = std::iter::once(&order.leader).chain(&order.voters);
-        let first = first.filter(|replica| stays(replica)).find(|replica| has_come_to(**replica, view.catch_up))?;
+        let first = first
+            .filter(|replica| stays(replica))
+            .find(|replica| has_come_to(**replica, view.catch_up))?;
         let mut voters = members.voters.clone();
         voters.insert(*first);
         return Some(Step::Change(MembershipChange::Enter { voters }));
     }
     if members.voters != order.voters {
         let has_caught_up = |replica: &&ReplicaId| has_come_to(**replica, view.catch_up);
-        let are_new_ready = order.voters.difference(&members.voters).all(|replica| has_caught_up(&replica));
+        let are_new_ready = order
+            .voters
+            .difference(&members.voters)
+            .all(|replica| has_caught_up(&replica));
         // From between two there is no way back, so the majority that is needed then must be there now.
         let ready = order.voters.iter().filter(has_caught_up).count();
         return (are_new_ready && ready > order.voters.len() / 2).then(|| {

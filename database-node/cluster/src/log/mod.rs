@@ -32,7 +32,9 @@ const CACHED_BYTES: usize = 1 << 20;
 /// [`StoreError`].
 pub fn read_identity(store: &impl OrderedStore) -> Result<Option<Identity>, StoreError> {
     store
-        .get(&keys::IDENTITY, |bytes| records::decode("the identity of the node", bytes))?
+        .get(&keys::IDENTITY, |bytes| {
+            records::decode("the identity of the node", bytes)
+        })?
         .transpose()
 }
 
@@ -60,12 +62,17 @@ pub(crate) fn read_checkpoint<T: serde::de::DeserializeOwned>(
     store: &impl OrderedStore,
 ) -> Result<Option<T>, StoreError> {
     store
-        .get(&keys::CHECKPOINT, |bytes| records::decode("the checkpoint of the meta group", bytes))?
+        .get(&keys::CHECKPOINT, |bytes| {
+            records::decode("the checkpoint of the meta group", bytes)
+        })?
         .transpose()
 }
 
 /// Adds the meta group's checkpoint to a batch.
-pub(crate) fn put_checkpoint(batch: &mut Batch, checkpoint: &impl serde::Serialize) -> Result<(), StoreError> {
+pub(crate) fn put_checkpoint(
+    batch: &mut Batch,
+    checkpoint: &impl serde::Serialize,
+) -> Result<(), StoreError> {
     batch.put(keys::CHECKPOINT, records::encode(checkpoint)?);
     Ok(())
 }
@@ -87,7 +94,9 @@ pub(crate) fn read_records(store: &impl OrderedStore) -> Result<BTreeMap<GroupId
 /// Which replica of a group was removed here last.
 pub(crate) fn read_removed(store: &impl OrderedStore, group: GroupId) -> Result<Option<Removed>, StoreError> {
     store
-        .get(&keys::removed(group), |bytes| records::decode("the note of a removed replica", bytes))?
+        .get(&keys::removed(group), |bytes| {
+            records::decode("the note of a removed replica", bytes)
+        })?
         .transpose()
 }
 
@@ -272,7 +281,12 @@ impl<L: OrderedStore> GroupLog<L> {
     }
 
     /// Begins again behind a point, as after a snapshot.
-    pub(crate) fn reset(&mut self, batch: &mut Batch, at: LogPoint, members: Members) -> Result<(), StoreError> {
+    pub(crate) fn reset(
+        &mut self,
+        batch: &mut Batch,
+        at: LogPoint,
+        members: Members,
+    ) -> Result<(), StoreError> {
         batch.delete_range(keys::all_entries(self.group));
         self.cache.clear();
         self.cached_bytes = 0;
@@ -323,14 +337,23 @@ impl<L: OrderedStore> GroupLog<L> {
     /// Reads entries from one index up to, not including, another, at most about `limit` bytes and at least one.
     pub(crate) fn read(&self, low: u64, high: u64, limit: u64) -> Result<Vec<Entry>, StoreError> {
         let (mut found, mut bytes) = (Vec::new(), 0);
-        let first_cached = self.cache.front().map_or(self.last.index + 1, |entry| entry.index);
+        let first_cached = self
+            .cache
+            .front()
+            .map_or(self.last.index + 1, |entry| entry.index);
         for index in low..high {
             let entry = match index.checked_sub(first_cached) {
-                Some(place) => self.cache.get(usize::try_from(place).unwrap_or(usize::MAX)).cloned(),
+                Some(place) => self
+                    .cache
+                    .get(usize::try_from(place).unwrap_or(usize::MAX))
+                    .cloned(),
                 None => self.read_stored(index)?,
             };
             let entry = entry.ok_or_else(|| {
-                StoreError::Corrupt(format!("entry {index} of the log of group {} is missing", self.group))
+                StoreError::Corrupt(format!(
+                    "entry {index} of the log of group {} is missing",
+                    self.group
+                ))
             })?;
             bytes += size(&entry) as u64;
             if !found.is_empty() && bytes > limit {
@@ -343,7 +366,10 @@ impl<L: OrderedStore> GroupLog<L> {
 
     fn read_stored(&self, index: u64) -> Result<Option<Entry>, StoreError> {
         let read = |bytes: &[u8]| records::decode::<WireEntry>("an entry of the log", bytes);
-        let entry = self.store.get(&keys::entry(self.group, index), read)?.transpose()?;
+        let entry = self
+            .store
+            .get(&keys::entry(self.group, index), read)?
+            .transpose()?;
         Ok(entry.map(|entry| entry.into_raft(index)))
     }
 

@@ -145,7 +145,10 @@ impl Meta {
     fn remove_node(&mut self, node: NodeId, is_lost: bool) -> Outcome {
         let state = self.node(node)?.state;
         self.refuse_if_leader(node)?;
-        let holds = self.groups.values().filter(|record| record.replicas.contains_key(&node));
+        let holds = self
+            .groups
+            .values()
+            .filter(|record| record.replicas.contains_key(&node));
         let groups = holds.count();
         let is_held = groups > 0 || self.groups.values().any(|record| !record.is_settled());
         if !is_lost && (state == NodeState::Active || is_held) {
@@ -290,7 +293,11 @@ impl Meta {
             )));
         }
         if self.mode == Mode::Quorum || self.goal() == Mode::Quorum {
-            self.need_nodes("this replication factor", usize::from(factor), self.active().count())?;
+            self.need_nodes(
+                "this replication factor",
+                usize::from(factor),
+                self.active().count(),
+            )?;
         }
         self.replication_factor = factor;
         Ok(MetaOutcome::Done)
@@ -319,7 +326,10 @@ impl Meta {
             return Err(MetaRejection::NothingToDo);
         }
         for (group, (replica, _)) in &force.holders {
-            let record = self.groups.get(group).ok_or(MetaRejection::UnknownGroup(*group))?;
+            let record = self
+                .groups
+                .get(group)
+                .ok_or(MetaRejection::UnknownGroup(*group))?;
             if record.replica_on(replica.node()) != Some(*replica) {
                 let (group, replica) = (*group, *replica);
                 return Err(MetaRejection::UnknownReplica { group, replica });

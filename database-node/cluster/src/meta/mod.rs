@@ -270,7 +270,10 @@ impl Meta {
 
     /// The nodes that are to hold data.
     fn active(&self) -> impl Iterator<Item = NodeId> {
-        let active = self.nodes.iter().filter(|(_, node)| node.state == NodeState::Active);
+        let active = self
+            .nodes
+            .iter()
+            .filter(|(_, node)| node.state == NodeState::Active);
         active.map(|(id, _)| *id)
     }
 }
@@ -286,14 +289,20 @@ impl GroupRecord {
     /// The replicas that are to follow.
     #[must_use]
     pub fn learning(&self) -> BTreeSet<ReplicaId> {
-        let learners = self.replicas.iter().filter(|(node, _)| !self.voters.contains(node));
+        let learners = self
+            .replicas
+            .iter()
+            .filter(|(node, _)| !self.voters.contains(node));
         learners.map(|(_, replica)| *replica).collect()
     }
 
     /// The replica that a node has, wanted or on its way out.
     #[must_use]
     pub fn replica_on(&self, node: NodeId) -> Option<ReplicaId> {
-        self.replicas.get(&node).or_else(|| self.retiring.get(&node)).copied()
+        self.replicas
+            .get(&node)
+            .or_else(|| self.retiring.get(&node))
+            .copied()
     }
 
     /// Whether it was seen to be as wanted.

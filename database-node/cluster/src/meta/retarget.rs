@@ -45,7 +45,9 @@ impl Meta {
         let everywhere = || self.nodes.keys().copied().collect::<BTreeSet<_>>();
         let voters = match goal {
             Mode::OneLeader { leader } if group != META => BTreeSet::from([leader]),
-            Mode::OneLeader { leader } => self.choose(record, meta_voters(self.active().count()), Some(leader), load),
+            Mode::OneLeader { leader } => {
+                self.choose(record, meta_voters(self.active().count()), Some(leader), load)
+            }
             Mode::Quorum if group == META => {
                 self.choose(record, meta_voters(self.active().count()).max(3), None, load)
             }
@@ -86,7 +88,11 @@ impl Meta {
         let active: BTreeSet<NodeId> = self.active().collect();
         let mut chosen: BTreeSet<NodeId> = must.into_iter().collect();
         // Those that vote now move nothing; those that have a replica are nearly there.
-        let mut candidates: Vec<NodeId> = active.iter().copied().filter(|node| !chosen.contains(node)).collect();
+        let mut candidates: Vec<NodeId> = active
+            .iter()
+            .copied()
+            .filter(|node| !chosen.contains(node))
+            .collect();
         let is_voter = |node: &NodeId| record.voters.contains(node);
         let is_there = |node: &NodeId| record.replicas.contains_key(node);
         candidates.sort_by_key(|node| {
@@ -138,7 +144,10 @@ impl GroupRecord {
         if is_same {
             return false;
         }
-        let unwanted = self.replicas.iter().filter(|(node, _)| !wanted.replicas.contains(node));
+        let unwanted = self
+            .replicas
+            .iter()
+            .filter(|(node, _)| !wanted.replicas.contains(node));
         let unwanted: Vec<(NodeId, ReplicaId)> = unwanted.map(|(node, replica)| (*node, *replica)).collect();
         for (node, replica) in unwanted {
             self.replicas.remove(&node);

@@ -101,7 +101,9 @@ impl<L: OrderedStore> Node<L> {
                 None => None,
                 Some(Payload::Command(bytes)) => match postcard::from_bytes::<Command>(&bytes) {
                     Ok(command) => Some(command),
-                    Err(error) => return self.stop(id, Halt::State(format!("a command cannot be read: {error}"))),
+                    Err(error) => {
+                        return self.stop(id, Halt::State(format!("a command cannot be read: {error}")));
+                    }
                 },
                 Some(_) => return self.stop(id, Halt::State("an entry is not one of a shard".to_owned())),
             };
@@ -151,7 +153,12 @@ impl<L: OrderedStore> Node<L> {
                     }
                     Some(outcome)
                 }
-                Some(_) => return self.stop(META, Halt::State("an entry is not one of the meta group".to_owned())),
+                Some(_) => {
+                    return self.stop(
+                        META,
+                        Halt::State("an entry is not one of the meta group".to_owned()),
+                    );
+                }
             };
             if let Some(group) = self.groups.get_mut(&META) {
                 group.set_applied(at.index);
@@ -286,7 +293,10 @@ impl<L: OrderedStore> Node<L> {
         let Some(group) = self.groups.get(&id) else {
             return;
         };
-        let (incarnation, led) = (group.incarnation(), group.leadership().map(|leadership| leadership.term()));
+        let (incarnation, led) = (
+            group.incarnation(),
+            group.leadership().map(|leadership| leadership.term()),
+        );
         let progress = self.applying.of.entry(id).or_default();
         match led {
             Some(term) if progress.led != term => {

@@ -99,12 +99,21 @@ impl<L: OrderedStore> Node<L> {
 
     fn write_asked(&mut self, now: Now, token: u64, id: GroupId, operation: Operation) {
         if id == META {
-            return self.refuse(token, Refusal::Impossible("the meta group has no documents".to_owned()));
+            return self.refuse(
+                token,
+                Refusal::Impossible("the meta group has no documents".to_owned()),
+            );
         }
         let refusal = match self.led(id) {
             Err(refusal) => Some(refusal),
-            Ok(group) if group.leadership().is_some_and(|leadership| !leadership.has_clock()) => {
-                Some(Refusal::Busy("the leader is new, and still reads what was before it"))
+            Ok(group)
+                if group
+                    .leadership()
+                    .is_some_and(|leadership| !leadership.has_clock()) =>
+            {
+                Some(Refusal::Busy(
+                    "the leader is new, and still reads what was before it",
+                ))
             }
             Ok(_) if !self.is_vouched_for(now, id) => Some(Refusal::Busy("the leader waits for its lease")),
             Ok(_) => None,
@@ -128,7 +137,10 @@ impl<L: OrderedStore> Node<L> {
         };
         match group.propose(&Payload::Command(bytes)) {
             Some(at) => self.wait_for(id, at, token),
-            None => self.refuse(token, Refusal::Busy("the leader has too much to do, or hands over")),
+            None => self.refuse(
+                token,
+                Refusal::Busy("the leader has too much to do, or hands over"),
+            ),
         }
     }
 
@@ -195,13 +207,17 @@ impl<L: OrderedStore> Node<L> {
 
     fn reads_of(&self, id: GroupId) -> impl Iterator<Item = u64> + '_ {
         let reads = self.clients.reads.iter();
-        reads.filter(move |(_, read)| read.group == id).map(|(number, _)| *number)
+        reads
+            .filter(move |(_, read)| read.group == id)
+            .map(|(number, _)| *number)
     }
 
     /// Whether this node knows all that was decided before it was started. Until then it takes no part in any group but
     /// the meta group: what it has may be of a life that is over (decision 8, rule 14).
     pub(super) fn knows_all(&self) -> bool {
-        self.reporting.start().is_some_and(|start| self.meta_applied() >= start)
+        self.reporting
+            .start()
+            .is_some_and(|start| self.meta_applied() >= start)
     }
 
     /// Whether this node may act as the leader of a group. Where others vote their answers say so. The only voter can be
@@ -268,7 +284,9 @@ impl<L: OrderedStore> Node<L> {
             return Err(Refusal::Halted(halt.to_string()));
         }
         match freshness {
-            Freshness::AtLeast(mark) if mark.incarnation == group.incarnation() => Ok((group.term(), mark.index)),
+            Freshness::AtLeast(mark) if mark.incarnation == group.incarnation() => {
+                Ok((group.term(), mark.index))
+            }
             Freshness::AtLeast(_) => Err(Refusal::OtherLife {
                 now: group.incarnation(),
             }),
@@ -305,7 +323,11 @@ impl<L: OrderedStore> Node<L> {
             return;
         };
         let is_by_leader = matches!(read.freshness, Freshness::Linearizable | Freshness::Quorum);
-        if is_by_leader && group.leadership().is_none_or(|leadership| leadership.term() != read.term) {
+        if is_by_leader
+            && group
+                .leadership()
+                .is_none_or(|leadership| leadership.term() != read.term)
+        {
             let (token, leader) = (read.token, group.leader().map(|replica| replica.node()));
             self.clients.reads.remove(&number);
             return self.refuse(token, Refusal::NotLeader { leader });
@@ -371,7 +393,10 @@ impl<L: OrderedStore> Node<L> {
         let late: Vec<u64> = late.map(|(number, _)| *number).collect();
         for number in late {
             if let Some(read) = self.clients.reads.remove(&number) {
-                self.refuse(read.token, Refusal::Busy("the replica could not catch up, or no majority confirms it"));
+                self.refuse(
+                    read.token,
+                    Refusal::Busy("the replica could not catch up, or no majority confirms it"),
+                );
             }
         }
     }
@@ -380,7 +405,10 @@ impl<L: OrderedStore> Node<L> {
         if let Err(refusal) = self.led(META) {
             return self.refuse(token, refusal);
         }
-        if matches!(command, MetaCommand::Force(_) | MetaCommand::Settled { .. } | MetaCommand::AddNode { .. }) {
+        if matches!(
+            command,
+            MetaCommand::Force(_) | MetaCommand::Settled { .. } | MetaCommand::AddNode { .. }
+        ) {
             let reason = "only the cluster itself decides that".to_owned();
             return self.refuse(token, Refusal::Impossible(reason));
         }

@@ -44,7 +44,10 @@ impl<L: OrderedStore> Node<L> {
         let Some(joining) = self.joining.as_mut().filter(|_| self.identity.is_none()) else {
             return;
         };
-        if joining.asked.is_some_and(|asked| now.steady.since(asked) < ASKING) {
+        if joining
+            .asked
+            .is_some_and(|asked| now.steady.since(asked) < ASKING)
+        {
             return;
         }
         joining.asked = Some(now.steady);
@@ -73,7 +76,9 @@ impl<L: OrderedStore> Node<L> {
         }
         let known = self.meta().and_then(|meta| {
             let mut nodes = meta.nodes().iter();
-            nodes.find(|(_, node)| node.token == join.token).map(|(id, _)| *id)
+            nodes
+                .find(|(_, node)| node.token == join.token)
+                .map(|(id, _)| *id)
         });
         if let Some(node) = known {
             return self.welcome(joiner, Ok(node));

@@ -40,9 +40,7 @@ use crate::wire::raft::RaftMessage;
 use crate::wire::{Envelope, Message, Peer};
 use applying::Applying;
 use clients::Clients;
-pub use io::{
-    Answer, Ask, Event, Freshness, Input, Limits, Mark, Output, Refusal, Settings, SwitchPhase,
-};
+pub use io::{Answer, Ask, Event, Freshness, Input, Limits, Mark, Output, Refusal, Settings, SwitchPhase};
 use joining::Joining;
 use reports::Reporting;
 use snapshots::Snapshots;
@@ -182,7 +180,9 @@ impl<L: OrderedStore> Node<L> {
     /// Whether this node leads a group, as far as it knows.
     #[must_use]
     pub fn leads(&self, group: GroupId) -> bool {
-        self.groups.get(&group).is_some_and(|group| group.leadership().is_some())
+        self.groups
+            .get(&group)
+            .is_some_and(|group| group.leadership().is_some())
     }
 
     /// Takes what happened, and gives what is to be done.
@@ -206,7 +206,10 @@ impl<L: OrderedStore> Node<L> {
         }
         self.last_tick = now.steady;
         self.ticks += 1;
-        let knows_all = self.reporting.start().is_some_and(|start| self.meta_applied() >= start);
+        let knows_all = self
+            .reporting
+            .start()
+            .is_some_and(|start| self.meta_applied() >= start);
         for (id, group) in &mut self.groups {
             if knows_all || *id == META {
                 group.tick(timing);
@@ -217,10 +220,17 @@ impl<L: OrderedStore> Node<L> {
         self.tick_clients(now);
         self.tick_joining(now);
         // Whoever was just started wants to know where things stand.
-        if !knows_all || self.ticks.is_multiple_of(u64::from(self.settings.timing.report_ticks)) {
+        if !knows_all
+            || self
+                .ticks
+                .is_multiple_of(u64::from(self.settings.timing.report_ticks))
+        {
             self.report(now);
         }
-        if self.ticks.is_multiple_of(u64::from(self.settings.timing.report_ticks)) {
+        if self
+            .ticks
+            .is_multiple_of(u64::from(self.settings.timing.report_ticks))
+        {
             self.supervise(now);
         }
     }
@@ -392,9 +402,7 @@ impl<L: OrderedStore> Node<L> {
 
     /// Hands what is to be written to the driver, as one batch.
     fn write(&mut self) {
-        let Work {
-            batch, must_sync, ..
-        } = &mut self.work;
+        let Work { batch, must_sync, .. } = &mut self.work;
         if batch.is_empty() {
             return;
         }
@@ -480,6 +488,8 @@ impl<L: OrderedStore> Node<L> {
     }
 
     fn is_supervisor(&self) -> bool {
-        self.groups.get(&META).is_some_and(|group| group.leadership().is_some())
+        self.groups
+            .get(&META)
+            .is_some_and(|group| group.leadership().is_some())
     }
 }

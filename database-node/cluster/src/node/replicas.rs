@@ -10,7 +10,7 @@ use pliantdb_storage::store::{OrderedStore, StoreError};
 use super::{Checkpoint, Event, Node};
 use crate::applier::Task;
 use crate::group::config::{GroupConfig, Members};
-use crate::group::{Group, Halt, Opening};
+use crate::group::{Group, Opening};
 use crate::ids::{Epoch, Incarnation, LogPoint, ReplicaId};
 use crate::log::{self, GroupLog, Identity, LogRecord, Removed};
 use crate::meta::{Forced, GroupRecord, META, Meta};
@@ -40,7 +40,12 @@ impl<L: OrderedStore> Node<L> {
     pub(super) fn open_replicas(&mut self, now: Now) -> Result<(), StoreError> {
         let records = log::read_records(self.log.as_ref())?;
         // What a replica left behind whose log is gone belongs to nobody.
-        let known = self.found.positions.keys().chain(self.found.staged.keys()).chain(self.found.failed.keys());
+        let known = self
+            .found
+            .positions
+            .keys()
+            .chain(self.found.staged.keys())
+            .chain(self.found.failed.keys());
         let orphans: BTreeSet<GroupId> = known.filter(|id| !records.contains_key(id)).copied().collect();
         for id in orphans {
             self.applying.aside.leaving.insert(id);
@@ -159,11 +164,22 @@ impl<L: OrderedStore> Node<L> {
         log::put_checkpoint(self.batch(), &checkpoint)?;
         let config = checkpoint.config.clone();
         self.meta = Some(checkpoint);
-        self.make(now, META, new_record(replica, Incarnation::FIRST, FOUNDATION, Epoch::default()), config)
+        self.make(
+            now,
+            META,
+            new_record(replica, Incarnation::FIRST, FOUNDATION, Epoch::default()),
+            config,
+        )
     }
 
     /// Makes a replica with an empty log.
-    fn make(&mut self, now: Now, id: GroupId, record: LogRecord, config: GroupConfig) -> Result<(), StoreError> {
+    fn make(
+        &mut self,
+        now: Now,
+        id: GroupId,
+        record: LogRecord,
+        config: GroupConfig,
+    ) -> Result<(), StoreError> {
         let applied = record.truncated.index;
         let log = GroupLog::create(Arc::clone(&self.log), id, record, config.members.clone());
         log.put_record(self.batch())?;
@@ -215,7 +231,10 @@ impl<L: OrderedStore> Node<L> {
     /// that is here.
     fn meta_replica_for(&mut self, message: &RaftMessage) -> Option<Epoch> {
         if let Some(group) = self.groups.get(&META) {
-            if !is_newer((message.incarnation, message.to), (group.incarnation(), group.replica())) {
+            if !is_newer(
+                (message.incarnation, message.to),
+                (group.incarnation(), group.replica()),
+            ) {
                 return None;
             }
             self.remove_replica(META, None);
@@ -227,7 +246,9 @@ impl<L: OrderedStore> Node<L> {
     }
 
     fn replica_for(&self, message: &RaftMessage) -> Option<Epoch> {
-        if self.groups.contains_key(&message.group) || self.applying.aside.stateless.contains_key(&message.group) {
+        if self.groups.contains_key(&message.group)
+            || self.applying.aside.stateless.contains_key(&message.group)
+        {
             return None;
         }
         let record = self.meta()?.group(message.group)?;
@@ -266,7 +287,8 @@ impl<L: OrderedStore> Node<L> {
         let here = here.or_else(|| self.applying.aside.stateless.get(&id).cloned());
         match (here, wanted) {
             (None, Some(replica)) => {
-                let is_founder = record.founders.contains(replica) && record.incarnation == Incarnation::FIRST;
+                let is_founder =
+                    record.founders.contains(replica) && record.incarnation == Incarnation::FIRST;
                 if is_founder && self.is_new_here(id, record.incarnation, replica) {
                     self.found_shard(now, id, replica, record);
                 }
@@ -278,7 +300,9 @@ impl<L: OrderedStore> Node<L> {
                 }
             }
             (Some(here), Some(replica))
-                if !record.forced.is_some_and(|forced| forced.replica == here.replica && replica == here.replica)
+                if !record
+                    .forced
+                    .is_some_and(|forced| forced.replica == here.replica && replica == here.replica)
                     && is_newer((record.incarnation, replica), (here.incarnation, here.replica)) =>
             {
                 if has(Mistake::DivergedReplicaStays) && record.forced.is_some() {
@@ -462,7 +486,12 @@ pub(super) fn empty_config(incarnation: Incarnation) -> GroupConfig {
     }
 }
 
-fn new_record(replica: ReplicaId, incarnation: Incarnation, truncated: LogPoint, created: Epoch) -> LogRecord {
+fn new_record(
+    replica: ReplicaId,
+    incarnation: Incarnation,
+    truncated: LogPoint,
+    created: Epoch,
+) -> LogRecord {
     LogRecord {
         replica,
         incarnation,

@@ -94,18 +94,23 @@ impl<L: OrderedStore> Node<L> {
             is_installing: group.is_installing(),
             halted: group.halt().map(ToString::to_string),
         });
-        let stateless = self.applying.aside.stateless.iter().map(|(id, record)| ReplicaReport {
-            group: *id,
-            replica: record.replica,
-            incarnation: record.incarnation,
-            term: record.term,
-            role: Role::Follower,
-            last: LogPoint::default(),
-            applied: 0,
-            config: super::replicas::empty_config(record.incarnation),
-            is_installing: false,
-            halted: Some("its state is gone".to_owned()),
-        });
+        let stateless = self
+            .applying
+            .aside
+            .stateless
+            .iter()
+            .map(|(id, record)| ReplicaReport {
+                group: *id,
+                replica: record.replica,
+                incarnation: record.incarnation,
+                term: record.term,
+                role: Role::Follower,
+                last: LogPoint::default(),
+                applied: 0,
+                config: super::replicas::empty_config(record.incarnation),
+                is_installing: false,
+                halted: Some("its state is gone".to_owned()),
+            });
         groups.chain(stateless).collect()
     }
 

@@ -67,7 +67,12 @@ impl<L: OrderedStore> Node<L> {
         if !group.log().take_wanted() || group.is_installing() {
             return;
         }
-        if self.snapshots.offers.get(&id).is_some_and(|offer| !offer.is_taken) {
+        if self
+            .snapshots
+            .offers
+            .get(&id)
+            .is_some_and(|offer| !offer.is_taken)
+        {
             return;
         }
         self.snapshots.made += 1;
@@ -107,7 +112,12 @@ impl<L: OrderedStore> Node<L> {
     }
 
     pub(super) fn snapshot_taken(&mut self, now: Now, id: GroupId, snapshot: u128, position: &Position) {
-        let Some(offer) = self.snapshots.offers.get_mut(&id).filter(|offer| offer.snapshot == snapshot) else {
+        let Some(offer) = self
+            .snapshots
+            .offers
+            .get_mut(&id)
+            .filter(|offer| offer.snapshot == snapshot)
+        else {
             return;
         };
         (offer.is_taken, offer.since) = (true, now.steady);
@@ -145,7 +155,11 @@ impl<L: OrderedStore> Node<L> {
             fetching.message = message;
             return None;
         }
-        let staged = self.found.staged.remove(&id).filter(|staged| staged.snapshot == snapshot);
+        let staged = self
+            .found
+            .staged
+            .remove(&id)
+            .filter(|staged| staged.snapshot == snapshot);
         let (number, after) = match staged {
             Some(staged) => (staged.chunks, staged.next.unwrap_or_default()),
             None => (0, Vec::new()),
@@ -386,10 +400,15 @@ impl<L: OrderedStore> Node<L> {
     pub(super) fn tick_snapshots(&mut self, now: Now) {
         let is_late = |moment: Instant, patience| now.steady.since(moment) > patience;
         let fetching = &self.snapshots.fetching;
-        let given_up = fetching.iter().filter(|(_, fetching)| is_late(fetching.heard, FETCH_PATIENCE));
+        let given_up = fetching
+            .iter()
+            .filter(|(_, fetching)| is_late(fetching.heard, FETCH_PATIENCE));
         let given_up: Vec<GroupId> = given_up.map(|(id, _)| *id).collect();
         for id in given_up {
-            let is_installing = self.groups.get(&id).is_some_and(crate::group::Group::is_installing);
+            let is_installing = self
+                .groups
+                .get(&id)
+                .is_some_and(crate::group::Group::is_installing);
             if !is_installing {
                 self.give_up(id);
             }
@@ -406,7 +425,8 @@ impl<L: OrderedStore> Node<L> {
     fn tick_offers(&mut self, now: Now) {
         let ids: Vec<GroupId> = self.snapshots.offers.keys().copied().collect();
         for id in ids {
-            let (Some(offer), Some(group)) = (self.snapshots.offers.get_mut(&id), self.groups.get_mut(&id)) else {
+            let (Some(offer), Some(group)) = (self.snapshots.offers.get_mut(&id), self.groups.get_mut(&id))
+            else {
                 continue;
             };
             // Whoever was told of it and does not fetch it may not have been told: consensus is to try again.

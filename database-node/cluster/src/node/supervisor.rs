@@ -69,18 +69,27 @@ impl Supervisor {
     }
 
     fn is_there(&self, node: NodeId, now: Instant) -> bool {
-        self.nodes.get(&node).is_some_and(|seen| now.since(seen.at) < SILENCE)
+        self.nodes
+            .get(&node)
+            .is_some_and(|seen| now.since(seen.at) < SILENCE)
     }
 
     /// What is known of a replica, unless it is of another life or another replica.
-    fn replica(&self, group: GroupId, replica: ReplicaId, incarnation: Incarnation) -> Option<&ReplicaReport> {
+    fn replica(
+        &self,
+        group: GroupId,
+        replica: ReplicaId,
+        incarnation: Incarnation,
+    ) -> Option<&ReplicaReport> {
         let report = self.replicas.get(&(group, replica.node()))?;
         (report.replica == replica && report.incarnation == incarnation).then_some(report)
     }
 
     /// The replica that leads a group, as far as is known.
     fn leader(&self, group: GroupId, record: &GroupRecord) -> Option<&ReplicaReport> {
-        let reports = self.replicas.range((group, NodeId::new(0))..=(group, NodeId::new(u32::MAX)));
+        let reports = self
+            .replicas
+            .range((group, NodeId::new(0))..=(group, NodeId::new(u32::MAX)));
         let leaders = reports.map(|(_, report)| report).filter(|report| {
             report.role == Role::Leader && report.incarnation == record.incarnation && report.halted.is_none()
         });
@@ -106,7 +115,9 @@ impl Supervisor {
 
     /// Whether a group can elect a leader with the nodes that are there.
     fn can_elect(&self, group: GroupId, record: &GroupRecord, now: Instant) -> bool {
-        let reports = self.replicas.range((group, NodeId::new(0))..=(group, NodeId::new(u32::MAX)));
+        let reports = self
+            .replicas
+            .range((group, NodeId::new(0))..=(group, NodeId::new(u32::MAX)));
         let known = reports
             .map(|(_, report)| report)
             .filter(|report| report.incarnation == record.incarnation)
@@ -122,8 +133,12 @@ impl Supervisor {
 
     /// Whether a group has no majority without a replica.
     fn is_needed(&self, group: GroupId, replica: ReplicaId, record: &GroupRecord) -> bool {
-        let reports = self.replicas.range((group, NodeId::new(0))..=(group, NodeId::new(u32::MAX)));
-        let of_life = reports.map(|(_, report)| report).filter(|report| report.incarnation == record.incarnation);
+        let reports = self
+            .replicas
+            .range((group, NodeId::new(0))..=(group, NodeId::new(u32::MAX)));
+        let of_life = reports
+            .map(|(_, report)| report)
+            .filter(|report| report.incarnation == record.incarnation);
         let known = of_life.max_by_key(|report| (report.config.changed_at, report.term));
         known.is_none_or(|report| {
             let members = &report.config.members;
@@ -134,11 +149,13 @@ impl Supervisor {
 
     /// The replica with the longest log of those that are there.
     fn longest(&self, group: GroupId, record: &GroupRecord, now: Instant) -> Option<(ReplicaId, LogPoint)> {
-        let there = record.replicas.values().filter(|replica| self.is_there(replica.node(), now));
+        let there = record
+            .replicas
+            .values()
+            .filter(|replica| self.is_there(replica.node(), now));
         let reports = there.filter_map(|replica| self.replica(group, *replica, record.incarnation));
-        let able = reports.filter(|report| {
-            report.halted.is_none() && !report.is_installing && report.last.index > 0
-        });
+        let able = reports
+            .filter(|report| report.halted.is_none() && !report.is_installing && report.last.index > 0);
         let longest = able.max_by_key(|report| (report.last, report.replica.node()));
         longest.map(|report| (report.replica, report.last))
     }
@@ -189,12 +206,16 @@ impl<L: OrderedStore> Node<L> {
         let term = group.term();
         // Nobody else can be supervisor while a majority of the meta group follows this one, and it has applied all that
         // those before it decided.
-        let has_applied_all = group.leadership().is_some_and(|leadership| group.applied() >= leadership.first());
+        let has_applied_all = group
+            .leadership()
+            .is_some_and(|leadership| group.applied() >= leadership.first());
         let is_current = has_applied_all && group.has_lease(now.steady, &self.settings.timing);
         let meta_committed = group.committed();
         let is_known = self.meta().is_some_and(|meta| meta.nodes().contains_key(&from));
         let is_led_by = |mode: Mode| matches!(mode, Mode::OneLeader { leader } if leader == from);
-        let leads = self.meta().is_some_and(|meta| is_led_by(meta.mode()) || is_led_by(meta.goal()));
+        let leads = self
+            .meta()
+            .is_some_and(|meta| is_led_by(meta.mode()) || is_led_by(meta.goal()));
         let Some(supervisor) = self.supervisor.as_mut().filter(|_| is_known) else {
             return;
         };
@@ -260,7 +281,8 @@ impl<L: OrderedStore> Node<L> {
             if is_settled {
                 continue;
             }
-            let Some(leader) = leader.filter(|leader| supervisor.is_there(leader.replica.node(), now.steady)) else {
+            let Some(leader) = leader.filter(|leader| supervisor.is_there(leader.replica.node(), now.steady))
+            else {
                 continue;
             };
             let Some(to_lead) = record.replicas.get(&record.leader).copied() else {
@@ -297,7 +319,9 @@ impl<L: OrderedStore> Node<L> {
         let unsettled: Vec<_> = unsettled.collect();
         let mut settled = Vec::new();
         for (id, record) in unsettled {
-            if supervisor.is_as_wanted(*id, record) && supervisor.may_propose(Proposal::Settled(*id), now.steady) {
+            if supervisor.is_as_wanted(*id, record)
+                && supervisor.may_propose(Proposal::Settled(*id), now.steady)
+            {
                 settled.push((*id, record.epoch));
             }
         }
@@ -322,7 +346,9 @@ impl<L: OrderedStore> Node<L> {
                 halted.push((*group, report.replica));
             }
         }
-        halted.retain(|(group, replica)| supervisor.may_propose(Proposal::Replace(*group, *replica), now.steady));
+        halted.retain(|(group, replica)| {
+            supervisor.may_propose(Proposal::Replace(*group, *replica), now.steady)
+        });
         for (group, replica) in halted {
             self.propose_change(MetaCommand::ReplaceReplica { group, replica });
         }
@@ -353,7 +379,10 @@ impl<L: OrderedStore> Node<L> {
         else {
             return;
         };
-        let goes_by_it = supervisor.nodes.get(&leader).is_some_and(|seen| seen.meta_applied >= needed);
+        let goes_by_it = supervisor
+            .nodes
+            .get(&leader)
+            .is_some_and(|seen| seen.meta_applied >= needed);
         let is_settled = meta.switch().is_none() && meta.groups().values().all(GroupRecord::is_settled);
         if goes_by_it && is_settled && supervisor.may_propose(Proposal::Arm, now.steady) {
             self.propose_change(MetaCommand::ArmFailover { as_of: needed });
@@ -365,7 +394,8 @@ impl<L: OrderedStore> Node<L> {
         let Some(supervisor) = &mut self.supervisor else {
             return;
         };
-        let (Mode::OneLeader { leader }, Failover::Automatic { delay }) = (meta.mode(), meta.failover()) else {
+        let (Mode::OneLeader { leader }, Failover::Automatic { delay }) = (meta.mode(), meta.failover())
+        else {
             return;
         };
         let is_permitted = has(Mistake::LossyFailoverDuringSwitch) || meta.switch().is_none();
@@ -373,7 +403,12 @@ impl<L: OrderedStore> Node<L> {
             return;
         }
         // Who was supervisor before may have vouched until this one began.
-        let vouched = supervisor.vouched.get(&leader).copied().unwrap_or_default().max(supervisor.since);
+        let vouched = supervisor
+            .vouched
+            .get(&leader)
+            .copied()
+            .unwrap_or_default()
+            .max(supervisor.since);
         if now.steady.since(vouched) < delay || supervisor.is_there(leader, now.steady) {
             return;
         }
@@ -395,7 +430,9 @@ impl<L: OrderedStore> Node<L> {
     /// An entry of the meta group is applied: one that was to force groups may have been refused.
     pub(super) fn note_forced(&mut self, at: LogPoint) {
         if let Some(supervisor) = &mut self.supervisor
-            && supervisor.forcing.is_some_and(|forcing| forcing.index <= at.index)
+            && supervisor
+                .forcing
+                .is_some_and(|forcing| forcing.index <= at.index)
         {
             supervisor.forcing = None;
         }
@@ -435,9 +472,10 @@ impl<L: OrderedStore> Node<L> {
                 self.note_forcing(at);
             }
             None => {
-                let reason = "every group has a leader or can elect one; nothing has to be forced, so promote \
+                let reason =
+                    "every group has a leader or can elect one; nothing has to be forced, so promote \
                               without force"
-                    .to_owned();
+                        .to_owned();
                 self.refuse(token, Refusal::Impossible(reason));
             }
         }
@@ -460,7 +498,11 @@ impl<L: OrderedStore> Node<L> {
             return self.refuse(token, Refusal::UnknownGroup(META));
         };
         let is_here = |id: &GroupId, record: &GroupRecord| {
-            let replica = self.groups.get(id).filter(|group| group.has_data()).map(Group::replica);
+            let replica = self
+                .groups
+                .get(id)
+                .filter(|group| group.has_data())
+                .map(Group::replica);
             replica.is_some() && record.replica_on(node) == replica
         };
         let missing = meta.groups().iter().filter(|(id, record)| !is_here(id, record));
@@ -489,7 +531,9 @@ impl<L: OrderedStore> Node<L> {
             return;
         };
         let is_forced = group.record().forced.is_some() && group.leadership().is_some();
-        let has_applied = group.leadership().is_some_and(|leadership| group.applied() >= leadership.first());
+        let has_applied = group
+            .leadership()
+            .is_some_and(|leadership| group.applied() >= leadership.first());
         let (true, true, Some(meta)) = (is_forced, has_applied, self.meta()) else {
             return;
         };
@@ -545,6 +589,11 @@ fn decide(
 /// The node that holds most of them: the least has to move.
 fn most_frequent(holders: &BTreeMap<GroupId, (ReplicaId, LogPoint)>) -> Option<NodeId> {
     let nodes: BTreeSet<NodeId> = holders.values().map(|(replica, _)| replica.node()).collect();
-    let count = |node: &NodeId| holders.values().filter(|(replica, _)| replica.node() == *node).count();
+    let count = |node: &NodeId| {
+        holders
+            .values()
+            .filter(|(replica, _)| replica.node() == *node)
+            .count()
+    };
     nodes.into_iter().max_by_key(count)
 }

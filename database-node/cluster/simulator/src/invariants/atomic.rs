@@ -4,7 +4,9 @@ use super::Evidence;
 
 pub(super) fn check(evidence: &Evidence<'_>) -> Result<(), String> {
     match evidence.history.torn.first() {
-        Some(torn) => Err(format!("a read saw two documents that are only written together: {torn}")),
+        Some(torn) => Err(format!(
+            "a read saw two documents that are only written together: {torn}"
+        )),
         None => Ok(()),
     }
 }

@@ -38,7 +38,10 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Result<(), String> {
         }
     }
     for (object, operations) in objects {
-        let lives: BTreeSet<Incarnation> = operations.iter().filter_map(|operation| Some(operation.at?.incarnation)).collect();
+        let lives: BTreeSet<Incarnation> = operations
+            .iter()
+            .filter_map(|operation| Some(operation.at?.incarnation))
+            .collect();
         let was_forced = evidence.history.forced.contains_key(&object.group);
         for life in lives {
             let steps = steps(&operations, life, was_forced);
@@ -68,7 +71,10 @@ fn steps(operations: &[&Operation], life: Incarnation, was_forced: bool) -> Vec<
         })
         .collect();
     // A rejection can be for a value that nobody has read.
-    let is_any_seen = operations.iter().filter(of_life).any(|operation| operation.came == Came::Rejected);
+    let is_any_seen = operations
+        .iter()
+        .filter(of_life)
+        .any(|operation| operation.came == Came::Rejected);
     let is_seen = |what: &What| match what {
         What::Write(value) | What::Exchange { to: value, .. } => is_any_seen || seen.contains(value),
         _ => false,
@@ -173,14 +179,23 @@ mod tests {
         let write = |began, ended, value| step(began, ended, What::Write(value));
         let read = |began, ended, value| step(began, ended, What::Read(value));
         assert!(is_linearizable(&[write(0, 10, 1), read(11, 12, 1)], true));
-        assert!(!is_linearizable(&[write(0, 10, 1), read(11, 12, 0)], true), "a stale read");
-        assert!(is_linearizable(&[write(0, 10, 1), read(5, 12, 0)], true), "at the same time");
+        assert!(
+            !is_linearizable(&[write(0, 10, 1), read(11, 12, 0)], true),
+            "a stale read"
+        );
+        assert!(
+            is_linearizable(&[write(0, 10, 1), read(5, 12, 0)], true),
+            "at the same time"
+        );
         let back = [write(0, 100, 1), read(10, 20, 1), read(30, 40, 0)];
         assert!(!is_linearizable(&back, true), "there and gone again");
         let unknown = [write(0, Time::MAX, 1), read(10, 20, 0), read(30, 40, 1)];
         assert!(is_linearizable(&unknown, true), "done later");
         assert!(!is_linearizable(&[read(0, 1, 7)], true), "never written");
-        assert!(is_linearizable(&[read(0, 1, 7), read(2, 3, 7)], false), "before this life");
+        assert!(
+            is_linearizable(&[read(0, 1, 7), read(2, 3, 7)], false),
+            "before this life"
+        );
         assert!(!is_linearizable(&[read(0, 1, 7), read(2, 3, 8)], false));
     }
 
@@ -189,7 +204,10 @@ mod tests {
         let write = |began, ended, value| step(began, ended, What::Write(value));
         let exchange = |began, ended, from, to| step(began, ended, What::Exchange { from, to });
         assert!(is_linearizable(&[write(0, 1, 1), exchange(2, 3, 1, 2)], true));
-        assert!(!is_linearizable(&[write(0, 1, 1), write(2, 3, 2), exchange(4, 5, 1, 3)], true));
+        assert!(!is_linearizable(
+            &[write(0, 1, 1), write(2, 3, 2), exchange(4, 5, 1, 3)],
+            true
+        ));
         let both = [write(0, 1, 1), exchange(2, 9, 1, 2), exchange(2, 9, 1, 3)];
         assert!(!is_linearizable(&both, true), "one of them only");
         let rejected = step(2, 3, What::ExchangeRejected { from: 1 });

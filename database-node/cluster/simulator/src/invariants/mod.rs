@@ -16,6 +16,11 @@ use crate::clients::Contents;
 use crate::history::History;
 use crate::world::Told;
 
+/// What a machine has of a group: the machine, how far it has applied the log, and a digest of its state.
+pub type Replica = (usize, u64, u64);
+
+type Check = fn(&Evidence<'_>) -> Result<(), String>;
+
 /// What was seen of a seed.
 pub struct Evidence<'a> {
     /// What clients asked and were answered.
@@ -27,7 +32,7 @@ pub struct Evidence<'a> {
     /// What is in each group at the end, on the machine that leads it.
     pub contents: &'a BTreeMap<GroupId, Contents>,
     /// What each machine has of each group at the end: how far it has applied the log, and a digest of its state.
-    pub replicas: &'a BTreeMap<GroupId, Vec<(usize, u64, u64)>>,
+    pub replicas: &'a BTreeMap<GroupId, Vec<Replica>>,
 }
 
 /// Something that does not hold.
@@ -42,13 +47,19 @@ pub struct Violation {
 /// Everything that does not hold.
 #[must_use]
 pub fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
-    let all: [(&'static str, fn(&Evidence<'_>) -> Result<(), String>); 7] = [
-        ("each object is as if there were one copy of it", linearizable::check),
+    let all: [(&'static str, Check); 7] = [
+        (
+            "each object is as if there were one copy of it",
+            linearizable::check,
+        ),
         ("nothing acknowledged is lost", durable::check),
         ("a transaction is seen whole or not at all", atomic::check),
         ("what is asked for twice is done once", once::check),
         ("whoever wrote reads what was written", sessions::check),
-        ("a term of a life has one leader, and a life that is over acknowledges nothing", leaders::check),
+        (
+            "a term of a life has one leader, and a life that is over acknowledges nothing",
+            leaders::check,
+        ),
         ("all replicas have the same state", converged::check),
     ];
     all.into_iter()

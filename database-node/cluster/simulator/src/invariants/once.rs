@@ -13,7 +13,9 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Result<(), String> {
         };
         let key = (operation.object.group, at.incarnation, *number);
         if let Some(other) = counted.insert(key, operation) {
-            return Err(format!("two have counted to {number}: {other:?} and {operation:?}"));
+            return Err(format!(
+                "two have counted to {number}: {other:?} and {operation:?}"
+            ));
         }
     }
     Ok(())

@@ -36,7 +36,9 @@ impl Clock {
     pub fn now(&self, now: Time) -> Now {
         let wall = BEGINNING_MS + (now / MS) as i64 + self.wall_error_ms;
         Now {
-            steady: Instant::from_nanos(self.origin + (u128::from(now) * u128::from(self.rate) / 1_000_000) as u64),
+            steady: Instant::from_nanos(
+                self.origin + (u128::from(now) * u128::from(self.rate) / 1_000_000) as u64,
+            ),
             wall_ms: wall.max(0) as u64,
         }
     }

@@ -108,7 +108,13 @@ impl Host {
         format!("machine-{}-disk-{}", self.index, self.disks)
     }
 
-    pub(super) fn start(&mut self, now: Time, seed: u64, timing: Timing, limits: Limits) -> anyhow::Result<()> {
+    pub(super) fn start(
+        &mut self,
+        now: Time,
+        seed: u64,
+        timing: Timing,
+        limits: Limits,
+    ) -> anyhow::Result<()> {
         self.life += 1;
         self.stands_until = 0;
         let settings = Settings {

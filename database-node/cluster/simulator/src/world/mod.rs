@@ -7,9 +7,9 @@ mod network;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
+use pliantdb_cluster::applier::Task;
 use pliantdb_cluster::node::{Answer, Ask, Event, Limits};
 use pliantdb_cluster::wire::{Envelope, Peer};
-use pliantdb_cluster::applier::Task;
 use pliantdb_cluster::{Incarnation, Input, NodeId, Output, Timing};
 use pliantdb_core::GroupId;
 use rand::rngs::StdRng;
@@ -32,19 +32,60 @@ pub const SECOND: Time = 1_000 * MS;
 #[derive(Debug)]
 pub enum Happening {
     /// A process is to look at its clock.
-    Tick { host: usize, life: u64 },
+    Tick {
+        /// On which machine.
+        host: usize,
+        /// Of which start of it.
+        life: u64,
+    },
     /// A message arrives.
-    Deliver { to: usize, envelope: Vec<u8> },
+    Deliver {
+        /// At which machine.
+        to: usize,
+        /// As bytes.
+        envelope: Vec<u8>,
+    },
     /// The disk has finished what it was given.
-    DiskDone { host: usize, life: u64, number: u64 },
+    DiskDone {
+        /// Of which machine.
+        host: usize,
+        /// Of which start of it.
+        life: u64,
+        /// The last batch of it.
+        number: u64,
+    },
     /// The applier takes its next task.
-    Apply { host: usize, life: u64 },
+    Apply {
+        /// On which machine.
+        host: usize,
+        /// Of which start of it.
+        life: u64,
+    },
     /// A question of a client arrives.
-    Asked { host: usize, token: u64, ask: Box<Ask> },
+    Asked {
+        /// At which machine.
+        host: usize,
+        /// What it is known by.
+        token: u64,
+        /// What.
+        ask: Box<Ask>,
+    },
     /// An answer arrives at a client.
-    Answered { token: u64, answer: Box<Answer>, from: usize },
+    Answered {
+        /// To which question.
+        token: u64,
+        /// What.
+        answer: Box<Answer>,
+        /// From which machine.
+        from: usize,
+    },
     /// A client goes on, or waits no longer for an answer.
-    Client { client: usize, turn: u64 },
+    Client {
+        /// Which.
+        client: usize,
+        /// Void when it has gone on since.
+        turn: u64,
+    },
     /// The next fault strikes.
     Fault,
     /// What a fault began ends.
@@ -123,7 +164,9 @@ impl World {
     pub fn new(seed: u64, hosts: usize, drift_ppm: u32) -> Self {
         let mut random = StdRng::seed_from_u64(seed ^ 0x5eed_0000);
         let timing = Timing::default();
-        let hosts = (0..hosts).map(|index| Host::new(index, &mut random, drift_ppm)).collect();
+        let hosts = (0..hosts)
+            .map(|index| Host::new(index, &mut random, drift_ppm))
+            .collect();
         Self {
             now: 0,
             queue: BinaryHeap::new(),
@@ -234,7 +277,10 @@ impl World {
         }
         let life = machine.life;
         // Whoever starts a node that has not joined yet lets it ask again, as the same.
-        let is_member = machine.process.as_ref().is_some_and(|process| process.node.id().is_some());
+        let is_member = machine
+            .process
+            .as_ref()
+            .is_some_and(|process| process.node.id().is_some());
         if let (Some(token), false) = (machine.token, is_member) {
             self.ask_to_join(host, token);
         }
@@ -271,7 +317,10 @@ impl World {
     pub fn found(&mut self, host: usize) {
         let token = self.random.random();
         let now = self.hosts.get(host).map(|machine| machine.clock.now(self.now));
-        let process = self.hosts.get_mut(host).and_then(|machine| machine.process.as_mut());
+        let process = self
+            .hosts
+            .get_mut(host)
+            .and_then(|machine| machine.process.as_mut());
         if let (Some(process), Some(now)) = (process, now) {
             // A store in memory that is not full takes everything.
             let _ = process.node.found(7, token, now);
@@ -367,10 +416,16 @@ impl World {
     }
 
     fn step(&mut self, host: usize, input: Input) {
-        if self.hosts.get(host).is_some_and(|machine| machine.stands_until > self.now)
+        if self
+            .hosts
+            .get(host)
+            .is_some_and(|machine| machine.stands_until > self.now)
             && let Input::Ask { token, ask } = input
         {
-            let after = self.hosts.get(host).map_or(0, |machine| machine.stands_until - self.now);
+            let after = self
+                .hosts
+                .get(host)
+                .map_or(0, |machine| machine.stands_until - self.now);
             let ask = Box::new(ask);
             return self.schedule(after, Happening::Asked { host, token, ask });
         }
@@ -490,7 +545,10 @@ impl World {
         if process.end_write(&log).is_err() {
             return self.crash(host);
         }
-        if self.waits(host, Happening::DiskDone { host, life, number }).is_none() {
+        if self
+            .waits(host, Happening::DiskDone { host, life, number })
+            .is_none()
+        {
             if let Some(process) = self.process(host) {
                 process.is_writing = true;
             }
@@ -566,7 +624,15 @@ impl World {
             return;
         };
         for entry in entries {
-            self.say(|| format!("machine {host} applies {group} {} {} {:?} {:?}", entry.index, entry.term, entry.command.as_ref().map(|command| command.timestamp), entry.config));
+            self.say(|| {
+                format!(
+                    "machine {host} applies {group} {} {} {:?} {:?}",
+                    entry.index,
+                    entry.term,
+                    entry.command.as_ref().map(|command| command.timestamp),
+                    entry.config
+                )
+            });
             let digest = xxh3_64(format!("{:?}", entry.command).as_bytes());
             let key = (*group, incarnation, entry.index);
             let (term, other, known) = *self.applied.entry(key).or_insert((entry.term, host, digest));

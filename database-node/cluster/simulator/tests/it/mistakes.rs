@@ -1,0 +1,36 @@
+//! What is known to be wrong is found.
+
+use pliantdb_cluster::mistakes::Mistake;
+use pliantdb_simulator::caught;
+
+/// Seeds from this one on are tried; without the mistake they hold ([`crate::seeds`]).
+const FIRST: u64 = 1;
+
+/// Fails unless a mistake is caught in so many seeds.
+fn is_caught(mistake: Mistake, seeds: u64) {
+    match caught(mistake, FIRST, seeds) {
+        Some(caught) => println!(
+            "{mistake:?}: caught in {} seeds, {:.0} virtual minutes: {}",
+            caught.seeds, caught.virtual_minutes, caught.invariant
+        ),
+        None => panic!("{mistake:?} was planted and not caught in {seeds} seeds"),
+    }
+}
+
+macro_rules! are_caught {
+    ($($name:ident: $mistake:ident in $seeds:literal),* $(,)?) => {$(
+        #[test]
+        fn $name() {
+            is_caught(Mistake::$mistake, $seeds);
+        }
+    )*};
+}
+
+are_caught! {
+    acknowledging_before_the_sync: AcknowledgeBeforeSync in 200,
+    truncating_what_is_not_flushed: TruncateUnflushed in 200,
+    applying_with_the_wall_clock: ApplyWithWallClock in 200,
+    applying_a_retry_twice: RetryAppliedTwice in 200,
+    a_snapshot_without_a_marker: SnapshotWithoutMarker in 200,
+    a_diverged_replica_that_stays: DivergedReplicaStays in 200,
+}

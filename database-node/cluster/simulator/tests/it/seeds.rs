@@ -1,0 +1,79 @@
+//! A thousand clusters on bad days.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use pliantdb_simulator::{Scenario, Verdict, run};
+
+/// `PLIANT_SEEDS` says how many; `PLIANT_SEED` is the first.
+fn number(variable: &str, default: u64) -> u64 {
+    let value = std::env::var(variable).ok();
+    value.map_or(default, |value| {
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("{variable} is {value:?}: a number"))
+    })
+}
+
+#[test]
+fn hold_whatever_happens() {
+    let (first, count) = (number("PLIANT_SEED", 1), number("PLIANT_SEEDS", 1000));
+    let began = Instant::now();
+    let next = AtomicU64::new(first);
+    let work = || {
+        let mut verdicts = Vec::new();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= first + count {
+                return verdicts;
+            }
+            verdicts.push(run(&Scenario::of(seed), None, false));
+        }
+    };
+    let verdicts: Vec<Verdict> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..2).map(|_| scope.spawn(work)).collect();
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap())
+            .collect()
+    });
+    let sum = |of: fn(&Verdict) -> u64| verdicts.iter().map(of).sum::<u64>();
+    let least = |of: fn(&Verdict) -> u64| verdicts.iter().map(of).min().unwrap_or_default();
+    let virtual_seconds = sum(|verdict| verdict.virtual_nanos) as f64 / 1e9;
+    println!(
+        "{count} seeds, {:.1} virtual hours at {:.0} times real time; {} operations, {} faults (at least {} in a seed), \
+         {} switches ended, {} groups forced, {} snapshots",
+        virtual_seconds / 3600.0,
+        virtual_seconds / began.elapsed().as_secs_f64(),
+        sum(|verdict| verdict.operations),
+        sum(|verdict| verdict.faults),
+        least(|verdict| verdict.faults),
+        sum(|verdict| verdict.switches),
+        sum(|verdict| verdict.forced),
+        sum(|verdict| verdict.snapshots),
+    );
+    let failed: Vec<&Verdict> = verdicts
+        .iter()
+        .filter(|verdict| !verdict.violations.is_empty())
+        .collect();
+    for verdict in &failed {
+        println!("seed {}: {:#?}", verdict.seed, verdict.violations);
+    }
+    let seeds: Vec<u64> = failed.iter().map(|verdict| verdict.seed).collect();
+    assert!(
+        seeds.is_empty(),
+        "again: cargo run -p pliantdb-simulator -- --loud --seeds 1 --seed N, of {seeds:?}"
+    );
+    assert!(
+        least(|verdict| verdict.faults) >= 20,
+        "too few faults to mean anything"
+    );
+    assert!(
+        sum(|verdict| verdict.operations) >= 500 * count,
+        "too few operations to mean anything"
+    );
+    assert!(
+        sum(|verdict| verdict.answered) * 10 >= sum(|verdict| verdict.operations) * 9,
+        "clients mostly waited"
+    );
+}
