@@ -179,7 +179,8 @@ impl Clients {
             }
             50..58 => (pair, Asked::Write(value)),
             58..66 => (pair, Asked::Read),
-            66..76 => {
+            66..70 => (register, Asked::ReadWithin(world.random.random_range(400..3_000))),
+            70..76 => {
                 let seen = self.clients.get(client).and_then(|state| state.seen.get(&group));
                 let seen = seen.copied();
                 (register, Asked::ReadAtLeast { seen })
@@ -250,7 +251,10 @@ impl Clients {
             }
         }
         doing.token = token;
-        let is_anywhere = matches!(&doing.request, Requested::Read(_, Freshness::AtLeast(_)));
+        let is_anywhere = matches!(
+            &doing.request,
+            Requested::Read(_, Freshness::AtLeast(_) | Freshness::Within(_))
+        );
         let host = match state.leaders.get(&doing.group) {
             Some(leader) if !is_anywhere => *leader,
             _ => anybody,
@@ -504,12 +508,13 @@ fn requested(
                 by: Number::Integer(1),
             },
         }),
-        Asked::Read | Asked::ReadAtLeast { .. } => {
+        Asked::Read | Asked::ReadAtLeast { .. } | Asked::ReadWithin(_) => {
             let request = Request::Get {
                 collection: collection(),
                 ids,
             };
             let freshness = match asked {
+                Asked::ReadWithin(millis) => Freshness::Within(Duration::from_millis(*millis)),
                 Asked::ReadAtLeast { seen: Some(mark) } => Freshness::AtLeast(*mark),
                 _ if world.random.random_bool(0.2) => Freshness::Quorum,
                 _ => Freshness::Linearizable,

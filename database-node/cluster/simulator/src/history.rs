@@ -39,6 +39,8 @@ pub enum Asked {
         /// What it has seen.
         seen: Option<Mark>,
     },
+    /// To read, anywhere, what is not older than so many milliseconds.
+    ReadWithin(u64),
     /// To add a document that nobody else adds.
     Insert(Value),
     /// To count by one.

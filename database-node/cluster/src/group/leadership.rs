@@ -14,6 +14,8 @@ pub(crate) struct Leadership {
     first: u64,
     /// The latest moment as of which each replica has confirmed that it follows, by our clock.
     confirmed: BTreeMap<ReplicaId, Instant>,
+    /// The latest moment of each replica's own clock at which it is known to have sent something.
+    asked: BTreeMap<ReplicaId, Instant>,
     is_handed_over: bool,
     /// How far a replica must have come before it may vote by order of an epoch.
     catch_up: Option<(Epoch, u64)>,
@@ -27,6 +29,7 @@ impl Leadership {
             term,
             first,
             confirmed: BTreeMap::new(),
+            asked: BTreeMap::new(),
             is_handed_over: false,
             catch_up: None,
             clock: None,
@@ -49,6 +52,15 @@ impl Leadership {
 
     pub(crate) fn confirmed(&self, replica: ReplicaId) -> Instant {
         self.confirmed.get(&replica).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn note_asked(&mut self, replica: ReplicaId, at: Instant) {
+        let asked = self.asked.entry(replica).or_default();
+        *asked = at.max(*asked);
+    }
+
+    pub(crate) fn asked(&self, replica: ReplicaId) -> Option<Instant> {
+        self.asked.get(&replica).copied()
     }
 
     /// Another was asked to stand for election, or will be. The request may arrive whenever it likes, so there is no

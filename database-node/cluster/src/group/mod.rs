@@ -7,6 +7,7 @@ pub mod payload;
 mod steering;
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use pliantdb_core::GroupId;
 use pliantdb_storage::store::{Batch, OrderedStore, StoreError};
@@ -112,6 +113,14 @@ pub(crate) struct Heard {
     pub(crate) at: Instant,
 }
 
+/// How old what a replica has is at most: a leader that nobody had replaced had committed so much at a moment that was not
+/// before this one of the replica's own clock.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fresh {
+    pub(crate) as_of: Instant,
+    pub(crate) committed: u64,
+}
+
 /// One replica of a group.
 pub(crate) struct Group<L: OrderedStore> {
     id: GroupId,
@@ -119,10 +128,13 @@ pub(crate) struct Group<L: OrderedStore> {
     /// As of the last entry that was handed on.
     config: GroupConfig,
     seed: u64,
+    /// How long a majority's word that this replica leads is good.
+    lease: Duration,
     /// Counts elections that were begun, so that each waits for another time.
     campaigns: u64,
     writing: VecDeque<Writing>,
     heard: Option<Heard>,
+    fresh: Option<Fresh>,
     /// When the process began: it votes for nobody for a while.
     started: Instant,
     leadership: Option<Leadership>,
@@ -194,9 +206,11 @@ impl<L: OrderedStore> Group<L> {
             raft,
             config,
             seed,
+            lease: timing.leader_lease(),
             campaigns: 0,
             writing: VecDeque::new(),
             heard: None,
+            fresh: None,
             started: now.steady,
             leadership: None,
             order: None,
@@ -277,8 +291,8 @@ impl<L: OrderedStore> Group<L> {
         self.leadership.as_mut()
     }
 
-    pub(crate) fn heard(&self) -> Option<Heard> {
-        self.heard
+    pub(crate) fn fresh(&self) -> Option<Fresh> {
+        self.fresh
     }
 
     pub(crate) fn role(&self) -> Role {
@@ -385,15 +399,31 @@ impl<L: OrderedStore> Group<L> {
                     stamp,
                     at: now.steady,
                 });
+                self.note_fresh(stamp);
             }
             if !is_from_leader
                 && self.raft.raft.term == term
                 && let Some(leadership) = &mut self.leadership
             {
                 leadership.confirm(from, stamp.sent_at);
+                if let Some(asked_at) = stamp.asked_at {
+                    leadership.note_asked(from, asked_at);
+                }
             }
         }
         self.look();
+    }
+
+    /// What a leader says that had heard of this replica at a moment is true as of that moment, however long it took to
+    /// come.
+    fn note_fresh(&mut self, stamp: Stamp) {
+        let Some(as_of) = stamp.asked_at else {
+            return;
+        };
+        if self.fresh.is_none_or(|fresh| fresh.as_of <= as_of) {
+            let committed = stamp.committed;
+            self.fresh = Some(Fresh { as_of, committed });
+        }
     }
 
     /// Whether a candidate asks while this replica may have promised a leader not to listen.
@@ -515,17 +545,23 @@ impl<L: OrderedStore> Group<L> {
 
     /// Whether this replica leads, beyond doubt, at this moment.
     pub(crate) fn has_lease(&self, now: Instant, timing: &Timing) -> bool {
-        let lease = match has(Mistake::LeaseWithoutDrift) {
-            true => timing.tick * 2 * timing.election_ticks,
-            false => timing.leader_lease(),
-        };
+        if has(Mistake::LeaseWithoutDrift) {
+            let lease = timing.tick * 2 * timing.election_ticks;
+            return self
+                .confirmed_since(now)
+                .is_some_and(|since| now < since.after(lease));
+        }
+        self.leads_surely(now)
+    }
+
+    fn leads_surely(&self, now: Instant) -> bool {
         let is_handed_over = self.leadership.as_ref().is_none_or(Leadership::is_handed_over);
         if is_handed_over && !has(Mistake::LeaseAfterTransfer) {
             // Alone there is nobody to hand over to.
             return self.is_alone() && self.leadership.is_some();
         }
         self.confirmed_since(now)
-            .is_some_and(|since| now < since.after(lease))
+            .is_some_and(|since| now < since.after(self.lease))
     }
 
     /// A snapshot was sent and not fetched, or cannot be.
@@ -792,15 +828,23 @@ impl<L: OrderedStore> Group<L> {
     /// A message on its way out; `None` for what stays within.
     fn outgoing(&mut self, now: Now, message: raft::eraftpb::Message) -> Option<RaftMessage> {
         let stamp = match message.get_msg_type() {
-            MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot => Some(Stamp {
-                sent_at: now.steady,
-                committed: self.committed(),
-            }),
+            MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot => {
+                let to = ReplicaId::from_raft(message.to);
+                let leadership = self.leadership.as_ref().filter(|_| self.leads_surely(now.steady));
+                Some(Stamp {
+                    sent_at: now.steady,
+                    committed: self.committed(),
+                    asked_at: leadership.and_then(|leadership| leadership.asked(to)),
+                })
+            }
             MessageType::MsgAppendResponse | MessageType::MsgHeartbeatResponse => {
                 let to = ReplicaId::from_raft(message.to);
                 let heard = self.heard;
                 let heard = heard.filter(|heard| heard.term == message.term && heard.leader == to);
-                heard.map(|heard| heard.stamp)
+                heard.map(|heard| Stamp {
+                    asked_at: Some(now.steady),
+                    ..heard.stamp
+                })
             }
             MessageType::MsgTimeoutNow => {
                 if let Some(leadership) = &mut self.leadership {

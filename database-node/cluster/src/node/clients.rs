@@ -291,11 +291,11 @@ impl<L: OrderedStore> Node<L> {
                 now: group.incarnation(),
             }),
             Freshness::Within(allowed) if group.leadership().is_none() => {
-                // What the leader had committed when it was last heard must be applied, and that is how old it is.
-                let heard = group.heard();
-                let behind = heard.map_or(Duration::MAX, |heard| now.steady.since(heard.at));
-                match heard {
-                    Some(heard) if behind <= allowed => Ok((group.term(), heard.stamp.committed)),
+                // What the leader had committed then must be applied, and that is how old the answer is.
+                let fresh = group.fresh();
+                let behind = fresh.map_or(Duration::MAX, |fresh| now.steady.since(fresh.as_of));
+                match fresh {
+                    Some(fresh) if behind <= allowed => Ok((group.term(), fresh.committed)),
                     _ => Err(Refusal::Stale { behind, allowed }),
                 }
             }

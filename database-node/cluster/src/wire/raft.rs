@@ -35,6 +35,9 @@ pub struct Stamp {
     pub sent_at: Instant,
     /// Up to where the leader had committed.
     pub committed: u64,
+    /// To a leader: when the replica sent this, by its own clock. From a leader that nobody can have replaced: the latest
+    /// such moment that it has heard of, so the replica knows as of when what it is told is true.
+    pub asked_at: Option<Instant>,
 }
 
 /// What a replica says to another.

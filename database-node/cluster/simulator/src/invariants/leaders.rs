@@ -26,7 +26,10 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Result<(), String> {
         }
     }
     for operation in &evidence.history.operations {
-        let is_write = !matches!(operation.asked, Asked::Read | Asked::ReadAtLeast { .. });
+        let is_write = !matches!(
+            operation.asked,
+            Asked::Read | Asked::ReadAtLeast { .. } | Asked::ReadWithin(_)
+        );
         let is_acknowledged = matches!(operation.came, Came::Done | Came::Counted(_));
         let (Some(at), Some(ended), true) = (operation.at, operation.ended, is_write && is_acknowledged)
         else {

@@ -31,7 +31,7 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Result<(), String> {
     for operation in &evidence.history.operations {
         let is_of_one_value = !matches!(
             operation.asked,
-            Asked::Insert(_) | Asked::Count | Asked::ReadAtLeast { .. }
+            Asked::Insert(_) | Asked::Count | Asked::ReadAtLeast { .. } | Asked::ReadWithin(_)
         );
         if is_of_one_value {
             objects.entry(operation.object).or_default().push(operation);

@@ -3,6 +3,7 @@
 mod atomic;
 mod converged;
 mod durable;
+mod fresh;
 mod leaders;
 mod linearizable;
 mod once;
@@ -47,7 +48,7 @@ pub struct Violation {
 /// Everything that does not hold.
 #[must_use]
 pub fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
-    let all: [(&'static str, Check); 7] = [
+    let all: [(&'static str, Check); 8] = [
         (
             "each object is as if there were one copy of it",
             linearizable::check,
@@ -56,6 +57,7 @@ pub fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
         ("a transaction is seen whole or not at all", atomic::check),
         ("what is asked for twice is done once", once::check),
         ("whoever wrote reads what was written", sessions::check),
+        ("what may be old is not older than was allowed", fresh::check),
         (
             "a term of a life has one leader, and a life that is over acknowledges nothing",
             leaders::check,
