@@ -340,8 +340,12 @@ impl Meta {
             self.node(leader)?.state = NodeState::Active;
             self.mode = Mode::OneLeader { leader };
         }
-        // Whatever was under way ends here, whether or not its groups were forced.
-        self.switch = None;
+        // Whatever was under way ends here, whether or not its groups were forced. In quorum mode it is given up: a
+        // group that has shrunk gives less until it has grown again.
+        match (&mut self.switch, force.leader) {
+            (Some(switch), None) => switch.is_aborting = true,
+            (switch, _) => *switch = None,
+        }
         self.epoch = self.epoch.next();
         let epoch = self.epoch;
         for record in self.groups.values_mut() {
