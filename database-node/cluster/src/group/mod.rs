@@ -5,6 +5,8 @@ mod guard;
 mod leadership;
 pub mod payload;
 mod steering;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 
@@ -840,7 +842,10 @@ impl<L: OrderedStore> Group<L> {
             return;
         }
         self.applied = index;
-        self.raft.advance_apply_to(index);
+        // Where it was rewound, consensus has been told already, and ends the process when it is told less.
+        if index > self.raft.raft.raft_log.applied {
+            self.raft.advance_apply_to(index);
+        }
         self.raft.mut_store().set_applied(index);
         self.look();
     }
