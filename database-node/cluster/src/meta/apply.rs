@@ -8,8 +8,8 @@ use pliantdb_storage::group::Shard;
 use pliantdb_storage::{DatabaseEntry, DatabaseId};
 
 use super::{
-    Failover, Force, Forced, GroupRecord, Meta, MetaCommand, MetaOutcome, MetaRejection, Mode, NodeRecord,
-    NodeState, Switch,
+    Consent, Failover, Force, Forced, GroupRecord, Meta, MetaCommand, MetaOutcome, MetaRejection, Mode,
+    NodeRecord, NodeState, Switch,
 };
 use crate::group::config::Members;
 use crate::ids::{Epoch, Incarnation, NodeId, ReplicaId};
@@ -324,6 +324,12 @@ impl Meta {
         }
         if force.holders.is_empty() {
             return Err(MetaRejection::NothingToDo);
+        }
+        // Decided before and applied after the terms of the lease were changed: the leader may go by the new ones.
+        if force.consent == Consent::LeaseExpired && (self.leased().is_none() || self.unarmed_since.is_some())
+        {
+            let reason = "the leader does not go by the lease that is said to have run out".to_owned();
+            return Err(MetaRejection::Invalid(reason));
         }
         for (group, (replica, _)) in &force.holders {
             let record = self

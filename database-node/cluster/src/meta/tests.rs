@@ -760,6 +760,35 @@ fn a_leader_is_replaced_by_itself_only_when_it_knows_that_it_may_be() {
     assert_eq!(cluster.meta.unarmed_since(), Some(cluster.index));
 }
 
+#[test]
+fn a_lease_has_run_out_only_by_the_terms_that_the_leader_goes_by() {
+    let mut cluster = Cluster::of(3);
+    let longer = Failover::Automatic {
+        delay: Duration::from_secs(600),
+    };
+    for changed in [Failover::Manual, longer] {
+        cluster.apply(MetaCommand::SetFailover(automatic()));
+        let as_of = cluster.index;
+        cluster.apply(MetaCommand::ArmFailover { as_of });
+        let mut force = cluster.force(Some(2), &[(SHARD, replica(2, 1))]);
+        force.consent = Consent::LeaseExpired;
+        assert!(
+            cluster
+                .clone()
+                .try_apply(&MetaCommand::Force(force.clone()))
+                .is_ok()
+        );
+        // The leader may hear of this and not of what follows.
+        cluster.apply(MetaCommand::SetFailover(changed));
+        assert!(matches!(
+            cluster.refused(MetaCommand::Force(force.clone())),
+            MetaRejection::Invalid(_)
+        ));
+        force.consent = Consent::ProcessGone;
+        assert!(cluster.clone().try_apply(&MetaCommand::Force(force)).is_ok());
+    }
+}
+
 /// What may be asked for, of a cluster that is not known beforehand: numbers are taken modulo what there is.
 #[derive(Debug, Clone)]
 enum Wish {
