@@ -391,6 +391,34 @@ fn who_is_asked_to_lead_gets_votes_at_once() {
 }
 
 #[test]
+fn a_fence_is_proposed_once() {
+    let mut net = Net::led_by(1, &[1, 2, 3]);
+    let last = net.group(1).last().index;
+    let epoch = Epoch::default().next();
+    for epoch in [epoch, epoch.next()] {
+        net.group(1).set_order(Order {
+            epoch,
+            voters: set(&[1, 2, 3]),
+            learners: BTreeSet::new(),
+            leader: replica(1),
+        });
+        // Nobody answers.
+        for _ in 0..20 {
+            net.group(1).steer();
+            net.collect(1);
+        }
+    }
+    net.sent.clear();
+    assert_eq!(net.group(1).last().index, last + 2);
+    net.tick(1, 3);
+    net.settle();
+    net.tick(1, 3);
+    net.settle();
+    assert_eq!(net.group(1).config().epoch, epoch.next());
+    assert_eq!(net.group(2).config().epoch, epoch.next());
+}
+
+#[test]
 fn the_only_voter_needs_nobody() {
     let mut net = Net::led_by(1, &[1]);
     assert!(net.has_lease(1));
