@@ -451,7 +451,10 @@ impl<L: OrderedStore> Group<L> {
         };
         match step {
             Step::Epoch(epoch) => {
-                let is_proposed = self.leadership.as_ref().is_some_and(|leadership| leadership.has_fenced(epoch));
+                let is_proposed = self
+                    .leadership
+                    .as_ref()
+                    .is_some_and(|leadership| leadership.has_fenced(epoch));
                 if !is_proposed
                     && self.propose(&Payload::Epoch(epoch)).is_some()
                     && let Some(leadership) = &mut self.leadership
