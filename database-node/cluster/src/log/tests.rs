@@ -326,6 +326,25 @@ fn a_gap_in_the_store_is_a_failure() {
 }
 
 #[test]
+fn what_is_not_known_to_be_in_the_store_stays_in_memory() {
+    let store = Arc::new(MemoryStore::default());
+    let mut log = GroupLog::create(store, GROUP, record(), Members::default());
+    let mut append = |term, indexes: std::ops::Range<u64>, persisted| {
+        let entries: Vec<Entry> = indexes.map(|index| entry(index, term, 1)).collect();
+        // The batch waits for its turn.
+        log.append(&mut Batch::default(), entries.clone()).unwrap();
+        log.set_persisted(persisted);
+        log.set_applied(log.last().index);
+        let (first, last) = (entries[0].index, log.last().index);
+        assert_eq!(log.entries(first, last + 1, None, context()), Ok(entries));
+        assert_eq!(log.failure(), None);
+    };
+    append(1, 2..600, 1);
+    append(1, 600..700, 699);
+    append(2, 400..1000, 1);
+}
+
+#[test]
 fn logs_of_other_groups_are_not_touched() {
     let mut pair = Pair::new();
     pair.append(0, &[5, 6]);

@@ -194,6 +194,8 @@ fn an_order_of_a_new_epoch_is_noted_before_anything_else() {
     );
     group.config.epoch = epoch(3);
     assert_eq!(group.next(&order), None, "it is void");
+    let order = super::tests::order(&[2], &[4], 2);
+    assert_eq!(group.next(&order), None, "also where something would be to do");
 }
 
 #[test]
