@@ -175,6 +175,8 @@ impl MembershipChange {
 }
 
 #[cfg(test)]
+mod against_library;
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::ids::NodeId;

@@ -19,6 +19,8 @@ pub(crate) struct Leadership {
     is_handed_over: bool,
     /// How far a replica must have come before it may vote by order of an epoch.
     catch_up: Option<(Epoch, u64)>,
+    /// The epoch of the last fence that was proposed: what a leader has proposed stays in its log while it leads.
+    fenced: Option<Epoch>,
     /// Hands out the time stamps of commands, once everything before the term is applied.
     clock: Option<Clock>,
 }
@@ -32,6 +34,7 @@ impl Leadership {
             asked: BTreeMap::new(),
             is_handed_over: false,
             catch_up: None,
+            fenced: None,
             clock: None,
         }
     }
@@ -83,6 +86,14 @@ impl Leadership {
                 last
             }
         }
+    }
+
+    pub(crate) fn has_fenced(&self, epoch: Epoch) -> bool {
+        self.fenced >= Some(epoch)
+    }
+
+    pub(crate) fn note_fence(&mut self, epoch: Epoch) {
+        self.fenced = Some(epoch);
     }
 
     pub(crate) fn clock(&mut self) -> Option<&mut Clock> {

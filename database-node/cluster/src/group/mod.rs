@@ -5,6 +5,8 @@ mod guard;
 mod leadership;
 pub mod payload;
 mod steering;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -479,7 +481,16 @@ impl<L: OrderedStore> Group<L> {
         };
         match step {
             Step::Epoch(epoch) => {
-                self.propose(&Payload::Epoch(epoch));
+                let is_proposed = self
+                    .leadership
+                    .as_ref()
+                    .is_some_and(|leadership| leadership.has_fenced(epoch));
+                if !is_proposed
+                    && self.propose(&Payload::Epoch(epoch)).is_some()
+                    && let Some(leadership) = &mut self.leadership
+                {
+                    leadership.note_fence(epoch);
+                }
             }
             Step::Change(change) => {
                 let epoch = self.config.epoch;
@@ -884,7 +895,10 @@ impl<L: OrderedStore> Group<L> {
             return;
         }
         self.applied = index;
-        self.raft.advance_apply_to(index);
+        // Where it was rewound, consensus has been told already, and ends the process when it is told less.
+        if index > self.raft.raft.raft_log.applied {
+            self.raft.advance_apply_to(index);
+        }
         self.raft.mut_store().set_applied(index);
         self.look();
     }

@@ -122,3 +122,6 @@ pub(crate) fn next_step(
     }
     None
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,8 @@
 
 mod keys;
 mod records;
+#[cfg(test)]
+mod tests;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};

@@ -8,8 +8,8 @@ use pliantdb_storage::group::Shard;
 use pliantdb_storage::{DatabaseEntry, DatabaseId};
 
 use super::{
-    Failover, Force, Forced, GroupRecord, Meta, MetaCommand, MetaOutcome, MetaRejection, Mode, NodeRecord,
-    NodeState, Switch,
+    Consent, Failover, Force, Forced, GroupRecord, Meta, MetaCommand, MetaOutcome, MetaRejection, Mode,
+    NodeRecord, NodeState, Switch,
 };
 use crate::group::config::Members;
 use crate::ids::{Epoch, Incarnation, NodeId, ReplicaId};
@@ -325,6 +325,12 @@ impl Meta {
         if force.holders.is_empty() {
             return Err(MetaRejection::NothingToDo);
         }
+        // Decided before and applied after the terms of the lease were changed: the leader may go by the new ones.
+        if force.consent == Consent::LeaseExpired && (self.leased().is_none() || self.unarmed_since.is_some())
+        {
+            let reason = "the leader does not go by the lease that is said to have run out".to_owned();
+            return Err(MetaRejection::Invalid(reason));
+        }
         for (group, (replica, _)) in &force.holders {
             let record = self
                 .groups
@@ -340,8 +346,12 @@ impl Meta {
             self.node(leader)?.state = NodeState::Active;
             self.mode = Mode::OneLeader { leader };
         }
-        // Whatever was under way ends here, whether or not its groups were forced.
-        self.switch = None;
+        // Whatever was under way ends here, whether or not its groups were forced. In quorum mode it is given up: a
+        // group that has shrunk gives less until it has grown again.
+        match (&mut self.switch, force.leader) {
+            (Some(switch), None) => switch.is_aborting = true,
+            (switch, _) => *switch = None,
+        }
         self.epoch = self.epoch.next();
         let epoch = self.epoch;
         for record in self.groups.values_mut() {

@@ -244,8 +244,11 @@ impl Meta {
     /// What an acknowledged write survives: the stronger only while every group gives it and is to go on giving it.
     #[must_use]
     pub fn guarantee(&self) -> Guarantee {
+        // A forced group is one replica until others have what it has.
+        let is_whole =
+            |record: &GroupRecord| record.forced.is_none_or(|forced| record.settled >= forced.epoch);
         match (self.mode, self.switch) {
-            (Mode::Quorum, None) => Guarantee::Majority,
+            (Mode::Quorum, None) if self.groups.values().all(is_whole) => Guarantee::Majority,
             _ => Guarantee::Leader,
         }
     }

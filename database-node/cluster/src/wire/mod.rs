@@ -2,6 +2,8 @@
 //! it is checked.
 
 pub mod raft;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
