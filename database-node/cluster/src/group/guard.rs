@@ -13,7 +13,12 @@ impl<L: OrderedStore> Group<L> {
             return Ok(());
         }
         let last = self.last().index;
+        let is_absurd = |index: u64| index > u64::MAX / 2;
         match &message.body {
+            Body::Append { previous, .. } if is_absurd(previous.index) => Err(Halt::Diverged(format!(
+                "the leader {} speaks of entry {}",
+                message.from, previous.index
+            ))),
             Body::Heartbeat { commit } if *commit > last => Err(Halt::Diverged(format!(
                 "the leader {} has seen entries up to {commit} here, and the log ends at {last}",
                 message.from

@@ -351,12 +351,10 @@ impl<L: OrderedStore> Group<L> {
         self.raft
             .raft
             .set_randomized_election_timeout(usize::try_from(wait).unwrap_or(usize::MAX));
-        let before = self.raft.raft.state;
+        let waited = self.raft.raft.election_elapsed as u64 + 1;
         self.raft.tick();
-        if before != StateRole::Leader && self.raft.raft.state != before {
-            self.campaigns += 1;
-        }
-        if self.raft.raft.state == StateRole::PreCandidate || self.raft.raft.state == StateRole::Candidate {
+        // The next time it waits for another time.
+        if waited >= wait {
             self.campaigns += 1;
         }
         self.look();

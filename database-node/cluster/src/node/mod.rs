@@ -64,6 +64,8 @@ pub struct Node<L: OrderedStore> {
     groups: BTreeMap<GroupId, Group<L>>,
     /// The groups to look at before this step ends.
     touched: BTreeSet<GroupId>,
+    /// The groups that have something being written.
+    writing: BTreeSet<GroupId>,
     /// Whether the replicas here may not be those that the meta group wants.
     is_meta_changed: bool,
     applying: Applying,
@@ -102,6 +104,7 @@ impl<L: OrderedStore> Node<L> {
             meta,
             groups: BTreeMap::new(),
             touched: BTreeSet::new(),
+            writing: BTreeSet::new(),
             is_meta_changed: true,
             applying: Applying::default(),
             clients: Clients::default(),
@@ -190,7 +193,7 @@ impl<L: OrderedStore> Node<L> {
         match input {
             Input::Tick => self.tick(now),
             Input::Receive(envelope) => self.receive(now, envelope),
-            Input::Persisted(batch) => self.persisted(now, batch),
+            Input::Persisted(batch) => self.persisted(batch),
             Input::Done(done) => self.done(now, done),
             Input::Ask { token, ask } => self.ask(now, token, ask),
         }
@@ -236,7 +239,7 @@ impl<L: OrderedStore> Node<L> {
     }
 
     fn receive(&mut self, now: Now, envelope: Envelope) {
-        let from = envelope.from;
+        let (from, to) = (envelope.from, envelope.to);
         if let Some(identity) = self.identity {
             let is_for_us = envelope.to == Peer::Node(identity.node);
             let is_of_us = envelope.cluster == identity.cluster || matches!(from, Peer::Joiner(_));
@@ -262,7 +265,9 @@ impl<L: OrderedStore> Node<L> {
                     Peer::Node(_),
                 ) => self.order_came(group, incarnation, order),
                 (Message::Join(join), _) => self.join_asked(now, from, join),
-                (Message::Joined { cluster, node }, Peer::Node(_)) => self.joined(cluster, node),
+                (Message::Joined { cluster, node }, Peer::Node(_)) if Some(to) == self.address() => {
+                    self.joined(cluster, node);
+                }
                 _ => {}
             }
         }
@@ -303,15 +308,19 @@ impl<L: OrderedStore> Node<L> {
         }
     }
 
-    fn persisted(&mut self, now: Now, batch: u64) {
-        for (id, group) in &mut self.groups {
+    fn persisted(&mut self, batch: u64) {
+        let writing = std::mem::take(&mut self.writing);
+        for id in writing {
+            let Some(group) = self.groups.get_mut(&id) else {
+                continue;
+            };
             let messages = group.persisted(batch);
-            if !messages.is_empty() {
-                self.work.messages.extend(messages);
+            self.work.messages.extend(messages);
+            if !group.is_written() {
+                self.writing.insert(id);
             }
-            self.touched.insert(*id);
+            self.touched.insert(id);
         }
-        let _ = now;
     }
 
     fn done(&mut self, now: Now, done: Done) {
@@ -381,6 +390,9 @@ impl<L: OrderedStore> Node<L> {
             Ok(committed) if !committed.is_empty() => self.committed(now, id, committed),
             Ok(_) => {}
             Err(halt) => group.stop(halt),
+        }
+        if self.groups.get(&id).is_some_and(|group| !group.is_written()) {
+            self.writing.insert(id);
         }
         self.look_at_halt(id);
         self.look_at_leadership(now, id);

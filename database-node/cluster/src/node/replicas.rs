@@ -434,6 +434,8 @@ impl<L: OrderedStore> Node<L> {
         record.incarnation = incarnation;
         record.forced = Some(config.clone());
         self.refuse_all(id, &super::Refusal::Unknown);
+        // Also those of snapshots: they are of the life that is over.
+        self.forget_snapshots(id);
         self.groups.remove(&id);
         self.applying.forced(id);
         let opened = GroupLog::open(Arc::clone(&self.log), id, record, config.members.clone(), handed);
@@ -445,7 +447,8 @@ impl<L: OrderedStore> Node<L> {
                     incarnation,
                     fork,
                 });
-                self.add(now, id, log, config.clone(), handed, true);
+                // Not at once: this replica may have confirmed the leader before, which reads by that (decision 8, rule 22).
+                self.add(now, id, log, config.clone(), handed, false);
                 if let Some(group) = self.groups.get_mut(&id) {
                     group.rewind_applied(applied);
                 }
