@@ -112,6 +112,7 @@ fn message(body: Body) -> RaftMessage {
         stamp: Some(Stamp {
             sent_at: Instant::from_nanos(77),
             committed: 4,
+            asked_at: Some(Instant::from_nanos(78)),
         }),
         body,
     }
