@@ -32,6 +32,8 @@ pub enum Mending {
         /// The node that it was.
         lost: NodeId,
     },
+    /// A machine loses power for a moment.
+    Blink(usize),
     /// A machine that is not part of the cluster joins.
     Join(usize),
 }
@@ -134,7 +136,8 @@ impl Faults {
                 world.say(|| "the network loses, repeats and delays".to_owned());
                 self.mend(world, SECOND..8 * SECOND, Mending::Network);
             }
-            52..58 => self.stall(world, host),
+            52..56 => self.stall(world, host),
+            56..58 => self.cut_and_blink(world),
             58..63 => {
                 let slowness = world.random.random_range(10..200);
                 if let Some(machine) = world.hosts.get_mut(host) {
@@ -219,6 +222,28 @@ impl Faults {
         world.network.cut.retain(|(from, to)| from != to);
         world.say(|| format!("the network is cut: {:?}", world.network.cut));
         self.mend(world, SECOND..12 * SECOND, Mending::Network);
+    }
+
+    /// A leader is heard by all but one, and one that hears it forgets at a bad moment what it promised.
+    fn cut_and_blink(&mut self, world: &mut World) {
+        let leads = |machine: &crate::world::Host| {
+            let process = machine.process.as_ref()?;
+            let leads = |group: &pliantdb_cluster::wire::ReplicaReport| process.node.leads(group.group);
+            process.node.replicas().iter().any(leads).then_some(())
+        };
+        let Some(leader) = world.hosts.iter().position(|machine| leads(machine).is_some()) else {
+            return;
+        };
+        let others: Vec<usize> = (0..world.hosts.len()).filter(|host| *host != leader).collect();
+        if others.len() < 2 {
+            return;
+        }
+        let place = world.random.random_range(0..others.len());
+        let (lonely, other) = (others[place], others[(place + 1) % others.len()]);
+        world.network.cut.extend([(leader, lonely), (lonely, leader)]);
+        world.say(|| format!("machines {leader} and {lonely} do not hear each other"));
+        self.mend(world, 900 * MS..1_900 * MS, Mending::Blink(other));
+        self.mend(world, 3 * SECOND..6 * SECOND, Mending::Network);
     }
 
     fn stall(&mut self, world: &mut World, host: usize) {
@@ -407,6 +432,12 @@ impl Faults {
     pub fn end(&mut self, world: &mut World, what: Mending) {
         match what {
             Mending::Start(host) => world.start(host),
+            Mending::Blink(host) => {
+                if world.hosts.get(host).is_some_and(crate::world::Host::is_up) {
+                    world.crash(host);
+                    world.start(host);
+                }
+            }
             Mending::Network => {
                 world.say(|| "the network is whole".to_owned());
                 world.network.heal();

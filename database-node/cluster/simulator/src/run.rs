@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use pliantdb_cluster::group::Role;
+use pliantdb_cluster::meta::Guarantee;
 use pliantdb_cluster::mistakes::{Mistake, plant};
 use pliantdb_cluster::node::Event;
 use pliantdb_cluster::{META, Meta, Mode};
@@ -104,6 +106,8 @@ struct Run {
     told: usize,
     snapshots: u64,
     switches: u64,
+    /// Where more was promised than given.
+    overstated: Option<String>,
 }
 
 impl Run {
@@ -118,6 +122,7 @@ impl Run {
             told: 0,
             snapshots: 0,
             switches: 0,
+            overstated: None,
         }
     }
 
@@ -131,6 +136,12 @@ impl Run {
                 }
             }
             Err(violation) => violations.push(violation),
+        }
+        if let Some(seen) = self.overstated.take() {
+            violations.push(Violation {
+                invariant: "what is published is given",
+                seen,
+            });
         }
         let (contents, replicas) = self.look();
         let evidence = Evidence {
@@ -166,6 +177,7 @@ impl Run {
         loop {
             let Some(what) = self.world.next(until.min(looked + 200 * MS)) else {
                 self.hear();
+                self.note_guarantee();
                 looked = self.world.now();
                 if is_enough(self) {
                     return true;
@@ -184,6 +196,32 @@ impl Run {
                 Happening::Fault => self.faults.strike(&mut self.world),
                 Happening::Mend(what) => self.faults.end(&mut self.world, what),
                 _ => {}
+            }
+        }
+    }
+
+    /// What is published is given: while a majority is promised, every group has one to lose a member of.
+    fn note_guarantee(&mut self) {
+        let leaders = self.world.hosts.iter().filter_map(|machine| machine.process.as_ref());
+        let mut leaders = leaders.filter(|process| process.node.leads(META));
+        let (Some(process), None) = (leaders.next(), leaders.next()) else {
+            return;
+        };
+        let Some(meta) = process.node.meta().filter(|meta| meta.guarantee() == Guarantee::Majority) else {
+            return;
+        };
+        for (group, record) in meta.groups() {
+            let processes = self.world.hosts.iter().filter_map(|machine| machine.process.as_ref());
+            let reports = processes.flat_map(|process| process.node.replicas());
+            let of_group = reports.filter(|report| report.group == *group && report.role == Role::Leader);
+            let of_life = of_group.filter(|report| report.incarnation == record.incarnation);
+            let Some(leader) = of_life.max_by_key(|report| report.term) else {
+                continue;
+            };
+            let members = &leader.config.members;
+            if members.voters.len() < 3 || (members.is_joint() && members.outgoing.len() < 3) {
+                let seen = format!("group {group} has {members:?} at {} ms", self.world.now() / MS);
+                self.overstated.get_or_insert(seen);
             }
         }
     }

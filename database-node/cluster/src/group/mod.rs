@@ -464,7 +464,7 @@ impl<L: OrderedStore> Group<L> {
     /// What is wanted of the group from now on.
     pub(crate) fn set_order(&mut self, order: Order) {
         let is_newer = self.order.as_ref().is_none_or(|known| known.epoch <= order.epoch);
-        if is_newer {
+        if is_newer || has(Mistake::OrdersWithoutEpoch) {
             self.order = Some(order);
         }
     }

@@ -40,6 +40,8 @@ pub struct Meta {
     /// The entry that the leader has to know of before automatic failover may replace it; `None` when it does.
     unarmed_since: Option<u64>,
     replication_factor: u8,
+    /// Whether too few nodes are left, or were, for every group to have a majority when one more is gone.
+    is_short: bool,
     apply_version: u16,
 }
 
@@ -169,6 +171,7 @@ impl Meta {
             failover: Failover::Manual,
             unarmed_since: Some(0),
             replication_factor: 3,
+            is_short: false,
             apply_version,
         };
         meta.add_group(META, None);
@@ -248,7 +251,7 @@ impl Meta {
         let is_whole =
             |record: &GroupRecord| record.forced.is_none_or(|forced| record.settled >= forced.epoch);
         match (self.mode, self.switch) {
-            (Mode::Quorum, None) if self.groups.values().all(is_whole) => Guarantee::Majority,
+            (Mode::Quorum, None) if !self.is_short && self.groups.values().all(is_whole) => Guarantee::Majority,
             _ => Guarantee::Leader,
         }
     }

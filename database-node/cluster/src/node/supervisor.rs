@@ -398,8 +398,8 @@ impl<L: OrderedStore> Node<L> {
         else {
             return;
         };
-        let is_permitted = has(Mistake::LossyFailoverDuringSwitch) || meta.switch().is_none();
-        if meta.unarmed_since().is_some() || !is_permitted {
+        let is_permitted = meta.unarmed_since().is_none() && meta.switch().is_none();
+        if !is_permitted && !has(Mistake::LossyFailoverDuringSwitch) {
             return;
         }
         // Who was supervisor before may have vouched until this one began.
@@ -566,7 +566,8 @@ fn decide(
 ) -> Option<Force> {
     let mut holders = BTreeMap::new();
     for (id, record) in meta.groups() {
-        if *id == META || supervisor.can_elect(*id, record, now) {
+        let can_elect = supervisor.can_elect(*id, record, now) && !has(Mistake::LossyFailoverDuringSwitch);
+        if *id == META || can_elect {
             continue;
         }
         holders.insert(*id, supervisor.longest(*id, record, now)?);
