@@ -47,6 +47,7 @@ pub struct Faults {
     pub changes: u64,
     /// How many groups were asked to be forced.
     pub forced: u64,
+    has_forced_meta: bool,
     /// Whether consent to split brain was given.
     pub is_split_brain_accepted: bool,
     /// The nodes that are gone for ever and not yet declared lost.
@@ -65,6 +66,7 @@ impl Faults {
             struck: 0,
             changes: 0,
             forced: 0,
+            has_forced_meta: false,
             is_split_brain_accepted: false,
             lost: Vec::new(),
             mistake,
@@ -413,9 +415,11 @@ impl Faults {
         }
         // Of two nodes one can go on. Of more, a majority that was only away could come back and go on too: whoever
         // forces one of them has to see to it that the others are gone for good.
-        if world.hosts.len() != 2 || self.scenario.nodes != 2 {
+        // And who lets two go on apart, each in its turn, has two clusters.
+        if self.scenario.nodes != 2 || self.has_forced_meta {
             return;
         }
+        self.has_forced_meta = true;
         self.is_split_brain_accepted = true;
         let known = world.hosts.iter().enumerate().filter_map(|(host, machine)| {
             let node = &machine.process.as_ref()?.node;

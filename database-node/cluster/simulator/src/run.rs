@@ -202,16 +202,28 @@ impl Run {
 
     /// What is published is given: while a majority is promised, every group has one to lose a member of.
     fn note_guarantee(&mut self) {
-        let leaders = self.world.hosts.iter().filter_map(|machine| machine.process.as_ref());
+        let leaders = self
+            .world
+            .hosts
+            .iter()
+            .filter_map(|machine| machine.process.as_ref());
         let mut leaders = leaders.filter(|process| process.node.leads(META));
         let (Some(process), None) = (leaders.next(), leaders.next()) else {
             return;
         };
-        let Some(meta) = process.node.meta().filter(|meta| meta.guarantee() == Guarantee::Majority) else {
+        let Some(meta) = process
+            .node
+            .meta()
+            .filter(|meta| meta.guarantee() == Guarantee::Majority)
+        else {
             return;
         };
         for (group, record) in meta.groups() {
-            let processes = self.world.hosts.iter().filter_map(|machine| machine.process.as_ref());
+            let processes = self
+                .world
+                .hosts
+                .iter()
+                .filter_map(|machine| machine.process.as_ref());
             let reports = processes.flat_map(|process| process.node.replicas());
             let of_group = reports.filter(|report| report.group == *group && report.role == Role::Leader);
             let of_life = of_group.filter(|report| report.incarnation == record.incarnation);

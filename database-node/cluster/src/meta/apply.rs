@@ -365,7 +365,7 @@ impl Meta {
             (Some(switch), None) => switch.is_aborting = true,
             (switch, _) => *switch = None,
         }
-        self.epoch = self.epoch.next();
+        self.epoch = self.epoch.max(force.heard).next();
         let epoch = self.epoch;
         for record in self.groups.values_mut() {
             record.epoch = epoch;

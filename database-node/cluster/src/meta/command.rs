@@ -93,6 +93,8 @@ pub struct Force {
     /// The epoch as of which this was decided. If anything was decided since, a switch begun or ended above all, this
     /// is void.
     pub as_of: Epoch,
+    /// Epochs up to this one have been heard of by groups, of a life of the meta group that may be over.
+    pub heard: Epoch,
     /// The node that leads from now on; `None` in quorum mode.
     pub leader: Option<NodeId>,
     /// The replica with which each group goes on, and the end of its log.

@@ -251,7 +251,9 @@ impl Meta {
         let is_whole =
             |record: &GroupRecord| record.forced.is_none_or(|forced| record.settled >= forced.epoch);
         match (self.mode, self.switch) {
-            (Mode::Quorum, None) if !self.is_short && self.groups.values().all(is_whole) => Guarantee::Majority,
+            (Mode::Quorum, None) if !self.is_short && self.groups.values().all(is_whole) => {
+                Guarantee::Majority
+            }
             _ => Guarantee::Leader,
         }
     }

@@ -168,6 +168,7 @@ impl Cluster {
             .iter()
             .map(|(group, replica)| (*group, (*replica, LogPoint { index: 9, term: 2 })));
         Force {
+            heard: Epoch::default(),
             as_of: self.meta.epoch(),
             leader: leader.map(node),
             holders: holders.collect(),
@@ -538,6 +539,24 @@ fn a_lost_node_is_replaced() {
     );
     let mut cluster = Cluster::of(3);
     assert_eq!(cluster.refused(remove(1, true)), MetaRejection::IsLeader(node(1)));
+}
+
+#[test]
+fn a_majority_is_not_promised_while_no_group_could_lose_a_member() {
+    let mut cluster = Cluster::in_quorum(3);
+    assert_eq!(cluster.meta.guarantee(), Guarantee::Majority);
+    cluster.apply(remove(3, true));
+    assert_eq!(cluster.meta.guarantee(), Guarantee::Leader, "two are left");
+    cluster.settle();
+    assert_eq!(cluster.meta.guarantee(), Guarantee::Leader);
+    cluster.apply(join(4));
+    assert_eq!(
+        cluster.meta.guarantee(),
+        Guarantee::Leader,
+        "the third has nothing yet"
+    );
+    cluster.settle();
+    assert_eq!(cluster.meta.guarantee(), Guarantee::Majority);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use pliantdb_storage::store::OrderedStore;
 use super::joining::Joiners;
 use super::{Node, Refusal};
 use crate::group::{Group, Order, Role};
-use crate::ids::{Incarnation, LogPoint, NodeId, ReplicaId};
+use crate::ids::{Epoch, Incarnation, LogPoint, NodeId, ReplicaId};
 use crate::meta::{Consent, Failover, Force, GroupRecord, META, Meta, MetaCommand, Mode};
 use crate::mistakes::{Mistake, has};
 use crate::timing::{Instant, Now};
@@ -544,8 +544,10 @@ impl<L: OrderedStore> Node<L> {
                 holders.insert(*id, (group.replica(), group.last()));
             }
         }
+        let heard = self.groups.values().map(|group| group.config().epoch).max();
         let force = Force {
             as_of: meta.epoch(),
+            heard: heard.unwrap_or_default(),
             leader: Some(node),
             holders,
             consent,
@@ -581,6 +583,7 @@ fn decide(
     };
     Some(Force {
         as_of: meta.epoch(),
+        heard: Epoch::default(),
         leader,
         holders,
         consent,

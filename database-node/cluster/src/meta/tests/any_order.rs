@@ -89,6 +89,7 @@ impl Wish {
                     ))
                 });
                 MetaCommand::Force(Force {
+                    heard: Epoch::default(),
                     as_of: meta.epoch(),
                     leader: match leader {
                         Some(leader) => Some(a_node(*leader)?),
@@ -156,10 +157,16 @@ fn look(before: &Meta, meta: &Meta, given: &mut Given) {
         }
     }
     match meta.guarantee() {
-        Guarantee::Majority => assert!(meta.mode() == Mode::Quorum && meta.switch().is_none()),
+        Guarantee::Majority => assert!(
+            meta.mode() == Mode::Quorum
+                && meta.switch().is_none()
+                && meta.groups().values().all(|record| record.voters.len() >= 3)
+        ),
         Guarantee::Leader => assert!(
             meta.mode() != Mode::Quorum
                 || meta.switch().is_some()
+                // A node was lost, and not every group has grown again.
+                || meta.is_short
                 || meta
                     .groups()
                     .values()
