@@ -299,6 +299,14 @@ impl<L: OrderedStore> Node<L> {
                     _ => Err(Refusal::Stale { behind, allowed }),
                 }
             }
+            Freshness::Within(allowed) => {
+                let since = group.confirmed_since(now.steady);
+                let behind = since.map_or(Duration::MAX, |since| now.steady.since(since));
+                match behind <= allowed {
+                    true => Ok((group.term(), group.committed())),
+                    false => Err(Refusal::Stale { behind, allowed }),
+                }
+            }
             _ => Ok((group.term(), group.committed())),
         }
     }
