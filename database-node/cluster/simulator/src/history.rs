@@ -107,6 +107,14 @@ pub struct History {
     pub torn: Vec<String>,
 }
 
+impl ForcedGroup {
+    /// Whether the group has lost what was done there, in a life before.
+    #[must_use]
+    pub fn loses(&self, at: Mark) -> bool {
+        at.index > self.fork.index || at.term > self.fork.term
+    }
+}
+
 impl History {
     /// Whether a write was declared lost: it lies behind the fork of a later life.
     #[must_use]
@@ -117,7 +125,7 @@ impl History {
         let forced = self.forced.get(&operation.object.group);
         forced.is_some_and(|forced| {
             let later = forced.iter().filter(|forced| forced.incarnation > at.incarnation);
-            later.into_iter().any(|forced| at.index > forced.fork.index)
+            later.into_iter().any(|forced| forced.loses(at))
         })
     }
 }

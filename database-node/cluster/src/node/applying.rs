@@ -325,6 +325,7 @@ impl<L: OrderedStore> Node<L> {
         };
         let at = Mark {
             incarnation,
+            term: at.term,
             index: at.index,
         };
         self.reply(token, Answer::Written { at, result });

@@ -363,13 +363,14 @@ impl<L: OrderedStore> Node<L> {
                 if is_by_leader && !is_vouched_for {
                     return;
                 }
-                let incarnation = group.incarnation();
+                let (incarnation, term) = (group.incarnation(), group.term());
                 let Some(read) = self.clients.reads.remove(&number) else {
                     return;
                 };
                 if let ReadState::Answered { applied, result } = read.state {
                     let at = Mark {
                         incarnation,
+                        term,
                         index: applied,
                     };
                     self.reply(read.token, Answer::Read { at, result });

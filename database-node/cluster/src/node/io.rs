@@ -128,6 +128,9 @@ pub enum Freshness {
 pub struct Mark {
     /// In which life.
     pub incarnation: Incarnation,
+    /// Of a write, the term of the entry that made it; of a read, the term in which it was answered. When a group is
+    /// forced, what is behind the fork is lost, and whatever is of a later term than the fork's.
+    pub term: u64,
     /// Up to which entry.
     pub index: u64,
 }

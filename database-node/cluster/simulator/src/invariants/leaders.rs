@@ -38,7 +38,7 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Result<(), String> {
         let forced = evidence.history.forced.get(&operation.object.group);
         for forced in forced.into_iter().flatten() {
             let is_after = ended > forced.at + 2 * crate::world::MS && forced.incarnation > at.incarnation;
-            if is_after && at.index > forced.fork.index && !forced.is_split_brain_accepted {
+            if is_after && forced.loses(at) && !forced.is_split_brain_accepted {
                 return Err(format!(
                     "{operation:?} was acknowledged after its life was over: {forced:?}"
                 ));

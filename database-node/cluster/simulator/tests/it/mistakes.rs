@@ -28,9 +28,14 @@ macro_rules! are_caught {
 
 are_caught! {
     acknowledging_before_the_sync: AcknowledgeBeforeSync in 200,
+    exchanging_voters_in_one_step: OneStepChange in 800,
+    forcing_blindly_during_a_switch: LossyFailoverDuringSwitch in 200,
     truncating_what_is_not_flushed: TruncateUnflushed in 200,
+    a_wiped_voter_that_keeps_its_id: WipedVoterKeepsId in 400,
+    a_leader_that_nobody_vouches_for: UnfencedLeader in 600,
     applying_with_the_wall_clock: ApplyWithWallClock in 200,
     applying_a_retry_twice: RetryAppliedTwice in 200,
     a_snapshot_without_a_marker: SnapshotWithoutMarker in 200,
+    orders_without_epochs: OrdersWithoutEpoch in 600,
     a_diverged_replica_that_stays: DivergedReplicaStays in 200,
 }
