@@ -94,6 +94,9 @@ impl fmt::Debug for ReplicaId {
 /// and whoever is still in the one before is out. Of two that were forced apart the greater wins.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Incarnation {
+    /// Of the meta group, when it was forced before this life began: what was decided in another life of it counts less,
+    /// however often.
+    meta: (u32, NodeId),
     number: u32,
     forced_by: NodeId,
 }
@@ -101,6 +104,7 @@ pub struct Incarnation {
 impl Incarnation {
     /// Of a group that was never forced.
     pub const FIRST: Self = Self {
+        meta: (0, NodeId(0)),
         number: 1,
         forced_by: NodeId(0),
     };
@@ -109,9 +113,29 @@ impl Incarnation {
     #[must_use]
     pub const fn next(self, node: NodeId) -> Self {
         Self {
+            meta: self.meta,
             number: self.number.saturating_add(1),
             forced_by: node,
         }
+    }
+
+    /// This, as decided in a life of the meta group.
+    #[must_use]
+    pub(crate) const fn within(self, meta: Self) -> Self {
+        match meta.number {
+            // It was never forced.
+            1 => self,
+            number => Self {
+                meta: (number, meta.forced_by),
+                ..self
+            },
+        }
+    }
+
+    /// Whether this is the life that the replica of `node` begins when it is forced out of another.
+    #[must_use]
+    pub(crate) fn follows(self, other: Self, node: NodeId) -> bool {
+        self > other && self.number == other.number.saturating_add(1) && self.forced_by == node
     }
 }
 

@@ -8,7 +8,7 @@ use pliantdb_storage::group::Shard;
 use pliantdb_storage::{DatabaseEntry, DatabaseId};
 
 use super::{
-    Consent, Failover, Force, Forced, GroupRecord, Meta, MetaCommand, MetaOutcome, MetaRejection, Mode,
+    Consent, Failover, Force, Forced, GroupRecord, META, Meta, MetaCommand, MetaOutcome, MetaRejection, Mode,
     NodeRecord, NodeState, Switch,
 };
 use crate::group::config::Members;
@@ -81,6 +81,12 @@ impl Meta {
     fn refuse_during_switch(&self) -> Result<(), MetaRejection> {
         self.switch
             .map_or(Ok(()), |switch| Err(MetaRejection::SwitchUnderWay(switch.id)))
+    }
+
+    /// The life of the meta group.
+    fn meta_incarnation(&self) -> Incarnation {
+        let record = self.groups.get(&META);
+        record.map_or(Incarnation::FIRST, |record| record.incarnation)
     }
 
     fn need_nodes(&self, what: &'static str, needed: usize, found: usize) -> Result<(), MetaRejection> {
@@ -184,7 +190,7 @@ impl Meta {
     pub(super) fn add_group(&mut self, group: GroupId, shard: Option<Shard>) {
         let record = GroupRecord {
             shard,
-            incarnation: Incarnation::FIRST,
+            incarnation: Incarnation::FIRST.within(self.meta_incarnation()),
             replicas: BTreeMap::new(),
             voters: BTreeSet::new(),
             leader: NodeId::FIRST,
@@ -370,11 +376,16 @@ impl Meta {
         for record in self.groups.values_mut() {
             record.epoch = epoch;
         }
+        // The meta group comes first: what it decides from then on is of its new life.
         for (group, (replica, fork)) in &force.holders {
+            let meta = self.meta_incarnation();
             let Some(record) = self.groups.get_mut(group) else {
                 continue;
             };
             record.incarnation = record.incarnation.next(replica.node());
+            if *group != META {
+                record.incarnation = record.incarnation.within(meta);
+            }
             record.forced = Some(Forced {
                 replica: *replica,
                 epoch,

@@ -158,7 +158,7 @@ impl<L: OrderedStore> Node<L> {
         };
         let checkpoint = Checkpoint {
             at: FOUNDATION,
-            config: founding_config(founders),
+            config: founding_config(founders, Incarnation::FIRST),
             meta,
         };
         log::put_checkpoint(self.batch(), &checkpoint)?;
@@ -287,8 +287,7 @@ impl<L: OrderedStore> Node<L> {
         let here = here.or_else(|| self.applying.aside.stateless.get(&id).cloned());
         match (here, wanted) {
             (None, Some(replica)) => {
-                let is_founder =
-                    record.founders.contains(replica) && record.incarnation == Incarnation::FIRST;
+                let is_founder = record.founders.contains(replica) && record.forced.is_none();
                 if is_founder && self.is_new_here(id, record.incarnation, replica) {
                     self.found_shard(now, id, replica, record);
                 }
@@ -312,7 +311,7 @@ impl<L: OrderedStore> Node<L> {
             }
             (Some(here), Some(replica)) if replica == here.replica => {
                 let is_forced = record.forced.is_some_and(|forced| forced.replica == replica);
-                if is_forced && record.incarnation == here.incarnation.next(replica.node()) {
+                if is_forced && record.incarnation.follows(here.incarnation, replica.node()) {
                     self.applying.force(id, record.incarnation, record.forced);
                     self.touched.insert(id);
                 }
@@ -326,7 +325,7 @@ impl<L: OrderedStore> Node<L> {
 
     /// Makes a founder's replica: everybody begins with the same empty state.
     fn found_shard(&mut self, now: Now, id: GroupId, replica: ReplicaId, record: &GroupRecord) {
-        let config = founding_config(record.founders.clone());
+        let config = founding_config(record.founders.clone(), record.incarnation);
         let Some(shard) = record.shard.clone() else {
             return;
         };
@@ -363,7 +362,7 @@ impl<L: OrderedStore> Node<L> {
             return;
         };
         self.applying.aside.stateless.remove(&id);
-        let config = founding_config(record.founders.clone());
+        let config = founding_config(record.founders.clone(), record.incarnation);
         self.create_state(id, shard, &config);
         if let Err(error) = self.open_replica(now, id, log, FOUNDATION, config) {
             self.log_failed(&error);
@@ -471,9 +470,9 @@ pub(super) fn encode_config(config: &GroupConfig) -> Vec<u8> {
 }
 
 /// The same for all founders, however much each knows of what was decided since.
-fn founding_config(founders: Members) -> GroupConfig {
+fn founding_config(founders: Members, incarnation: Incarnation) -> GroupConfig {
     GroupConfig {
-        incarnation: Incarnation::FIRST,
+        incarnation,
         members: founders,
         epoch: Epoch::default(),
         changed_at: FOUNDATION.index,
