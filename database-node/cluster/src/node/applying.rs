@@ -90,9 +90,9 @@ impl Applying {
 
 impl<L: OrderedStore> Node<L> {
     /// Hands committed entries on to whoever applies them.
-    pub(super) fn committed(&mut self, now: Now, id: GroupId, committed: Vec<Committed>) {
+    pub(super) fn committed(&mut self, id: GroupId, committed: Vec<Committed>) {
         if id == META {
-            self.apply_meta(now, committed);
+            self.apply_meta(committed);
             return;
         }
         let mut entries = Vec::with_capacity(committed.len());
@@ -129,7 +129,7 @@ impl<L: OrderedStore> Node<L> {
     }
 
     /// Applies what the meta group has committed: at once, for everything here goes by it.
-    fn apply_meta(&mut self, now: Now, committed: Vec<Committed>) {
+    fn apply_meta(&mut self, committed: Vec<Committed>) {
         for Committed { at, payload, config } in committed {
             let Some(checkpoint) = &mut self.meta else {
                 return;
@@ -173,7 +173,6 @@ impl<L: OrderedStore> Node<L> {
             }
         }
         self.touched.insert(META);
-        let _ = now;
     }
 
     fn tell_of_switch(&mut self, before: Option<crate::meta::Switch>, after: Option<crate::meta::Switch>) {
@@ -201,7 +200,7 @@ impl<L: OrderedStore> Node<L> {
             return;
         };
         group.set_applied(position.index);
-        self.give_clock(now, id, position.timestamp);
+        self.give_clock(id, position.timestamp);
         for (at, result) in results {
             self.written(now, id, at, result);
         }
@@ -215,7 +214,7 @@ impl<L: OrderedStore> Node<L> {
     }
 
     /// A leader that has applied everything before its term knows the latest time stamp.
-    fn give_clock(&mut self, _now: Now, id: GroupId, timestamp: Timestamp) {
+    fn give_clock(&mut self, id: GroupId, timestamp: Timestamp) {
         let Some(group) = self.groups.get_mut(&id) else {
             return;
         };
@@ -289,7 +288,7 @@ impl<L: OrderedStore> Node<L> {
         }
     }
 
-    pub(super) fn look_at_leadership(&mut self, _now: Now, id: GroupId) {
+    pub(super) fn look_at_leadership(&mut self, id: GroupId) {
         let Some(group) = self.groups.get(&id) else {
             return;
         };

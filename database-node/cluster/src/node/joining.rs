@@ -64,7 +64,7 @@ impl<L: OrderedStore> Node<L> {
     }
 
     /// Somebody asks to join: the leader of the meta group decides, and any other node passes it on.
-    pub(super) fn join_asked(&mut self, _now: Now, from: Peer, join: Join) {
+    pub(super) fn join_asked(&mut self, from: Peer, join: Join) {
         let joiner = Peer::Joiner(join.token);
         if !self.is_supervisor() {
             let leader = self.leader(META);

@@ -209,10 +209,7 @@ impl<L: OrderedStore> Node<L> {
         }
         self.last_tick = now.steady;
         self.ticks += 1;
-        let knows_all = self
-            .reporting
-            .start()
-            .is_some_and(|start| self.meta_applied() >= start);
+        let knows_all = self.knows_all();
         for (id, group) in &mut self.groups {
             if knows_all || *id == META {
                 group.tick(timing);
@@ -255,7 +252,7 @@ impl<L: OrderedStore> Node<L> {
                 (Message::Fetch(fetch), Peer::Node(node)) => self.fetch_asked(now, node, fetch),
                 (Message::Chunk(chunk), Peer::Node(node)) => self.chunk_came(now, node, chunk),
                 (Message::Report(report), Peer::Node(node)) => self.report_came(now, node, report),
-                (Message::Heard(heard), Peer::Node(node)) => self.report_heard(now, node, heard),
+                (Message::Heard(heard), Peer::Node(node)) => self.report_heard(node, heard),
                 (
                     Message::Order {
                         group,
@@ -264,7 +261,7 @@ impl<L: OrderedStore> Node<L> {
                     },
                     Peer::Node(_),
                 ) => self.order_came(group, incarnation, order),
-                (Message::Join(join), _) => self.join_asked(now, from, join),
+                (Message::Join(join), _) => self.join_asked(from, join),
                 (Message::Joined { cluster, node }, Peer::Node(_)) if Some(to) == self.address() => {
                     self.joined(cluster, node);
                 }
@@ -349,7 +346,7 @@ impl<L: OrderedStore> Node<L> {
                 to,
             } => self.chunk_read(group, snapshot, number, chunk, to),
             Done::Staged { group, staged } => self.chunk_staged(now, group, staged),
-            Done::Installed { group, position } => self.installed(now, group, &position),
+            Done::Installed { group, position } => self.installed(group, &position),
             Done::Destroyed { group } => self.destroyed(group),
             Done::Flushed { durable } => self.flushed(&durable),
             Done::Failed { group, error } => self.task_failed(group, &error),
@@ -387,7 +384,7 @@ impl<L: OrderedStore> Node<L> {
             return;
         };
         match group.collect(now, number, &mut self.work) {
-            Ok(committed) if !committed.is_empty() => self.committed(now, id, committed),
+            Ok(committed) if !committed.is_empty() => self.committed(id, committed),
             Ok(_) => {}
             Err(halt) => group.stop(halt),
         }
@@ -395,7 +392,7 @@ impl<L: OrderedStore> Node<L> {
             self.writing.insert(id);
         }
         self.look_at_halt(id);
-        self.look_at_leadership(now, id);
+        self.look_at_leadership(id);
         self.look_at_snapshot(id);
         self.look_at_reads(now, id);
         self.look_at_log(id);

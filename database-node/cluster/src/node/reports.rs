@@ -114,7 +114,7 @@ impl<L: OrderedStore> Node<L> {
         groups.chain(stateless).collect()
     }
 
-    pub(super) fn report_heard(&mut self, _now: Now, from: NodeId, heard: Heard) {
+    pub(super) fn report_heard(&mut self, from: NodeId, heard: Heard) {
         let Some((leader, term)) = self.reporting.to else {
             return;
         };

@@ -373,7 +373,7 @@ impl<L: OrderedStore> Node<L> {
         self.touched.insert(META);
     }
 
-    pub(super) fn installed(&mut self, now: Now, id: GroupId, position: &Position) {
+    pub(super) fn installed(&mut self, id: GroupId, position: &Position) {
         self.snapshots.fetching.remove(&id);
         let Some(group) = self.groups.get_mut(&id) else {
             return;
@@ -393,7 +393,6 @@ impl<L: OrderedStore> Node<L> {
             timestamp: position.timestamp,
         });
         self.touched.insert(id);
-        let _ = now;
     }
 
     /// Asks again for what did not come, and forgets what nobody fetches.

@@ -241,7 +241,7 @@ impl<L: OrderedStore> Node<L> {
             is_vouched,
         };
         match self.id() == Some(from) {
-            true => self.report_heard(now, from, heard),
+            true => self.report_heard(from, heard),
             false => self.tell(Peer::Node(from), Message::Heard(heard)),
         }
     }
@@ -438,7 +438,7 @@ impl<L: OrderedStore> Node<L> {
         }
     }
 
-    pub(super) fn force_asked(&mut self, now: Now, token: u64, leader: Option<NodeId>, consent: Consent) {
+    pub(super) fn force_asked(&mut self, token: u64, leader: Option<NodeId>, consent: Consent) {
         let is_known = |meta: &Meta| leader.is_none_or(|leader| meta.nodes().contains_key(&leader));
         if !self.meta().is_some_and(is_known) {
             let reason = "the node that is to lead is not part of the cluster".to_owned();
@@ -452,7 +452,6 @@ impl<L: OrderedStore> Node<L> {
             return self.refuse(token, Refusal::Busy("another promotion is being prepared"));
         }
         supervisor.asked = Some((token, leader, consent));
-        let _ = now;
     }
 
     /// Forces as somebody asked, once everybody who is there had the time to say so.
