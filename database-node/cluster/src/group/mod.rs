@@ -293,6 +293,13 @@ impl<L: OrderedStore> Group<L> {
         self.leadership.as_mut()
     }
 
+    /// Whether it leads and has applied all that was before its term.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.leadership
+            .as_ref()
+            .is_some_and(|leadership| self.applied >= leadership.first())
+    }
+
     pub(crate) fn fresh(&self) -> Option<Fresh> {
         self.fresh
     }

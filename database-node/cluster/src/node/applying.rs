@@ -218,10 +218,9 @@ impl<L: OrderedStore> Node<L> {
         let Some(group) = self.groups.get_mut(&id) else {
             return;
         };
-        let applied = group.applied();
-        if let Some(leadership) = group.leadership_mut()
+        if group.has_begun()
+            && let Some(leadership) = group.leadership_mut()
             && !leadership.has_clock()
-            && applied >= leadership.first()
         {
             leadership.set_clock(Clock::after(timestamp));
         }

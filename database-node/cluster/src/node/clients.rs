@@ -146,7 +146,10 @@ impl<L: OrderedStore> Node<L> {
 
     fn wait_for(&mut self, id: GroupId, at: LogPoint, token: u64) {
         let writes = self.clients.writes.entry(id).or_default();
-        writes.insert(at.index, (at.term, token));
+        // What waited here was of a term before, and this takes its place.
+        if let Some((_, replaced)) = writes.insert(at.index, (at.term, token)) {
+            self.refuse(replaced, Refusal::NotLeader { leader: None });
+        }
         self.touched.insert(id);
     }
 

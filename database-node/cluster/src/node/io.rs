@@ -24,7 +24,8 @@ pub struct Settings {
     pub attributes: BTreeMap<String, String>,
     /// The newest version of commands that it can apply.
     pub apply_version: u16,
-    /// Drawn at random for each start: elections and the ids of snapshots come of it.
+    /// Drawn at random for each start: elections and the ids of snapshots come of it, and one start is told from another
+    /// by it.
     pub seed: u64,
     /// How long things may take.
     pub timing: Timing,

@@ -393,6 +393,9 @@ impl<L: OrderedStore> Node<L> {
         }
         self.look_at_halt(id);
         self.look_at_leadership(id);
+        if id == META {
+            self.answer_reports(now);
+        }
         self.look_at_snapshot(id);
         self.look_at_reads(now, id);
         self.look_at_log(id);

@@ -279,7 +279,6 @@ impl<L: OrderedStore> Node<L> {
             };
             self.match_replica(now, id, replica, &record);
         }
-        self.match_meta_force();
     }
 
     fn match_replica(&mut self, now: Now, id: GroupId, wanted: Option<ReplicaId>, record: &GroupRecord) {
@@ -362,7 +361,9 @@ impl<L: OrderedStore> Node<L> {
             return;
         };
         self.applying.aside.stateless.remove(&id);
-        let config = founding_config(record.founders.clone(), record.incarnation);
+        // One that was forced goes by that from the beginning: the founders are of a life that is over.
+        let founding = || founding_config(record.founders.clone(), record.incarnation);
+        let config = log.forced.clone().unwrap_or_else(founding);
         self.create_state(id, shard, &config);
         if let Err(error) = self.open_replica(now, id, log, FOUNDATION, config) {
             self.log_failed(&error);

@@ -69,6 +69,7 @@ impl<L: OrderedStore> Node<L> {
         self.reporting.sent.insert(now.steady, replicas.clone());
         let report = Report {
             sent_at: now.steady,
+            process: self.settings.seed,
             meta_applied: self.meta.as_ref().map_or(0, |meta| meta.at.index),
             apply_version: self.settings.apply_version,
             replicas,
@@ -124,9 +125,7 @@ impl<L: OrderedStore> Node<L> {
         if let Some(replicas) = self.reporting.sent.remove(&heard.sent_at) {
             let known = replicas.into_iter().map(|report| (report.group, report));
             self.reporting.heard.extend(known);
-            if heard.is_current {
-                self.reporting.start.get_or_insert(heard.meta_committed);
-            }
+            self.reporting.start.get_or_insert(heard.meta_committed);
             if heard.is_vouched {
                 let vouched = self.reporting.vouched.unwrap_or_default();
                 self.reporting.vouched = Some(vouched.max(heard.sent_at));

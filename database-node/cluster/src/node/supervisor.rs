@@ -37,9 +37,23 @@ pub(super) struct Supervisor {
 
 #[derive(Debug, Clone, Copy)]
 struct Seen {
+    /// When the last report came.
     at: Instant,
+    /// When it was sent, by the sender's clock, and by which of the node's processes.
+    sent_at: Instant,
+    process: u64,
+    /// The process before that one.
+    former: Option<u64>,
     meta_applied: u64,
     apply_version: u16,
+    /// The report that is to be answered next, once this supervisor is confirmed.
+    unanswered: Option<Unanswered>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Unanswered {
+    sent_at: Instant,
+    came_at: Instant,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,12 +61,21 @@ enum Proposal {
     Settled(GroupId),
     Arm,
     Failover,
+    TakeOver,
     Replace(GroupId, ReplicaId),
     Version(NodeId),
 }
 
 /// What was proposed and did not happen is proposed again after this.
 const PROPOSAL_PATIENCE: Duration = Duration::from_secs(2);
+
+impl Seen {
+    /// Whether a report is of before what is known, and came late.
+    fn is_newer_than(&self, report: &Report) -> bool {
+        let is_late = self.process == report.process && report.sent_at < self.sent_at;
+        is_late || self.former == Some(report.process)
+    }
+}
 
 impl Supervisor {
     fn new(now: Instant) -> Self {
@@ -200,49 +223,80 @@ impl<L: OrderedStore> Node<L> {
     }
 
     pub(super) fn report_came(&mut self, now: Now, from: NodeId, report: Report) {
-        let Some(group) = self.groups.get(&META) else {
-            return;
-        };
-        let term = group.term();
-        // Nobody else can be supervisor while a majority of the meta group follows this one, and it has applied all that
-        // those before it decided.
-        let has_applied_all = group
-            .leadership()
-            .is_some_and(|leadership| group.applied() >= leadership.first());
-        let is_current = has_applied_all && group.has_lease(now.steady, &self.settings.timing);
-        let meta_committed = group.committed();
         let is_known = self.meta().is_some_and(|meta| meta.nodes().contains_key(&from));
-        let is_led_by = |mode: Mode| matches!(mode, Mode::OneLeader { leader } if leader == from);
-        let leads = self
-            .meta()
-            .is_some_and(|meta| is_led_by(meta.mode()) || is_led_by(meta.goal()));
         let Some(supervisor) = self.supervisor.as_mut().filter(|_| is_known) else {
             return;
         };
+        let before = supervisor.nodes.get(&from);
+        if before.is_some_and(|seen| seen.is_newer_than(&report)) {
+            return;
+        }
+        let unanswered = Unanswered {
+            sent_at: report.sent_at,
+            came_at: now.steady,
+        };
+        let same_process = before.filter(|seen| seen.process == report.process);
         let seen = Seen {
             at: now.steady,
+            sent_at: report.sent_at,
+            process: report.process,
+            former: match same_process {
+                Some(seen) => seen.former,
+                None => before.map(|seen| seen.process),
+            },
             meta_applied: report.meta_applied,
             apply_version: report.apply_version,
+            // One after the other: what is always put off for a later one is never answered.
+            unanswered: same_process.and_then(|seen| seen.unanswered).or(Some(unanswered)),
         };
         supervisor.nodes.insert(from, seen);
         for replica in report.replicas {
             supervisor.replicas.insert((replica.group, from), replica);
         }
-        // Not any more for one that may be replaced by what is proposed.
-        let is_vouched = is_current && leads && supervisor.forcing.is_none();
-        if is_vouched {
-            supervisor.vouched.insert(from, now.steady);
-        }
-        let heard = Heard {
-            sent_at: report.sent_at,
-            term,
-            meta_committed,
-            is_current,
-            is_vouched,
+        self.answer_reports(now);
+    }
+
+    /// Answers the reports that came before a majority of the meta group last confirmed this supervisor: nobody else
+    /// can have been one by then. That takes a round of heartbeats, and rests on no clock.
+    pub(super) fn answer_reports(&mut self, now: Now) {
+        let (Some(group), Some(supervisor)) = (self.groups.get(&META), &mut self.supervisor) else {
+            return;
         };
-        match self.id() == Some(from) {
-            true => self.report_heard(from, heard),
-            false => self.tell(Peer::Node(from), Message::Heard(heard)),
+        let Some(confirmed_since) = group.confirmed_since(now.steady).filter(|_| group.has_begun()) else {
+            return;
+        };
+        let (term, meta_committed) = (group.term(), group.committed());
+        let Some(meta) = self.meta.as_ref().map(|checkpoint| &checkpoint.meta) else {
+            return;
+        };
+        let mut answers = Vec::new();
+        for (node, seen) in &mut supervisor.nodes {
+            let Some(unanswered) = seen
+                .unanswered
+                .take_if(|report| report.came_at <= confirmed_since)
+            else {
+                continue;
+            };
+            let is_led_by = |mode: Mode| matches!(mode, Mode::OneLeader { leader } if leader == *node);
+            let leads = is_led_by(meta.mode()) || is_led_by(meta.goal());
+            // Not any more for one that may be replaced by what is proposed.
+            let is_vouched = leads && supervisor.forcing.is_none();
+            if is_vouched {
+                supervisor.vouched.insert(*node, now.steady);
+            }
+            let heard = Heard {
+                sent_at: unanswered.sent_at,
+                term,
+                meta_committed,
+                is_vouched,
+            };
+            answers.push((*node, heard));
+        }
+        for (to, heard) in answers {
+            match self.id() == Some(to) {
+                true => self.report_heard(to, heard),
+                false => self.tell(Peer::Node(to), Message::Heard(heard)),
+            }
         }
     }
 
@@ -252,15 +306,14 @@ impl<L: OrderedStore> Node<L> {
             return;
         };
         // Only what the whole cluster knows by now is acted on.
-        let has_applied_all = self
-            .groups
-            .get(&META)
-            .and_then(|group| Some(group.applied() >= group.leadership()?.first()))
-            .unwrap_or_default();
-        if !has_applied_all {
+        if !self.groups.get(&META).is_some_and(Group::has_begun) {
             return;
         }
         let meta = meta.clone();
+        let life = self.incarnation(META);
+        if meta.group(META).map(|record| record.incarnation) != life {
+            return self.take_over(now, &meta);
+        }
         self.give_orders(now, &meta);
         self.note_settled(now, &meta);
         self.replace_halted(now, &meta);
@@ -511,31 +564,22 @@ impl<L: OrderedStore> Node<L> {
             return self.refuse(token, Refusal::Impossible(reason));
         }
         let incarnation = record.incarnation.next(node);
-        self.supervision_after_force(token, consent);
+        self.forced_meta = Some((token, consent));
         self.applying.force(META, incarnation, None);
         self.touched.insert(META);
     }
 
-    fn supervision_after_force(&mut self, token: u64, consent: Consent) {
-        self.forced_meta = Some((token, consent));
-    }
-
-    /// The replica of the meta group here was forced and leads now: it says so, and takes everything over that this
-    /// node has.
-    pub(super) fn match_meta_force(&mut self) {
-        let (Some((token, consent)), Some(node)) = (self.forced_meta, self.id()) else {
+    /// The replica of the meta group here was forced, and what the meta group knows is still of before: it says so, and
+    /// takes everything over that this node has. Whoever asked for it may be gone by now, with the process of then.
+    fn take_over(&mut self, now: Now, meta: &Meta) {
+        let Some(node) = self.id() else {
             return;
         };
-        let Some(group) = self.groups.get(&META) else {
+        let may_propose =
+            |supervisor: &mut Supervisor| supervisor.may_propose(Proposal::TakeOver, now.steady);
+        if !self.supervisor.as_mut().is_some_and(may_propose) {
             return;
-        };
-        let is_forced = group.record().forced.is_some() && group.leadership().is_some();
-        let has_applied = group
-            .leadership()
-            .is_some_and(|leadership| group.applied() >= leadership.first());
-        let (true, true, Some(meta)) = (is_forced, has_applied, self.meta()) else {
-            return;
-        };
+        }
         let mut holders = BTreeMap::new();
         for (id, record) in meta.groups() {
             let here = self.groups.get(id).filter(|group| group.has_data());
@@ -544,15 +588,18 @@ impl<L: OrderedStore> Node<L> {
             }
         }
         let heard = self.groups.values().map(|group| group.config().epoch).max();
+        let asked = self.forced_meta.take();
         let force = Force {
             as_of: meta.epoch(),
             heard: heard.unwrap_or_default(),
             leader: Some(node),
             holders,
-            consent,
+            consent: asked.map_or(Consent::AcceptSplitBrain, |(_, consent)| consent),
         };
-        self.forced_meta = None;
-        self.propose_for(token, MetaCommand::Force(force));
+        match asked {
+            Some((token, _)) => self.propose_for(token, MetaCommand::Force(force)),
+            None => self.propose_change(MetaCommand::Force(force)),
+        };
     }
 }
 

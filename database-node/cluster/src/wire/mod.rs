@@ -52,7 +52,7 @@ pub enum Message {
     Chunk(FetchedChunk),
     /// What a node holds, to the leader of the meta group.
     Report(Report),
-    /// The answer to a report.
+    /// The answer to a report: a majority of the meta group followed whoever answers after the report had come.
     Heard(Heard),
     /// What the leader of the meta group wants of a group, to its leader.
     Order {
@@ -131,6 +131,8 @@ pub struct SentChunk {
 pub struct Report {
     /// When it was sent, by the sender's clock.
     pub sent_at: Instant,
+    /// Drawn by the sender's process when it was started.
+    pub process: u64,
     /// How far the sender has applied the meta group's log.
     pub meta_applied: u64,
     /// The newest version of commands that the sender can apply.
@@ -164,7 +166,7 @@ pub struct ReplicaReport {
     pub halted: Option<String>,
 }
 
-/// The answer to a report.
+/// The answer to a report: a majority of the meta group followed whoever answers after the report had come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heard {
     /// The report's [`Report::sent_at`].
@@ -173,10 +175,8 @@ pub struct Heard {
     pub term: u64,
     /// Up to where the meta group had committed: whoever has applied that knows all that was decided by then.
     pub meta_committed: u64,
-    /// Whether a majority of the meta group follows whoever answers.
-    pub is_current: bool,
-    /// Whether it moreover vouches for the receiver as a leader of one-leader mode: nobody will be put in the receiver's place before
-    /// the agreed delay has passed.
+    /// Whether whoever answers vouches for the receiver as a leader of one-leader mode: nobody will be put in the
+    /// receiver's place before the agreed delay has passed.
     pub is_vouched: bool,
 }
 

@@ -173,6 +173,7 @@ fn messages() -> Vec<Message> {
         })),
         Message::Report(Report {
             sent_at: Instant::from_nanos(u64::MAX),
+            process: 1 << 63,
             meta_applied: 12,
             apply_version: 3,
             replicas: vec![report],
@@ -181,7 +182,6 @@ fn messages() -> Vec<Message> {
             sent_at: Instant::from_nanos(1),
             term: 9,
             meta_committed: 12,
-            is_current: true,
             is_vouched: false,
         }),
         Message::Order {
