@@ -53,8 +53,8 @@ impl Leadership {
         *confirmed = at.max(*confirmed);
     }
 
-    pub(crate) fn confirmed(&self, replica: ReplicaId) -> Instant {
-        self.confirmed.get(&replica).copied().unwrap_or_default()
+    pub(crate) fn confirmed(&self, replica: ReplicaId) -> Option<Instant> {
+        self.confirmed.get(&replica).copied()
     }
 
     pub(crate) fn note_asked(&mut self, replica: ReplicaId, at: Instant) {

@@ -553,10 +553,10 @@ impl<L: OrderedStore> Group<L> {
         }
         let replica = self.replica();
         let value = |of: ReplicaId| match of == replica {
-            true => now,
+            true => Some(now),
             false => leadership.confirmed(of),
         };
-        self.config.members.quorum_value(value)
+        self.config.members.quorum_value(value)?
     }
 
     /// Whether this replica leads, beyond doubt, at this moment.

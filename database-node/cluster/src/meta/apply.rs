@@ -153,10 +153,8 @@ impl Meta {
     fn remove_node(&mut self, node: NodeId, is_lost: bool) -> Outcome {
         let state = self.node(node)?.state;
         self.refuse_if_leader(node)?;
-        let holds = self
-            .groups
-            .values()
-            .filter(|record| record.replicas.contains_key(&node));
+        let shards = self.groups.iter().filter(|(group, _)| **group != META);
+        let holds = shards.filter(|(_, record)| record.replicas.contains_key(&node));
         let groups = holds.count();
         let is_held = groups > 0 || self.groups.values().any(|record| !record.is_settled());
         if !is_lost && (state == NodeState::Active || is_held) {

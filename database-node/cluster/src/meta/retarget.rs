@@ -59,8 +59,10 @@ impl Meta {
             true => everywhere(),
             false => voters.clone(),
         };
-        // Those that drain hold nothing, unless they are still needed.
-        replicas.retain(|node| voters.contains(node) || self.active().any(|active| active == *node));
+        // Those that drain hold nothing, unless they are still needed. Of the meta group they keep a copy until they are
+        // removed: without it they would not hear where to bring what they still lead.
+        let is_active = |node: &NodeId| self.active().any(|active| active == *node);
+        replicas.retain(|node| group == META || voters.contains(node) || is_active(node));
         // The only one that has what the group went on with, until others have it too.
         if let Some(forced) = record.forced.filter(|forced| record.settled < forced.epoch) {
             replicas.insert(forced.replica.node());

@@ -459,8 +459,14 @@ fn a_node_that_drains_holds_nothing_in_the_end_and_may_go() {
         "others may still need what it has"
     );
     cluster.settle();
+    let follows_meta = |cluster: &Cluster| cluster.meta.group(META).unwrap().replicas.contains_key(&leaving);
+    assert!(
+        follows_meta(&cluster),
+        "it hears what is decided until it has gone"
+    );
+    assert!(!cluster.meta.group(META).unwrap().voters.contains(&leaving));
     cluster.apply(remove(number, false));
-    assert!(!cluster.meta.nodes().contains_key(&leaving));
+    assert!(!cluster.meta.nodes().contains_key(&leaving) && !follows_meta(&cluster));
 }
 
 #[test]

@@ -37,7 +37,7 @@ impl Joining {
 }
 
 /// Those whose joining is proposed, by the index of the entry.
-pub(super) type Joiners = BTreeMap<u64, (Peer, u128)>;
+pub(super) type Joiners = BTreeMap<u64, Peer>;
 
 impl<L: OrderedStore> Node<L> {
     pub(super) fn tick_joining(&mut self, now: Now) {
@@ -83,17 +83,16 @@ impl<L: OrderedStore> Node<L> {
         if let Some(node) = known {
             return self.welcome(joiner, Ok(node));
         }
-        let token = join.token;
         let command = MetaCommand::AddNode {
             name: join.name,
-            token,
+            token: join.token,
             attributes: join.attributes,
             apply_version: join.apply_version,
         };
         if let Some(at) = self.propose_change(command)
             && let Some(supervisor) = &mut self.supervisor
         {
-            supervisor.joiners.insert(at.index, (joiner, token));
+            supervisor.joiners.insert(at.index, joiner);
         }
     }
 
@@ -110,7 +109,7 @@ impl<L: OrderedStore> Node<L> {
             .supervisor
             .as_mut()
             .and_then(|supervisor| supervisor.joiners.remove(&at.index));
-        let Some((joiner, _)) = joiner else {
+        let Some(joiner) = joiner else {
             return;
         };
         match outcome {

@@ -306,7 +306,9 @@ impl<L: OrderedStore> Node<L> {
                 if has(Mistake::DivergedReplicaStays) && record.forced.is_some() {
                     return;
                 }
-                self.remove_replica(id, record.forced);
+                // One that only lost something in the same life has nothing that others lack.
+                let is_forked = record.incarnation > here.incarnation;
+                self.remove_replica(id, record.forced.filter(|_| is_forked));
             }
             (Some(here), Some(replica)) if replica == here.replica => {
                 let is_forced = record.forced.is_some_and(|forced| forced.replica == replica);

@@ -122,6 +122,9 @@ impl<L: OrderedStore> Node<L> {
         if leader.node() != from || term != heard.term {
             return;
         }
+        if heard.wants_all {
+            self.reporting.heard.clear();
+        }
         if let Some(replicas) = self.reporting.sent.remove(&heard.sent_at) {
             let known = replicas.into_iter().map(|report| (report.group, report));
             self.reporting.heard.extend(known);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pliantdb_core::GroupId;
 use pliantdb_storage::group::{Chunk, Position, Staged};
 use pliantdb_storage::store::OrderedStore;
-use xxhash_rust::xxh3::xxh3_128_with_seed;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
 
 use super::{Checkpoint, Event, Node};
 use crate::applier::Task;
@@ -100,6 +100,7 @@ impl<L: OrderedStore> Node<L> {
         let Ok(bytes) = postcard::to_stdvec(checkpoint) else {
             return;
         };
+        let bytes = seal(bytes);
         let (at, members) = (checkpoint.at, checkpoint.config.members.clone());
         self.snapshots.meta.clear();
         self.snapshots.meta.insert(snapshot, bytes);
@@ -298,7 +299,9 @@ impl<L: OrderedStore> Node<L> {
                 (fetching.number, fetching.after) = (number + 1, next);
                 self.ask_for_chunk(now, id);
             }
-            None => self.fetched(now, id),
+            None if is_sealed(&fetching.bytes) => self.fetched(now, id),
+            // Damaged on its way: another is offered.
+            None => self.give_up(id),
         }
     }
 
@@ -349,6 +352,7 @@ impl<L: OrderedStore> Node<L> {
             return self.run(Task::Install { group: id });
         }
         let bytes = self.snapshots.fetching.remove(&id).map(|fetching| fetching.bytes);
+        // The checksum behind it is left over.
         let checkpoint = postcard::from_bytes::<Checkpoint>(&bytes.unwrap_or_default());
         let Some(group) = self.groups.get_mut(&META) else {
             return;
@@ -445,6 +449,35 @@ impl<L: OrderedStore> Node<L> {
                     self.snapshots.meta.clear();
                 }
             }
+        }
+    }
+}
+
+/// Bytes with a checksum behind them.
+fn seal(mut bytes: Vec<u8>) -> Vec<u8> {
+    let checksum = xxh3_64(&bytes);
+    bytes.extend(checksum.to_be_bytes());
+    bytes
+}
+
+/// Whether bytes are as they were sealed.
+fn is_sealed(bytes: &[u8]) -> bool {
+    let parts = bytes.split_last_chunk::<8>();
+    parts.is_some_and(|(sealed, checksum)| xxh3_64(sealed).to_be_bytes() == *checksum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_of_the_meta_group_that_was_damaged_on_its_way_is_noticed() {
+        let whole = seal(vec![7; 100]);
+        assert!(is_sealed(&whole));
+        for at in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 0x10;
+            assert!(!is_sealed(&damaged) && !is_sealed(&whole[..at]), "{at}");
         }
     }
 }

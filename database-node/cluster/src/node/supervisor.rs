@@ -42,8 +42,6 @@ struct Seen {
     /// When it was sent, by the sender's clock, and by which of the node's processes.
     sent_at: Instant,
     process: u64,
-    /// The process before that one.
-    former: Option<u64>,
     meta_applied: u64,
     apply_version: u16,
     /// The report that is to be answered next, once this supervisor is confirmed.
@@ -54,6 +52,7 @@ struct Seen {
 struct Unanswered {
     sent_at: Instant,
     came_at: Instant,
+    wants_all: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,14 +67,6 @@ enum Proposal {
 
 /// What was proposed and did not happen is proposed again after this.
 const PROPOSAL_PATIENCE: Duration = Duration::from_secs(2);
-
-impl Seen {
-    /// Whether a report is of before what is known, and came late.
-    fn is_newer_than(&self, report: &Report) -> bool {
-        let is_late = self.process == report.process && report.sent_at < self.sent_at;
-        is_late || self.former == Some(report.process)
-    }
-}
 
 impl Supervisor {
     fn new(now: Instant) -> Self {
@@ -228,22 +219,20 @@ impl<L: OrderedStore> Node<L> {
             return;
         };
         let before = supervisor.nodes.get(&from);
-        if before.is_some_and(|seen| seen.is_newer_than(&report)) {
+        let same_process = before.filter(|seen| seen.process == report.process);
+        if same_process.is_some_and(|seen| report.sent_at < seen.sent_at) {
             return;
         }
         let unanswered = Unanswered {
             sent_at: report.sent_at,
             came_at: now.steady,
+            // It may have come late from the process before, and then what was known of the later one is overwritten.
+            wants_all: before.is_some() && same_process.is_none(),
         };
-        let same_process = before.filter(|seen| seen.process == report.process);
         let seen = Seen {
             at: now.steady,
             sent_at: report.sent_at,
             process: report.process,
-            former: match same_process {
-                Some(seen) => seen.former,
-                None => before.map(|seen| seen.process),
-            },
             meta_applied: report.meta_applied,
             apply_version: report.apply_version,
             // One after the other: what is always put off for a later one is never answered.
@@ -289,6 +278,7 @@ impl<L: OrderedStore> Node<L> {
                 term,
                 meta_committed,
                 is_vouched,
+                wants_all: unanswered.wants_all,
             };
             answers.push((*node, heard));
         }
@@ -465,7 +455,7 @@ impl<L: OrderedStore> Node<L> {
         if now.steady.since(vouched) < delay || supervisor.is_there(leader, now.steady) {
             return;
         }
-        let Some(force) = decide(supervisor, meta, now.steady, None, Consent::LeaseExpired) else {
+        let Ok(force) = decide(supervisor, meta, now.steady, None, Consent::LeaseExpired) else {
             return;
         };
         if supervisor.may_propose(Proposal::Failover, now.steady) {
@@ -519,17 +509,11 @@ impl<L: OrderedStore> Node<L> {
             return;
         };
         match decide(supervisor, meta, now.steady, leader, consent) {
-            Some(force) => {
+            Ok(force) => {
                 let at = self.propose_for(token, MetaCommand::Force(force));
                 self.note_forcing(at);
             }
-            None => {
-                let reason =
-                    "every group has a leader or can elect one; nothing has to be forced, so promote \
-                              without force"
-                        .to_owned();
-                self.refuse(token, Refusal::Impossible(reason));
-            }
+            Err(reason) => self.refuse(token, Refusal::Impossible(reason.to_owned())),
         }
     }
 
@@ -603,31 +587,36 @@ impl<L: OrderedStore> Node<L> {
     }
 }
 
-/// With which replicas the groups that cannot elect a leader go on; `None` when there is no such group, or one of them
-/// has no replica that is there.
+/// With which replicas the groups that cannot elect a leader go on, or why none can be forced. A group of which no
+/// replica is there stays as it is: the others need not wait for it.
 fn decide(
     supervisor: &Supervisor,
     meta: &Meta,
     now: Instant,
     leader: Option<NodeId>,
     consent: Consent,
-) -> Option<Force> {
-    let mut holders = BTreeMap::new();
-    for (id, record) in meta.groups() {
-        let can_elect = supervisor.can_elect(*id, record, now) && !has(Mistake::LossyFailoverDuringSwitch);
-        if *id == META || can_elect {
-            continue;
-        }
-        holders.insert(*id, supervisor.longest(*id, record, now)?);
-    }
+) -> Result<Force, &'static str> {
+    let stuck = meta.groups().iter().filter(|(id, record)| {
+        let can_elect = supervisor.can_elect(**id, record, now) && !has(Mistake::LossyFailoverDuringSwitch);
+        **id != META && !can_elect
+    });
+    let holders = stuck.clone();
+    let holders: BTreeMap<_, _> = holders
+        .filter_map(|(id, record)| Some((*id, supervisor.longest(*id, record, now)?)))
+        .collect();
     if holders.is_empty() {
-        return None;
+        return Err(match stuck.count() {
+            0 => {
+                "every group has a leader or can elect one; nothing has to be forced, so promote without force"
+            }
+            _ => "no replica of the groups without a leader is on a node that is there",
+        });
     }
     let leader = match (meta.mode(), leader) {
-        (Mode::OneLeader { .. }, None) => Some(most_frequent(&holders)?),
+        (Mode::OneLeader { .. }, None) => most_frequent(&holders),
         (_, leader) => leader,
     };
-    Some(Force {
+    Ok(Force {
         as_of: meta.epoch(),
         heard: Epoch::default(),
         leader,

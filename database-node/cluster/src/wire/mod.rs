@@ -178,6 +178,8 @@ pub struct Heard {
     /// Whether whoever answers vouches for the receiver as a leader of one-leader mode: nobody will be put in the
     /// receiver's place before the agreed delay has passed.
     pub is_vouched: bool,
+    /// Whether the receiver is to report all its replicas anew.
+    pub wants_all: bool,
 }
 
 /// Bytes that are not an envelope.

@@ -183,6 +183,7 @@ fn messages() -> Vec<Message> {
             term: 9,
             meta_committed: 12,
             is_vouched: false,
+            wants_all: true,
         }),
         Message::Order {
             group: GroupId::new(3),
