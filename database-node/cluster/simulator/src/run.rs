@@ -202,15 +202,30 @@ impl Run {
 
     /// What is published is given: while a majority is promised, every group has one to lose a member of.
     fn note_guarantee(&mut self) {
-        let leaders = self
-            .world
-            .hosts
-            .iter()
-            .filter_map(|machine| machine.process.as_ref());
-        let mut leaders = leaders.filter(|process| process.node.leads(META));
+        let processes = || {
+            let hosts = self.world.hosts.iter();
+            hosts.filter_map(|machine| machine.process.as_ref())
+        };
+        let meta_terms = processes().filter_map(|process| {
+            let replicas = process.node.replicas().into_iter();
+            replicas
+                .filter(|report| report.group == META)
+                .map(|report| report.term)
+                .max()
+        });
+        let Some(latest) = meta_terms.max() else { return };
+        let mut leaders = processes().filter(|process| process.node.leads(META));
         let (Some(process), None) = (leaders.next(), leaders.next()) else {
             return;
         };
+        // One that slept and has not heard of its successor yet tells of what was.
+        let replicas = process.node.replicas().into_iter();
+        if !replicas
+            .filter(|report| report.group == META)
+            .any(|report| report.term == latest)
+        {
+            return;
+        }
         let Some(meta) = process
             .node
             .meta()
@@ -219,12 +234,7 @@ impl Run {
             return;
         };
         for (group, record) in meta.groups() {
-            let processes = self
-                .world
-                .hosts
-                .iter()
-                .filter_map(|machine| machine.process.as_ref());
-            let reports = processes.flat_map(|process| process.node.replicas());
+            let reports = processes().flat_map(|process| process.node.replicas());
             let of_group = reports.filter(|report| report.group == *group && report.role == Role::Leader);
             let of_life = of_group.filter(|report| report.incarnation == record.incarnation);
             let Some(leader) = of_life.max_by_key(|report| report.term) else {
