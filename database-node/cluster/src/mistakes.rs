@@ -33,11 +33,13 @@ pub enum Mistake {
     OrdersWithoutEpoch,
     /// A replica with a diverged tail keeps it and its id after a forced promotion.
     DivergedReplicaStays,
+    /// A leader that sleeps trusts that it would have been woken if there were another.
+    LeaseWhileAsleep,
 }
 
 impl Mistake {
     /// Every one.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::AcknowledgeBeforeSync,
         Self::LeaseWithoutDrift,
         Self::OneStepChange,
@@ -52,6 +54,7 @@ impl Mistake {
         Self::LeaseAfterTransfer,
         Self::OrdersWithoutEpoch,
         Self::DivergedReplicaStays,
+        Self::LeaseWhileAsleep,
     ];
 }
 

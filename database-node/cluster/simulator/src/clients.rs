@@ -28,6 +28,10 @@ const SET: u32 = 101;
 const PATIENCE: Time = 2 * SECOND;
 /// How long an operation is tried.
 const PERSISTENCE: Time = 20 * SECOND;
+/// How long all clients are busy, before and after they rest together.
+const BUSY: std::ops::Range<Time> = 5 * SECOND..15 * SECOND;
+/// How long they then rest. A group falls asleep after two seconds.
+const LULL: std::ops::Range<Time> = 3 * SECOND..11 * SECOND;
 
 /// A database, as clients know it.
 #[derive(Debug, Clone)]
@@ -75,6 +79,8 @@ pub struct Clients {
     next_value: Value,
     /// The mean pause between two operations of a client.
     pause: Time,
+    /// When no client begins anything, in order.
+    lulls: Vec<std::ops::Range<Time>>,
     /// Whether new operations are begun.
     pub is_open: bool,
     /// What was asked and answered.
@@ -100,9 +106,27 @@ impl Clients {
             next_token: 1 << 32,
             next_value: 0,
             pause: nanos * count as u64 / operations.max(1),
+            lulls: Vec::new(),
             is_open: true,
             history: History::default(),
         }
+    }
+
+    /// Lets all clients rest together now and then for so long, and do as much as otherwise.
+    pub fn take_lulls(&mut self, world: &mut World, duration: Duration) {
+        let duration = duration.as_nanos() as u64;
+        let end = world.now() + duration;
+        let (mut at, mut resting) = (world.now(), 0);
+        loop {
+            let begin = at + world.random.random_range(BUSY);
+            at = begin + world.random.random_range(LULL);
+            if at > end {
+                break;
+            }
+            resting += at - begin;
+            self.lulls.push(begin..at);
+        }
+        self.pause = self.pause / MS * (duration - resting) / (duration / MS);
     }
 
     /// Lets every client begin.
@@ -120,6 +144,10 @@ impl Clients {
 
     fn rest(&mut self, world: &mut World, client: usize) {
         let after = world.random.random_range(MS..2 * self.pause.max(2 * MS));
+        let at = world.now() + after;
+        let lull = self.lulls.iter().find(|lull| lull.contains(&at));
+        // Whoever would begin amid one begins as long after it.
+        let after = lull.map_or(after, |lull| after + lull.end - lull.start.max(world.now()));
         self.wake(world, client, after);
     }
 

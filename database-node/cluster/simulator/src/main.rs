@@ -58,6 +58,8 @@ struct Sums {
     switches: u64,
     forced: u64,
     snapshots: u64,
+    naps: u64,
+    faults_asleep: u64,
     least_faults: Option<u64>,
     failures: Vec<Verdict>,
 }
@@ -131,6 +133,8 @@ fn work(arguments: &Arguments, began: Instant, next: &AtomicU64, sums: &Mutex<Su
         sums.switches += verdict.switches;
         sums.forced += verdict.forced;
         sums.snapshots += verdict.snapshots;
+        sums.naps += verdict.naps;
+        sums.faults_asleep += verdict.faults_asleep;
         sums.least_faults = Some(sums.least_faults.unwrap_or(u64::MAX).min(verdict.faults));
         if !verdict.violations.is_empty() {
             describe(&verdict);
@@ -167,6 +171,8 @@ fn tell(sums: &Sums, took: Duration) {
             "switches": sums.switches,
             "forced": sums.forced,
             "snapshots": sums.snapshots,
+            "naps": sums.naps,
+            "faults_asleep": sums.faults_asleep,
             "seconds": took.as_secs(),
             "times_real_time": (hours * 3600.0 / took.as_secs_f64()).round(),
         })

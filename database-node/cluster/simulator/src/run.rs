@@ -48,6 +48,10 @@ pub struct Verdict {
     pub forced: u64,
     /// How many snapshots were put in place.
     pub snapshots: u64,
+    /// How often a group was put to sleep.
+    pub naps: u64,
+    /// How many faults struck while a group slept.
+    pub faults_asleep: u64,
 }
 
 /// Runs a seed, with a mistake planted if one is given.
@@ -98,6 +102,34 @@ pub fn caught(mistake: Mistake, first: u64, seeds: u64) -> Option<Caught> {
     None
 }
 
+/// Counts how often groups were put to sleep, whatever becomes of the processes that did.
+#[derive(Default)]
+struct Naps {
+    all: u64,
+    /// Of each machine: of which start of it, and how often.
+    seen: BTreeMap<usize, (u64, u64)>,
+}
+
+impl Naps {
+    fn note(&mut self, world: &World) {
+        for (host, machine) in world.hosts.iter().enumerate() {
+            let Some(process) = &machine.process else {
+                continue;
+            };
+            let naps = process.node.naps();
+            let before = self.seen.insert(host, (machine.life, naps));
+            let known = before.filter(|(life, _)| *life == machine.life);
+            self.all += naps - known.map_or(0, |(_, naps)| naps);
+        }
+    }
+}
+
+/// Whether a group sleeps somewhere.
+fn are_asleep(world: &World) -> bool {
+    let processes = world.hosts.iter().filter_map(|machine| machine.process.as_ref());
+    processes.into_iter().any(|process| process.node.asleep() > 0)
+}
+
 struct Run {
     scenario: Scenario,
     world: World,
@@ -106,6 +138,8 @@ struct Run {
     told: usize,
     snapshots: u64,
     switches: u64,
+    naps: Naps,
+    faults_asleep: u64,
     /// Where more was promised than given.
     overstated: Option<String>,
 }
@@ -122,6 +156,8 @@ impl Run {
             told: 0,
             snapshots: 0,
             switches: 0,
+            naps: Naps::default(),
+            faults_asleep: 0,
             overstated: None,
         }
     }
@@ -168,6 +204,8 @@ impl Run {
             switches: self.switches,
             forced: self.clients.history.forced.values().map(Vec::len).sum::<usize>() as u64,
             snapshots: self.snapshots,
+            naps: self.naps.all,
+            faults_asleep: self.faults_asleep,
         }
     }
 
@@ -178,6 +216,7 @@ impl Run {
             let Some(what) = self.world.next(until.min(looked + 200 * MS)) else {
                 self.hear();
                 self.note_guarantee();
+                self.naps.note(&self.world);
                 looked = self.world.now();
                 if is_enough(self) {
                     return true;
@@ -193,7 +232,10 @@ impl Run {
                 Happening::Answered { token, answer, from } => {
                     self.clients.answered(&mut self.world, token, *answer, from);
                 }
-                Happening::Fault => self.faults.strike(&mut self.world),
+                Happening::Fault => {
+                    self.faults_asleep += u64::from(are_asleep(&self.world));
+                    self.faults.strike(&mut self.world);
+                }
                 Happening::Mend(what) => self.faults.end(&mut self.world, what),
                 _ => {}
             }
@@ -343,6 +385,9 @@ impl Run {
             ..
         } = self.scenario;
         self.clients = Clients::new(clients, databases, operations, duration);
+        if self.scenario.has_lulls {
+            self.clients.take_lulls(&mut self.world, duration);
+        }
         self.clients.begin(&mut self.world);
         self.faults.begin(&mut self.world);
         let until = self.world.now() + duration.as_nanos() as Time;

@@ -26,6 +26,8 @@ pub struct Scenario {
     pub is_automatic: bool,
     /// Whether groups are forced by hand when they cannot go on.
     pub is_forced_by_hand: bool,
+    /// Whether all clients rest together now and then, so that groups fall asleep.
+    pub has_lulls: bool,
     /// How long between two faults, on average.
     pub fault_pause: Duration,
     /// By how much clocks run wrong, in parts per million.
@@ -49,6 +51,7 @@ impl Scenario {
             is_automatic: nodes >= 3 && random.random_bool(0.4),
             is_forced_by_hand: random.random_bool(0.3),
             fault_pause: Duration::from_millis(random.random_range(1_800..3_800)),
+            has_lulls: random.random_bool(0.7),
             drift_ppm: 9_000,
         }
     }

@@ -325,6 +325,17 @@ impl<L: OrderedStore> GroupLog<L> {
         self.members = members;
     }
 
+    /// Keeps no entry in memory that is safe in the store and applied.
+    pub(crate) fn release(&mut self) {
+        let safe = self.persisted.min(self.applied);
+        while self.cache.front().is_some_and(|entry| entry.index <= safe) {
+            if let Some(entry) = self.cache.pop_front() {
+                self.cached_bytes -= size(&entry);
+            }
+        }
+        self.cache.shrink_to_fit();
+    }
+
     fn evict(&mut self) {
         let safe = self.persisted.min(self.applied);
         while (self.cache.len() > CACHED_ENTRIES || self.cached_bytes > CACHED_BYTES)

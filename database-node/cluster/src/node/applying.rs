@@ -299,6 +299,7 @@ impl<L: OrderedStore> Node<L> {
         match led {
             Some(term) if progress.led != term => {
                 progress.led = term;
+                self.sleeping.leadership_lost(id);
                 self.event(Event::BecameLeader {
                     group: id,
                     incarnation,
@@ -308,6 +309,7 @@ impl<L: OrderedStore> Node<L> {
             Some(_) => {}
             None if progress.led != 0 => {
                 progress.led = 0;
+                self.sleeping.leadership_lost(id);
                 self.refuse_all(id, &Refusal::Unknown);
             }
             None => {}

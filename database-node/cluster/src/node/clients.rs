@@ -43,6 +43,25 @@ struct Read {
     state: ReadState,
 }
 
+impl Clients {
+    /// Whether anybody waits for a group.
+    pub(super) fn wait_for(&self, id: GroupId) -> bool {
+        let is_written = self.writes.get(&id).is_some_and(|writes| !writes.is_empty());
+        is_written || self.reads.values().any(|read| read.group == id)
+    }
+
+    /// Whether a read waits for an entry behind this one.
+    pub(super) fn wait_for_entry_after(&self, id: GroupId, index: u64) -> bool {
+        let mut reads = self.reads.values();
+        reads.any(|read| read.group == id && read.index > index)
+    }
+
+    /// The groups of which somebody reads.
+    pub(super) fn read_groups(&self) -> impl Iterator<Item = GroupId> + '_ {
+        self.reads.values().map(|read| read.group)
+    }
+}
+
 enum ReadState {
     /// For the replica to have applied what has to be.
     Waiting,
@@ -246,6 +265,7 @@ impl<L: OrderedStore> Node<L> {
 
     fn read_asked(&mut self, now: Now, token: u64, id: GroupId, request: Request, freshness: Freshness) {
         let is_by_leader = matches!(freshness, Freshness::Linearizable | Freshness::Quorum);
+        self.wake_to_read(now, id, freshness);
         let checked = match is_by_leader {
             true => self.led(id).map(|group| (group.term(), group.committed())),
             false => self.readable(now, id, freshness),
@@ -272,12 +292,6 @@ impl<L: OrderedStore> Node<L> {
         };
         self.clients.reads.insert(self.clients.last_read, read);
         self.touched.insert(id);
-        if is_by_leader
-            && let Some(group) = self.groups.get_mut(&id)
-            && (freshness == Freshness::Quorum || !group.has_lease(now.steady, &self.settings.timing))
-        {
-            group.ask_for_confirmation();
-        }
     }
 
     /// What any replica can answer, and from which entry on.

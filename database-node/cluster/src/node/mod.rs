@@ -10,6 +10,7 @@
 //! - `snapshots`: how a replica that is far behind gets the state
 //! - `reports`: what is told to the supervisor; `supervisor`: who brings all groups to where they are to be
 //! - `joining`: how a node becomes one
+//! - `sleep`: groups in which nothing happens
 
 mod applying;
 mod clients;
@@ -17,8 +18,11 @@ mod io;
 mod joining;
 mod replicas;
 mod reports;
+mod sleep;
 mod snapshots;
 mod supervisor;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
@@ -43,6 +47,7 @@ use clients::Clients;
 pub use io::{Answer, Ask, Event, Freshness, Input, Limits, Mark, Output, Refusal, Settings, SwitchPhase};
 use joining::Joining;
 use reports::Reporting;
+use sleep::Sleeping;
 use snapshots::Snapshots;
 use supervisor::Supervisor;
 
@@ -72,6 +77,7 @@ pub struct Node<L: OrderedStore> {
     clients: Clients,
     snapshots: Snapshots,
     reporting: Reporting,
+    sleeping: Sleeping,
     joining: Option<Joining>,
     /// There while this node leads the meta group.
     supervisor: Option<Supervisor>,
@@ -99,6 +105,7 @@ impl<L: OrderedStore> Node<L> {
         let identity = log::read_identity(log.as_ref())?;
         let meta = log::read_checkpoint(log.as_ref())?;
         let mut node = Self {
+            sleeping: Sleeping::new(settings.seed),
             settings,
             identity,
             meta,
@@ -209,18 +216,12 @@ impl<L: OrderedStore> Node<L> {
         }
         self.last_tick = now.steady;
         self.ticks += 1;
-        let knows_all = self.knows_all();
-        for (id, group) in &mut self.groups {
-            if knows_all || *id == META {
-                group.tick(timing);
-                self.touched.insert(*id);
-            }
-        }
+        self.tick_groups(now);
         self.tick_snapshots(now);
         self.tick_clients(now);
         self.tick_joining(now);
         // Whoever was just started wants to know where things stand.
-        if !knows_all
+        if !self.knows_all()
             || self
                 .ticks
                 .is_multiple_of(u64::from(self.settings.timing.report_ticks))
@@ -261,6 +262,21 @@ impl<L: OrderedStore> Node<L> {
                     },
                     Peer::Node(_),
                 ) => self.order_came(group, incarnation, order),
+                (Message::Sleep(sleep), Peer::Node(node)) if sleep.from.node() == node => {
+                    self.sleep_came(node, &sleep);
+                }
+                (Message::Beat(beat), Peer::Node(node)) => {
+                    self.beat_came(node, beat);
+                }
+                (
+                    Message::Wake {
+                        group,
+                        incarnation,
+                        from,
+                        to,
+                    },
+                    Peer::Node(node),
+                ) if from.node() == node => self.wake_asked(group, incarnation, from, to),
                 (Message::Join(join), _) => self.join_asked(from, join),
                 (Message::Joined { cluster, node }, Peer::Node(_)) if Some(to) == self.address() => {
                     self.joined(cluster, node);
@@ -282,6 +298,7 @@ impl<L: OrderedStore> Node<L> {
         if self.applying.is_forcing(group_id) || (group_id != META && !self.knows_all()) {
             return;
         }
+        self.wake_for(&message);
         let Some(message) = self.take_snapshot_offer(now, message) else {
             return;
         };
@@ -297,11 +314,19 @@ impl<L: OrderedStore> Node<L> {
         incarnation: crate::ids::Incarnation,
         order: crate::group::Order,
     ) {
-        if let Some(group) = self.groups.get_mut(&group)
-            && group.incarnation() == incarnation
-        {
-            group.set_order(order);
-            self.touched.insert(group.id());
+        let Some(here) = self
+            .groups
+            .get(&group)
+            .filter(|here| here.incarnation() == incarnation)
+        else {
+            return;
+        };
+        if here.leadership().is_some() && here.is_news(&order) {
+            self.wake(group);
+        }
+        if let Some(here) = self.groups.get_mut(&group) {
+            here.set_order(order);
+            self.touched.insert(group);
         }
     }
 
@@ -400,6 +425,8 @@ impl<L: OrderedStore> Node<L> {
         self.look_at_reads(now, id);
         self.look_at_log(id);
         self.look_at_force(now, id);
+        self.look_at_sleep(id);
+        self.reporting.may_have_changed(id);
     }
 
     fn look_at_halt(&mut self, id: GroupId) {

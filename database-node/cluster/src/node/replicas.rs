@@ -134,6 +134,7 @@ impl<L: OrderedStore> Node<L> {
         match Group::open(opening, &self.settings.timing) {
             Ok(group) => {
                 self.groups.insert(id, group);
+                self.sleeping.opened(id);
                 self.touched.insert(id);
             }
             Err(halt) => self.event(Event::Halted { group: id, halt }),
@@ -405,6 +406,7 @@ impl<L: OrderedStore> Node<L> {
         }
         self.forget_snapshots(id);
         self.applying.removed(id);
+        self.sleeping.removed(id);
         if id != META {
             self.applying.aside.leaving.insert(id);
             self.run(Task::Destroy { group: id });

@@ -1,12 +1,12 @@
 //! What this node tells the supervisor of its replicas.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pliantdb_core::GroupId;
 use pliantdb_storage::store::OrderedStore;
 
 use super::Node;
-use crate::group::Role;
+use crate::group::{Group, Role};
 use crate::ids::{LogPoint, NodeId, ReplicaId};
 use crate::meta::META;
 use crate::timing::{Instant, Now};
@@ -19,6 +19,8 @@ pub(super) struct Reporting {
     to: Option<(ReplicaId, u64)>,
     /// What that one is known to have heard.
     heard: BTreeMap<GroupId, ReplicaReport>,
+    /// The groups of which that one may not know how they are.
+    changed: BTreeSet<GroupId>,
     /// What was sent and not yet heard.
     sent: BTreeMap<Instant, Vec<ReplicaReport>>,
     /// As of when a majority of the meta group last vouched for this node.
@@ -32,6 +34,10 @@ pub(super) struct Reporting {
 const MOST_SENT: usize = 16;
 
 impl Reporting {
+    pub(super) fn may_have_changed(&mut self, id: GroupId) {
+        self.changed.insert(id);
+    }
+
     pub(super) fn vouched(&self) -> Option<Instant> {
         self.vouched
     }
@@ -57,12 +63,16 @@ impl<L: OrderedStore> Node<L> {
                 to: Some((leader, term)),
                 vouched,
                 start,
+                changed: self.groups.keys().copied().collect(),
                 ..Reporting::default()
             };
         }
-        let all = self.replicas();
+        // Others are as they were when that was heard.
+        let changed = self.reporting.changed.iter();
+        let changed = changed.filter_map(|id| Some(report_of(*id, self.groups.get(id)?)));
         let is_new = |report: &ReplicaReport| self.reporting.heard.get(&report.group) != Some(report);
-        let replicas: Vec<ReplicaReport> = all.into_iter().filter(is_new).collect();
+        let replicas: Vec<ReplicaReport> = changed.chain(self.stateless()).filter(is_new).collect();
+        self.reporting.changed = replicas.iter().map(|report| report.group).collect();
         if self.reporting.sent.len() >= MOST_SENT {
             self.reporting.sent.pop_first();
         }
@@ -83,36 +93,25 @@ impl<L: OrderedStore> Node<L> {
     /// The replicas that this node has, as it sees them.
     #[must_use]
     pub fn replicas(&self) -> Vec<ReplicaReport> {
-        let groups = self.groups.iter().map(|(id, group)| ReplicaReport {
+        let groups = self.groups.iter().map(|(id, group)| report_of(*id, group));
+        groups.chain(self.stateless()).collect()
+    }
+
+    /// The replicas whose log is here and whose state is not.
+    fn stateless(&self) -> impl Iterator<Item = ReplicaReport> + '_ {
+        let stateless = self.applying.aside.stateless.iter();
+        stateless.map(|(id, record)| ReplicaReport {
             group: *id,
-            replica: group.replica(),
-            incarnation: group.incarnation(),
-            term: group.term(),
-            role: group.role(),
-            last: group.last(),
-            applied: group.applied(),
-            config: group.config().clone(),
-            is_installing: group.is_installing(),
-            halted: group.halt().map(ToString::to_string),
-        });
-        let stateless = self
-            .applying
-            .aside
-            .stateless
-            .iter()
-            .map(|(id, record)| ReplicaReport {
-                group: *id,
-                replica: record.replica,
-                incarnation: record.incarnation,
-                term: record.term,
-                role: Role::Follower,
-                last: LogPoint::default(),
-                applied: 0,
-                config: super::replicas::empty_config(record.incarnation),
-                is_installing: false,
-                halted: Some("its state is gone".to_owned()),
-            });
-        groups.chain(stateless).collect()
+            replica: record.replica,
+            incarnation: record.incarnation,
+            term: record.term,
+            role: Role::Follower,
+            last: LogPoint::default(),
+            applied: 0,
+            config: super::replicas::empty_config(record.incarnation),
+            is_installing: false,
+            halted: Some("its state is gone".to_owned()),
+        })
     }
 
     pub(super) fn report_heard(&mut self, from: NodeId, heard: Heard) {
@@ -126,6 +125,10 @@ impl<L: OrderedStore> Node<L> {
             self.reporting.heard.clear();
         }
         if let Some(replicas) = self.reporting.sent.remove(&heard.sent_at) {
+            // Reports may overtake each other: whoever is not as was heard last is reported again.
+            self.reporting
+                .changed
+                .extend(replicas.iter().map(|report| report.group));
             let known = replicas.into_iter().map(|report| (report.group, report));
             self.reporting.heard.extend(known);
             self.reporting.start.get_or_insert(heard.meta_committed);
@@ -134,7 +137,22 @@ impl<L: OrderedStore> Node<L> {
                 self.reporting.vouched = Some(vouched.max(heard.sent_at));
             }
             // Answers may wait for just that.
-            self.touched.extend(self.groups.keys());
+            self.touched.extend(self.clients.read_groups());
         }
+    }
+}
+
+fn report_of<L: OrderedStore>(id: GroupId, group: &Group<L>) -> ReplicaReport {
+    ReplicaReport {
+        group: id,
+        replica: group.replica(),
+        incarnation: group.incarnation(),
+        term: group.term(),
+        role: group.role(),
+        last: group.last(),
+        applied: group.applied(),
+        config: group.config().clone(),
+        is_installing: group.is_installing(),
+        halted: group.halt().map(ToString::to_string),
     }
 }

@@ -58,6 +58,12 @@ struct Offer {
     fetched: BTreeMap<ReplicaId, Instant>,
 }
 
+impl Snapshots {
+    pub(super) fn is_fetching(&self, id: GroupId) -> bool {
+        self.fetching.contains_key(&id)
+    }
+}
+
 impl<L: OrderedStore> Node<L> {
     /// Takes a snapshot when consensus has asked for one that is not there.
     pub(super) fn look_at_snapshot(&mut self, id: GroupId) {

@@ -72,6 +72,52 @@ pub enum Message {
         /// Who it is from now on; or why it cannot join.
         node: Result<NodeId, String>,
     },
+    /// A leader's group goes to sleep.
+    Sleep(Sleep),
+    /// The sender is there, for all groups that sleep under its leadership.
+    Beat(Beat),
+    /// A replica that is awake asks its leader to be it too.
+    Wake {
+        /// The group.
+        group: GroupId,
+        /// The life of the group in which the sender is.
+        incarnation: Incarnation,
+        /// The sender.
+        from: ReplicaId,
+        /// The receiver, which may be the leader.
+        to: ReplicaId,
+    },
+}
+
+/// A leader tells a replica that nothing is to be done, and that it says no more until something is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sleep {
+    /// The group.
+    pub group: GroupId,
+    /// The life of the group.
+    pub incarnation: Incarnation,
+    /// The leader.
+    pub from: ReplicaId,
+    /// The receiver.
+    pub to: ReplicaId,
+    /// The leader's term.
+    pub term: u64,
+    /// The end of its log, up to which all is committed.
+    pub last: LogPoint,
+    /// When it was sent, by the leader's clock.
+    pub sent_at: Instant,
+    /// What the leader's node says from now on in its place.
+    pub beat: Beat,
+}
+
+/// That a node is there, and still leads all groups that sleep under it. Whoever has not heard that for an election
+/// timeout, or hears another one, lets its replicas of them wake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beat {
+    /// Which process of the node this is: drawn when it was started.
+    pub process: u64,
+    /// How often that process has lost the leadership of a group that it had put to sleep.
+    pub lost: u64,
 }
 
 /// A node that wants to join.

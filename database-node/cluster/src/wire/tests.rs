@@ -118,6 +118,13 @@ fn message(body: Body) -> RaftMessage {
     }
 }
 
+fn beat() -> Beat {
+    Beat {
+        process: u64::MAX,
+        lost: 3,
+    }
+}
+
 fn config() -> GroupConfig {
     GroupConfig {
         incarnation: Incarnation::FIRST,
@@ -208,6 +215,23 @@ fn messages() -> Vec<Message> {
         Message::Joined {
             cluster: 7,
             node: Err("the name is taken".to_owned()),
+        },
+        Message::Sleep(Sleep {
+            group: GroupId::new(3),
+            incarnation: Incarnation::FIRST,
+            from: replica(1),
+            to: replica(2),
+            term: 5,
+            last: point(9, 3),
+            sent_at: Instant::from_nanos(77),
+            beat: beat(),
+        }),
+        Message::Beat(beat()),
+        Message::Wake {
+            group: GroupId::new(3),
+            incarnation: Incarnation::FIRST,
+            from: replica(2),
+            to: replica(1),
         },
     ]);
     messages

@@ -42,7 +42,7 @@ fn hold_whatever_happens() {
     let virtual_seconds = sum(|verdict| verdict.virtual_nanos) as f64 / 1e9;
     println!(
         "{count} seeds, {:.1} virtual hours at {:.0} times real time; {} operations, {} faults (at least {} in a seed), \
-         {} switches ended, {} groups forced, {} snapshots",
+         {} switches ended, {} groups forced, {} snapshots, {} naps, {} faults amid them",
         virtual_seconds / 3600.0,
         virtual_seconds / began.elapsed().as_secs_f64(),
         sum(|verdict| verdict.operations),
@@ -51,6 +51,8 @@ fn hold_whatever_happens() {
         sum(|verdict| verdict.switches),
         sum(|verdict| verdict.forced),
         sum(|verdict| verdict.snapshots),
+        sum(|verdict| verdict.naps),
+        sum(|verdict| verdict.faults_asleep),
     );
     let failed: Vec<&Verdict> = verdicts
         .iter()
@@ -67,6 +69,10 @@ fn hold_whatever_happens() {
     assert!(
         least(|verdict| verdict.faults) >= 20,
         "too few faults to mean anything"
+    );
+    assert!(
+        sum(|verdict| verdict.naps) >= 5 * count && sum(|verdict| verdict.faults_asleep) >= count,
+        "too few naps to mean anything"
     );
     assert!(
         sum(|verdict| verdict.operations) >= 500 * count,
