@@ -38,4 +38,5 @@ are_caught! {
     a_snapshot_without_a_marker: SnapshotWithoutMarker in 200,
     orders_without_epochs: OrdersWithoutEpoch in 600,
     a_diverged_replica_that_stays: DivergedReplicaStays in 200,
+    a_lease_that_is_trusted_asleep: LeaseWhileAsleep in 800,
 }
