@@ -134,7 +134,8 @@ impl<L: OrderedStore> Group<L> {
         };
         let timeout = timing.tick * timing.election_ticks;
         let is_there = |replica: ReplicaId| {
-            replica == self.replica() || now.steady.since(leadership.confirmed(replica)) < timeout
+            let is_recent = |at: Instant| now.steady.since(at) < timeout;
+            replica == self.replica() || leadership.confirmed(replica).is_some_and(is_recent)
         };
         self.config.members.all().all(is_there)
     }

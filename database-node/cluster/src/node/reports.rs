@@ -123,6 +123,7 @@ impl<L: OrderedStore> Node<L> {
         }
         if heard.wants_all {
             self.reporting.heard.clear();
+            self.reporting.changed.extend(self.groups.keys());
         }
         if let Some(replicas) = self.reporting.sent.remove(&heard.sent_at) {
             // Reports may overtake each other: whoever is not as was heard last is reported again.

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pliantdb_core::GroupId;
 use pliantdb_storage::store::OrderedStore;
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Freshness, Node};
 use crate::ids::{Incarnation, NodeId, ReplicaId};
@@ -39,8 +38,8 @@ struct Watched {
 }
 
 impl Sleeping {
-    /// Of a process that was started with this seed.
-    pub(super) fn new(seed: u64) -> Self {
+    /// Of a process that is known by what it drew when it was started.
+    pub(super) fn new(process: u64) -> Self {
         Self {
             awake: BTreeSet::new(),
             led: BTreeMap::new(),
@@ -48,10 +47,7 @@ impl Sleeping {
             following: BTreeMap::new(),
             leaders: BTreeMap::new(),
             lulled: BTreeSet::new(),
-            beat: Beat {
-                process: xxh3_64(&seed.to_be_bytes()),
-                lost: 0,
-            },
+            beat: Beat { process, lost: 0 },
             naps: 0,
         }
     }

@@ -289,15 +289,10 @@ fn orders_reach_groups_that_sleep() {
     cluster.until(300, |cluster| {
         let meta = cluster.node((drained + 1) % 4).meta().unwrap();
         let holds_none = |record: &crate::meta::GroupRecord| !record.replicas.contains_key(&node(drained));
-        let is_done = meta
-            .groups()
-            .values()
-            .all(|record| record.is_settled() && holds_none(record));
+        let mut shards = meta.groups().iter().filter(|(id, _)| **id != META);
+        let is_done = shards.all(|(_, record)| record.is_settled() && holds_none(record));
         is_done && meta.nodes()[&node(drained)].state == NodeState::Draining
     });
-    cluster.until(100, |cluster| {
-        // The one that drains does not hear any more that nothing is left to it.
-        let mut others = (0..4).filter(|host| *host != drained);
-        others.all(|host| cluster.node(host).asleep() + 1 == cluster.node(host).groups.len())
-    });
+    cluster.until(100, |cluster| cluster.are_all_asleep());
+    assert_eq!(cluster.node(drained).asleep(), 0, "nothing is left there");
 }
