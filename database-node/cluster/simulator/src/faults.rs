@@ -128,6 +128,13 @@ impl Faults {
         }
         self.struck += 1;
         let host = Self::anybody(world);
+        if let Some(host) = Self::who_leads_asleep(world)
+            && world.random.random_bool(0.4)
+        {
+            self.strike_sleeper(world, host);
+            self.look_after(world);
+            return self.wait(world);
+        }
         match world.random.random_range(0..100) {
             0..26 => self.crash(world, host),
             26..44 => self.cut(world, host),
@@ -248,6 +255,43 @@ impl Faults {
         self.mend(world, 3 * SECOND..6 * SECOND, Mending::Network);
     }
 
+    /// Who leads groups that sleep, and no other shard.
+    fn who_leads_asleep(world: &World) -> Option<usize> {
+        let leads_asleep = |machine: &crate::world::Host| {
+            machine.process.as_ref().is_some_and(|process| {
+                let node = &process.node;
+                let shards = node.replicas().into_iter().filter(|report| report.group != META);
+                let leads = shards.into_iter().any(|report| node.leads(report.group));
+                leads && node.asleep() + 1 == node.replicas().len()
+            })
+        };
+        world.hosts.iter().position(leads_asleep)
+    }
+
+    /// Whoever leads a group that sleeps is gone, or is not heard, or cannot hear.
+    fn strike_sleeper(&mut self, world: &mut World, host: usize) {
+        world.say(|| format!("machine {host} leads groups that sleep"));
+        match world.random.random_range(0..6) {
+            0 => return self.crash(world, host),
+            1 => {
+                let other = Self::anybody(world);
+                return self.crash(world, other);
+            }
+            2 => return self.change(world),
+            _ => {}
+        }
+        let kind = world.random.random_range(0..4);
+        for other in (0..world.hosts.len()).filter(|other| *other != host) {
+            match kind {
+                0 => world.network.cut.extend([(host, other)]),
+                1 => world.network.cut.extend([(other, host)]),
+                _ => world.network.cut.extend([(host, other), (other, host)]),
+            }
+        }
+        world.say(|| format!("the network is cut: {:?}", world.network.cut));
+        self.mend(world, 2 * SECOND..12 * SECOND, Mending::Network);
+    }
+
     fn stall(&mut self, world: &mut World, host: usize) {
         let until = world.now() + world.random.random_range(500 * MS..8 * SECOND);
         if let Some(machine) = world.hosts.get_mut(host) {
@@ -311,6 +355,10 @@ impl Faults {
             return;
         };
         if !self.lost.is_empty() || meta.nodes().len() < 3 || meta.switch().is_some() {
+            return;
+        }
+        // The one that takes the place of the last is not there yet, whatever those know who are up.
+        if world.hosts.iter().any(|machine| machine.node.is_none()) {
             return;
         }
         let leaders: Vec<NodeId> = match meta.mode() {

@@ -29,7 +29,7 @@ macro_rules! are_caught {
 are_caught! {
     acknowledging_before_the_sync: AcknowledgeBeforeSync in 200,
     exchanging_voters_in_one_step: OneStepChange in 800,
-    forcing_blindly_during_a_switch: LossyFailoverDuringSwitch in 200,
+    forcing_blindly_during_a_switch: LossyFailoverDuringSwitch in 600,
     truncating_what_is_not_flushed: TruncateUnflushed in 200,
     a_wiped_voter_that_keeps_its_id: WipedVoterKeepsId in 400,
     a_leader_that_nobody_vouches_for: UnfencedLeader in 600,
@@ -38,5 +38,4 @@ are_caught! {
     a_snapshot_without_a_marker: SnapshotWithoutMarker in 200,
     orders_without_epochs: OrdersWithoutEpoch in 600,
     a_diverged_replica_that_stays: DivergedReplicaStays in 200,
-    a_lease_that_is_trusted_asleep: LeaseWhileAsleep in 800,
 }
