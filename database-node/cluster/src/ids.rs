@@ -131,12 +131,6 @@ impl Incarnation {
             },
         }
     }
-
-    /// Whether this is the life that the replica of `node` begins when it is forced out of another.
-    #[must_use]
-    pub(crate) fn follows(self, other: Self, node: NodeId) -> bool {
-        self > other && self.number == other.number.saturating_add(1) && self.forced_by == node
-    }
 }
 
 impl fmt::Display for Incarnation {

@@ -53,6 +53,9 @@ pub enum Halt {
     /// Its state cannot be read or written, or an entry is of a version that is not known here.
     #[error("the state machine stopped: {0}")]
     State(String),
+    /// Its group goes on in another life, with another replica.
+    #[error("the group goes on in another life")]
+    Superseded,
     /// Consensus itself refused something that cannot be refused.
     #[error("consensus failed: {0}")]
     Consensus(String),
@@ -305,7 +308,7 @@ impl<L: OrderedStore> Group<L> {
 
     pub(crate) fn role(&self) -> Role {
         match self.raft.raft.state {
-            StateRole::Leader => Role::Leader,
+            StateRole::Leader if self.halt.is_none() => Role::Leader,
             _ if self.config.members.learners.contains(&self.replica()) => Role::Learner,
             _ => Role::Follower,
         }
@@ -313,7 +316,8 @@ impl<L: OrderedStore> Group<L> {
 
     /// Whether it could go on alone: it has a state and can use it.
     pub(crate) fn has_data(&self) -> bool {
-        self.halt.is_none() && self.installing.is_none() && self.last().index > 0
+        let is_whole = matches!(self.halt, None | Some(Halt::Superseded));
+        is_whole && self.installing.is_none() && self.last().index > 0
     }
 
     /// The replica that leads, as far as this one knows.
@@ -633,7 +637,7 @@ impl<L: OrderedStore> Group<L> {
         self.check_log();
         let raft = &self.raft.raft;
         let (state, term) = (raft.state, raft.term);
-        if state != StateRole::Leader {
+        if state != StateRole::Leader || self.halt.is_some() {
             self.leadership = None;
             return;
         }

@@ -83,6 +83,7 @@ impl Net {
                 truncated: FOUNDATION,
                 created: Epoch::default(),
                 forced: None,
+                fork: None,
             };
             let log = GroupLog::create(Arc::clone(&store), GROUP, record.clone(), config.members.clone());
             let mut batch = Batch::default();

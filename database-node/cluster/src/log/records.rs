@@ -36,6 +36,8 @@ pub(crate) struct LogRecord {
     /// When this replica was forced to go on alone: the configuration since. It counts until the state has one of this
     /// incarnation.
     pub(crate) forced: Option<GroupConfig>,
+    /// Where its log ended then.
+    pub(crate) fork: Option<LogPoint>,
 }
 
 /// The last replica of a group that was removed from a node.

@@ -30,6 +30,7 @@ fn record() -> LogRecord {
         truncated: point(1, 1),
         created: Epoch::default(),
         forced: None,
+        fork: None,
     }
 }
 
@@ -413,6 +414,7 @@ fn fuzz_records() {
     };
     let record = LogRecord {
         forced: Some(config),
+        fork: Some(point(3, 1)),
         ..record()
     };
     let change = MembershipChange::Enter {

@@ -54,6 +54,7 @@ impl Meta {
             MetaCommand::SetReplicationFactor(factor) => self.set_replication_factor(*factor),
             MetaCommand::ReplaceReplica { group, replica } => self.replace_replica(*group, *replica),
             MetaCommand::Force(force) => self.force(force),
+            MetaCommand::ConfirmForce { group, epoch } => self.confirm_force(*group, *epoch),
             MetaCommand::ArmFailover { as_of } => {
                 if self.unarmed_since == Some(*as_of) && self.switch.is_none() {
                     self.unarmed_since = None;
@@ -196,6 +197,7 @@ impl Meta {
             settled: self.epoch,
             founders: Members::default(),
             forced: None,
+            former: BTreeMap::new(),
             retiring: BTreeMap::new(),
             generations: BTreeMap::new(),
         };
@@ -344,7 +346,13 @@ impl Meta {
         // Decided before and applied after the terms of the lease were changed: the leader may go by the new ones.
         let goes_by_lease = self.leased().is_some() && self.unarmed_since.is_none();
         let is_blind = has(Mistake::LossyFailoverDuringSwitch);
-        if force.consent == Consent::LeaseExpired && !goes_by_lease && !is_blind {
+        // Whoever takes another replica for one that was forced and is gone goes on with what was permitted.
+        let is_forced_again = |group: &GroupId| {
+            let record = self.groups.get(group);
+            record.is_some_and(|record| record.unconfirmed().is_some())
+        };
+        let is_new = !force.holders.keys().all(is_forced_again);
+        if force.consent == Consent::LeaseExpired && is_new && !goes_by_lease && !is_blind {
             let reason = "the leader does not go by the lease that is said to have run out".to_owned();
             return Err(MetaRejection::Invalid(reason));
         }
@@ -353,7 +361,7 @@ impl Meta {
                 .groups
                 .get(group)
                 .ok_or(MetaRejection::UnknownGroup(*group))?;
-            if record.replica_on(replica.node()) != Some(*replica) {
+            if !record.can_go_on_with(*replica) {
                 let (group, replica) = (*group, *replica);
                 return Err(MetaRejection::UnknownReplica { group, replica });
             }
@@ -380,6 +388,18 @@ impl Meta {
             let Some(record) = self.groups.get_mut(group) else {
                 continue;
             };
+            let from = match record.unconfirmed() {
+                Some(before) => {
+                    record.former.remove(&before.replica.node());
+                    before.from
+                }
+                None => {
+                    record.former.clone_from(&record.replicas);
+                    record.former.append(&mut record.retiring);
+                    record.incarnation
+                }
+            };
+            record.former.remove(&replica.node());
             record.incarnation = record.incarnation.next(replica.node());
             if *group != META {
                 record.incarnation = record.incarnation.within(meta);
@@ -388,6 +408,9 @@ impl Meta {
                 replica: *replica,
                 epoch,
                 fork: *fork,
+                from,
+                // What the meta group decides in its new life it has confirmed by that.
+                is_confirmed: *group == META,
             });
             record.replicas.insert(replica.node(), *replica);
             // Nobody else comes back as who it was.
@@ -396,7 +419,24 @@ impl Meta {
                 record.renew(node);
             }
             record.retiring.clear();
+            if *group == META {
+                record.former.clear();
+            }
         }
+        Ok(MetaOutcome::Done)
+    }
+
+    fn confirm_force(&mut self, group: GroupId, epoch: Epoch) -> Outcome {
+        let record = self.groups.get_mut(&group);
+        let record = record.ok_or(MetaRejection::UnknownGroup(group))?;
+        let forced = record.forced.as_mut().filter(|forced| !forced.is_confirmed);
+        let forced = forced.ok_or(MetaRejection::NothingToDo)?;
+        if forced.epoch != epoch {
+            let (as_of, now) = (epoch, forced.epoch);
+            return Err(MetaRejection::Outdated { as_of, now });
+        }
+        forced.is_confirmed = true;
+        record.former.clear();
         Ok(MetaOutcome::Done)
     }
 }

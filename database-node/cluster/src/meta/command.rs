@@ -80,6 +80,13 @@ pub enum MetaCommand {
     },
     /// Groups go on with one replica each, whatever others had.
     Force(Force),
+    /// A forced replica was seen to go on.
+    ConfirmForce {
+        /// The group.
+        group: GroupId,
+        /// The epoch in which it was forced.
+        epoch: Epoch,
+    },
     /// The leader is known to go by the lease that automatic failover rests on.
     ArmFailover {
         /// The entry that it had to know of.

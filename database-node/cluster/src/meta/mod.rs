@@ -135,6 +135,9 @@ pub struct GroupRecord {
     pub founders: Members,
     /// The last time it was forced.
     pub forced: Option<Forced>,
+    /// The other replicas of the life before, until the forced one is confirmed: they take no part any more, and one of
+    /// them goes on when that one is gone.
+    pub former: BTreeMap<NodeId, ReplicaId>,
     /// Replicas that are not to be any more and may still hold what others need, until the group was seen to be as
     /// wanted. A node that is wanted again goes on with the one it has.
     retiring: BTreeMap<NodeId, ReplicaId>,
@@ -151,6 +154,11 @@ pub struct Forced {
     pub epoch: Epoch,
     /// The end of its log as known when that was decided: what others had behind it is lost.
     pub fork: LogPoint,
+    /// The life that its log is of.
+    pub from: Incarnation,
+    /// Whether the replica was seen to go on, with a log that none of the others that are there exceeds. Before that it
+    /// answers nobody, and another can be taken instead.
+    pub is_confirmed: bool,
 }
 
 impl Meta {
@@ -311,6 +319,20 @@ impl GroupRecord {
             .get(&node)
             .or_else(|| self.retiring.get(&node))
             .copied()
+    }
+
+    /// Whether the group can go on with a replica: it is to be, is on its way out, or may be taken instead of a forced one
+    /// that is gone.
+    #[must_use]
+    pub fn can_go_on_with(&self, replica: ReplicaId) -> bool {
+        let node = replica.node();
+        self.replica_on(node) == Some(replica) || self.former.get(&node) == Some(&replica)
+    }
+
+    /// How the group was forced, as long as that is not confirmed.
+    #[must_use]
+    pub fn unconfirmed(&self) -> Option<Forced> {
+        self.forced.filter(|forced| !forced.is_confirmed)
     }
 
     /// Whether it was seen to be as wanted.

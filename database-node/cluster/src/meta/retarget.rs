@@ -64,7 +64,10 @@ impl Meta {
         let is_active = |node: &NodeId| self.active().any(|active| active == *node);
         replicas.retain(|node| group == META || voters.contains(node) || is_active(node));
         // The only one that has what the group went on with, until others have it too.
-        if let Some(forced) = record.forced.filter(|forced| record.settled < forced.epoch) {
+        let holds = |node: NodeId| self.nodes.contains_key(&node);
+        if let Some(forced) = record.forced.filter(|forced| record.settled < forced.epoch)
+            && holds(forced.replica.node())
+        {
             replicas.insert(forced.replica.node());
         }
         let leader = match goal {

@@ -248,6 +248,13 @@ impl<L: OrderedStore> Node<L> {
         let (Some(meta), Some(group)) = (self.meta(), self.groups.get(&id)) else {
             return false;
         };
+        // One that was forced and is not confirmed may yet give way to another.
+        let record = meta
+            .group(id)
+            .filter(|record| record.incarnation == group.incarnation());
+        if record.is_some_and(|record| record.unconfirmed().is_some()) {
+            return false;
+        }
         if !group.is_alone() || has(Mistake::UnfencedLeader) {
             return true;
         }
@@ -299,6 +306,12 @@ impl<L: OrderedStore> Node<L> {
         let group = self.groups.get(&id).ok_or(Refusal::UnknownGroup(id))?;
         if let Some(halt) = group.halt() {
             return Err(Refusal::Halted(halt.to_string()));
+        }
+        let record = self.meta().and_then(|meta| meta.group(id));
+        if record.is_some_and(|record| record.unconfirmed().is_some()) {
+            return Err(Refusal::Busy(
+                "the group was forced, and with which replica it goes on is not confirmed",
+            ));
         }
         match freshness {
             Freshness::AtLeast(mark) if mark.incarnation == group.incarnation() => {
@@ -433,7 +446,10 @@ impl<L: OrderedStore> Node<L> {
         }
         if matches!(
             command,
-            MetaCommand::Force(_) | MetaCommand::Settled { .. } | MetaCommand::AddNode { .. }
+            MetaCommand::Force(_)
+                | MetaCommand::ConfirmForce { .. }
+                | MetaCommand::Settled { .. }
+                | MetaCommand::AddNode { .. }
         ) {
             let reason = "only the cluster itself decides that".to_owned();
             return self.refuse(token, Refusal::Impossible(reason));

@@ -434,7 +434,9 @@ impl<L: OrderedStore> Node<L> {
             return;
         };
         if self.applying.note_halt(id) {
-            self.event(Event::Halted { group: id, halt });
+            if halt != Halt::Superseded {
+                self.event(Event::Halted { group: id, halt });
+            }
             self.refuse_all(id, &Refusal::Unknown);
         }
     }

@@ -10,7 +10,7 @@ use pliantdb_storage::store::{OrderedStore, StoreError};
 use super::{Checkpoint, Event, Node};
 use crate::applier::Task;
 use crate::group::config::{GroupConfig, Members};
-use crate::group::{Group, Opening};
+use crate::group::{Group, Halt, Opening};
 use crate::ids::{Epoch, Incarnation, LogPoint, ReplicaId};
 use crate::log::{self, GroupLog, Identity, LogRecord, Removed};
 use crate::meta::{Forced, GroupRecord, META, Meta};
@@ -285,6 +285,12 @@ impl<L: OrderedStore> Node<L> {
     fn match_replica(&mut self, now: Now, id: GroupId, wanted: Option<ReplicaId>, record: &GroupRecord) {
         let here = self.groups.get(&id).map(|group| group.record().clone());
         let here = here.or_else(|| self.applying.aside.stateless.get(&id).cloned());
+        if let (Some(here), Some(forced)) = (&here, record.unconfirmed())
+            && here.incarnation == forced.from
+            && record.former.get(&here.replica.node()) == Some(&here.replica)
+        {
+            return self.supersede(id);
+        }
         match (here, wanted) {
             (None, Some(replica)) => {
                 let is_founder = record.founders.contains(replica) && record.forced.is_none();
@@ -312,9 +318,9 @@ impl<L: OrderedStore> Node<L> {
                 self.remove_replica(id, record.forced.filter(|_| is_forked));
             }
             (Some(here), Some(replica)) if replica == here.replica => {
-                let is_forced = record.forced.is_some_and(|forced| forced.replica == replica);
-                if is_forced && record.incarnation.follows(here.incarnation, replica.node()) {
-                    self.applying.force(id, record.incarnation, record.forced);
+                let forced = record.forced.filter(|forced| forced.replica == replica);
+                if forced.is_some_and(|forced| forced.from == here.incarnation) {
+                    self.applying.force(id, record.incarnation, forced);
                     self.touched.insert(id);
                 }
                 if self.applying.aside.stateless.contains_key(&id) {
@@ -322,6 +328,15 @@ impl<L: OrderedStore> Node<L> {
                 }
             }
             (Some(_), Some(_)) | (None, None) => {}
+        }
+    }
+
+    /// Lets a replica take no part any more: its group goes on in another life. It is kept, for one of them may be
+    /// needed (decision 8, rule 21).
+    fn supersede(&mut self, id: GroupId) {
+        if let Some(group) = self.groups.get_mut(&id).filter(|group| group.halt().is_none()) {
+            group.stop(Halt::Superseded);
+            self.touched.insert(id);
         }
     }
 
@@ -437,6 +452,7 @@ impl<L: OrderedStore> Node<L> {
         let mut record = group.record().clone();
         record.incarnation = incarnation;
         record.forced = Some(config.clone());
+        record.fork = Some(fork);
         self.refuse_all(id, &super::Refusal::Unknown);
         // Also those of snapshots: they are of the life that is over.
         self.forget_snapshots(id);
@@ -508,5 +524,6 @@ fn new_record(
         truncated,
         created,
         forced: None,
+        fork: None,
     }
 }

@@ -6,7 +6,7 @@ use pliantdb_core::GroupId;
 use pliantdb_storage::store::OrderedStore;
 
 use super::Node;
-use crate::group::{Group, Role};
+use crate::group::{Group, Halt, Role};
 use crate::ids::{LogPoint, NodeId, ReplicaId};
 use crate::meta::META;
 use crate::timing::{Instant, Now};
@@ -110,6 +110,8 @@ impl<L: OrderedStore> Node<L> {
             applied: 0,
             config: super::replicas::empty_config(record.incarnation),
             is_installing: false,
+            fork: record.fork,
+            is_superseded: false,
             halted: Some("its state is gone".to_owned()),
         })
     }
@@ -144,6 +146,7 @@ impl<L: OrderedStore> Node<L> {
 }
 
 fn report_of<L: OrderedStore>(id: GroupId, group: &Group<L>) -> ReplicaReport {
+    let is_superseded = group.halt() == Some(&Halt::Superseded);
     ReplicaReport {
         group: id,
         replica: group.replica(),
@@ -154,6 +157,8 @@ fn report_of<L: OrderedStore>(id: GroupId, group: &Group<L>) -> ReplicaReport {
         applied: group.applied(),
         config: group.config().clone(),
         is_installing: group.is_installing(),
-        halted: group.halt().map(ToString::to_string),
+        fork: group.record().fork,
+        is_superseded,
+        halted: group.halt().filter(|_| !is_superseded).map(ToString::to_string),
     }
 }

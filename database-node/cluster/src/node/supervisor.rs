@@ -11,7 +11,7 @@ use super::joining::Joiners;
 use super::{Node, Refusal};
 use crate::group::{Group, Order, Role};
 use crate::ids::{Epoch, Incarnation, LogPoint, NodeId, ReplicaId};
-use crate::meta::{Consent, Failover, Force, GroupRecord, META, Meta, MetaCommand, Mode};
+use crate::meta::{Consent, Failover, Force, Forced, GroupRecord, META, Meta, MetaCommand, Mode};
 use crate::mistakes::{Mistake, has};
 use crate::timing::{Instant, Now};
 use crate::wire::{Heard, Message, Peer, ReplicaReport, Report};
@@ -60,6 +60,7 @@ enum Proposal {
     Settled(GroupId),
     Arm,
     Failover,
+    Confirm(GroupId),
     TakeOver,
     Replace(GroupId, ReplicaId),
     Version(NodeId),
@@ -172,6 +173,60 @@ impl Supervisor {
             .filter(|report| report.halted.is_none() && !report.is_installing && report.last.index > 0);
         let longest = able.max_by_key(|report| (report.last, report.replica.node()));
         longest.map(|report| (report.replica, report.last))
+    }
+
+    /// What is to be decided next about a group that was forced and is not confirmed.
+    fn next_of_forced(
+        &self,
+        group: GroupId,
+        record: &GroupRecord,
+        forced: Forced,
+        meta: &Meta,
+        now: Instant,
+    ) -> Option<MetaCommand> {
+        let there = record.former.values().filter(|replica| {
+            let is_known = meta.nodes().contains_key(&replica.node());
+            is_known && self.is_there(replica.node(), now)
+        });
+        let mut longest: Option<(LogPoint, ReplicaId)> = None;
+        for replica in there {
+            let report = self.replicas.get(&(group, replica.node()));
+            // One that the node does not have any more has no log.
+            let Some(report) = report.filter(|report| report.replica == *replica) else {
+                continue;
+            };
+            if report.halted.is_some() || report.is_installing || report.incarnation != forced.from {
+                continue;
+            }
+            if !report.is_superseded {
+                return None;
+            }
+            longest = longest.max((report.last.index > 0).then_some((report.last, *replica)));
+        }
+        let holder = self.replica(group, forced.replica, record.incarnation);
+        let is_there = self.is_there(forced.replica.node(), now);
+        let is_able = holder.is_none_or(|report| report.halted.is_none());
+        let is_exceeded = match holder.and_then(|report| report.fork) {
+            Some(fork) => longest.is_some_and(|(last, _)| last > fork),
+            None => false,
+        };
+        if is_there && is_able && !is_exceeded {
+            let goes_on = holder.is_some_and(|report| report.role == Role::Leader);
+            let epoch = forced.epoch;
+            return goes_on.then_some(MetaCommand::ConfirmForce { group, epoch });
+        }
+        let (last, replica) = longest?;
+        let leader = match meta.mode() {
+            Mode::OneLeader { leader } => Some(leader),
+            Mode::Quorum => None,
+        };
+        Some(MetaCommand::Force(Force {
+            as_of: meta.epoch(),
+            heard: Epoch::default(),
+            leader,
+            holders: BTreeMap::from([(group, (replica, last))]),
+            consent: Consent::ProcessGone,
+        }))
     }
 
     /// Whether to propose something now, which is noted.
@@ -311,6 +366,7 @@ impl<L: OrderedStore> Node<L> {
         self.arm_failover(now, &meta);
         self.fail_over(now, &meta);
         self.force_as_asked(now, &meta);
+        self.confirm_forced(now, &meta);
     }
 
     fn give_orders(&mut self, now: Now, meta: &Meta) {
@@ -328,6 +384,10 @@ impl<L: OrderedStore> Node<L> {
             else {
                 continue;
             };
+            // It stays alone until it is certain that it goes on.
+            if record.unconfirmed().is_some() {
+                continue;
+            }
             let Some(to_lead) = record.replicas.get(&record.leader).copied() else {
                 continue;
             };
@@ -464,6 +524,33 @@ impl<L: OrderedStore> Node<L> {
         }
     }
 
+    /// Confirms what was forced when the replica goes on, all others that are there take no part any more, and none of
+    /// them has a longer log. Takes the one with the longest log instead when that is another, or when the replica is
+    /// gone: nothing has been acknowledged in the new life yet.
+    fn confirm_forced(&mut self, now: Now, meta: &Meta) {
+        let Some(supervisor) = &mut self.supervisor else {
+            return;
+        };
+        if now.steady.since(supervisor.since) < SILENCE {
+            return;
+        }
+        let mut proposals = Vec::new();
+        for (id, record) in meta.groups() {
+            let Some(forced) = record.unconfirmed() else {
+                continue;
+            };
+            let Some(command) = supervisor.next_of_forced(*id, record, forced, meta, now.steady) else {
+                continue;
+            };
+            if supervisor.may_propose(Proposal::Confirm(*id), now.steady) {
+                proposals.push(command);
+            }
+        }
+        for command in proposals {
+            self.propose_change(command);
+        }
+    }
+
     fn note_forcing(&mut self, at: Option<LogPoint>) {
         if let (Some(supervisor), Some(at)) = (&mut self.supervisor, at) {
             supervisor.forcing = Some(at);
@@ -539,7 +626,7 @@ impl<L: OrderedStore> Node<L> {
                 .get(id)
                 .filter(|group| group.has_data())
                 .map(Group::replica);
-            replica.is_some() && record.replica_on(node) == replica
+            replica.is_some_and(|replica| record.can_go_on_with(replica))
         };
         let missing = meta.groups().iter().filter(|(id, record)| !is_here(id, record));
         let missing: Vec<String> = missing.map(|(id, _)| id.to_string()).collect();
@@ -567,7 +654,7 @@ impl<L: OrderedStore> Node<L> {
         let mut holders = BTreeMap::new();
         for (id, record) in meta.groups() {
             let here = self.groups.get(id).filter(|group| group.has_data());
-            if let Some(group) = here.filter(|group| record.replica_on(node) == Some(group.replica())) {
+            if let Some(group) = here.filter(|group| record.can_go_on_with(group.replica())) {
                 holders.insert(*id, (group.replica(), group.last()));
             }
         }
@@ -598,7 +685,7 @@ fn decide(
 ) -> Result<Force, &'static str> {
     let stuck = meta.groups().iter().filter(|(id, record)| {
         let can_elect = supervisor.can_elect(**id, record, now) && !has(Mistake::LossyFailoverDuringSwitch);
-        **id != META && !can_elect
+        **id != META && !can_elect && record.unconfirmed().is_none()
     });
     let holders = stuck.clone();
     let holders: BTreeMap<_, _> = holders

@@ -208,6 +208,10 @@ pub struct ReplicaReport {
     pub config: GroupConfig,
     /// Whether a snapshot is being put in the place of its state.
     pub is_installing: bool,
+    /// Where its log ended when it was forced, if it was.
+    pub fork: Option<LogPoint>,
+    /// Whether it takes no part any more, since its group goes on in another life: its log has ended for good.
+    pub is_superseded: bool,
     /// Why it had to stop.
     pub halted: Option<String>,
 }

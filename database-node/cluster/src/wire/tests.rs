@@ -161,6 +161,8 @@ fn messages() -> Vec<Message> {
         applied: 8,
         config: config(),
         is_installing: true,
+        fork: Some(point(7, 2)),
+        is_superseded: false,
         halted: Some("the disk is gone".to_owned()),
     };
     let mut messages: Vec<Message> = bodies()
