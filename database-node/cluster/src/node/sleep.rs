@@ -302,6 +302,8 @@ impl<L: OrderedStore> Node<L> {
         };
         let leads = group.leadership().is_some();
         match freshness {
+            // Who does not lead refuses it.
+            Freshness::Linearizable | Freshness::Quorum if !leads => {}
             Freshness::Linearizable | Freshness::Quorum => {
                 let is_confirmed = freshness == Freshness::Linearizable
                     && group.has_lease(now.steady, &self.settings.timing);

@@ -72,6 +72,11 @@ fn a_read_that_a_majority_has_to_confirm_wakes_the_group() {
     cluster.write(leader, GROUP);
     for freshness in [Freshness::Linearizable, Freshness::Quorum] {
         cluster.until(QUIET, |cluster| cluster.are_all_asleep());
+        assert!(!cluster.finds((leader + 1) % 3, freshness));
+        assert!(
+            cluster.are_all_asleep(),
+            "who does not lead refuses it and sleeps on"
+        );
         cluster.pass(10);
         assert!(cluster.finds(leader, freshness));
         assert!((0..3).all(|host| !cluster.is_asleep(host, GROUP)));
