@@ -328,6 +328,12 @@ impl<L: OrderedStore> Group<L> {
         }
     }
 
+    /// Whether it has heard of a leader lately. One that does not vote never stops taking the last for its leader.
+    pub(crate) fn hears_leader(&self, now: Instant, timing: &Timing) -> bool {
+        let heard = self.heard.filter(|heard| Some(heard.leader) == self.leader());
+        heard.is_some_and(|heard| now.since(heard.at) < 2 * timing.silence_after_start())
+    }
+
     /// Whether it is the only voter.
     pub(crate) fn is_alone(&self) -> bool {
         let members = &self.config.members;

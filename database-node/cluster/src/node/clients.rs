@@ -88,7 +88,7 @@ impl<L: OrderedStore> Node<L> {
             } => self.read_asked(now, token, group, request, freshness),
             Ask::Change(command) => self.change_asked(now, token, command),
             Ask::Force { leader, consent } => self.force_asked(token, leader, consent),
-            Ask::ForceMeta { consent } => self.force_meta_asked(token, consent),
+            Ask::ForceMeta { consent } => self.force_meta_asked(now, token, consent),
         }
     }
 

@@ -605,11 +605,11 @@ impl<L: OrderedStore> Node<L> {
     }
 
     /// Goes on with this node alone, when the meta group cannot elect a leader.
-    pub(super) fn force_meta_asked(&mut self, token: u64, consent: Consent) {
+    pub(super) fn force_meta_asked(&mut self, now: Now, token: u64, consent: Consent) {
         let (Some(group), Some(node), Some(meta)) = (self.groups.get(&META), self.id(), self.meta()) else {
             return self.refuse(token, Refusal::UnknownGroup(META));
         };
-        if group.leadership().is_some() || group.leader().is_some() {
+        if group.leadership().is_some() || group.hears_leader(now.steady, &self.settings.timing) {
             let reason = "the meta group has a leader; promote without forcing it".to_owned();
             return self.refuse(token, Refusal::Impossible(reason));
         }

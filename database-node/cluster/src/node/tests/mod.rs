@@ -1,5 +1,6 @@
 //! Small clusters whose messages arrive at once.
 
+mod force;
 mod sleep;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -1,0 +1,120 @@
+//! Groups go on by force, whatever happens amid it.
+
+use super::*;
+use crate::meta::{Consent, Forced};
+
+/// A cluster of five in quorum mode, with the hosts whose replicas vote in the group: its leader first.
+fn with_voters() -> (Cluster, Vec<usize>) {
+    let mut cluster = Cluster::asleep(5, 1, true);
+    let leader = cluster.leader(GROUP).unwrap();
+    cluster.write(leader, GROUP);
+    cluster.pass(QUIET);
+    let record = cluster.node(leader).meta().unwrap().group(GROUP).unwrap();
+    let mut voters: Vec<usize> = record.voters.iter().map(|node| node.get() as usize - 1).collect();
+    voters.sort_by_key(|host| *host != leader);
+    assert_eq!(voters.len(), 3);
+    (cluster, voters)
+}
+
+/// Forces what cannot go on, as soon as that is possible, and waits until that is decided.
+fn force(cluster: &mut Cluster) -> Forced {
+    // Whoever leads the meta group by then, and has heard long enough who is there.
+    cluster.until(100, |cluster| cluster.leader(META).is_some());
+    cluster.pass(40);
+    let leader = cluster.leader(META).unwrap();
+    let force = Ask::Force {
+        leader: None,
+        consent: Consent::ProcessGone,
+    };
+    cluster.ask(leader, force);
+    cluster.until(100, |cluster| unconfirmed(cluster).is_some());
+    unconfirmed(cluster).unwrap()
+}
+
+fn unconfirmed(cluster: &Cluster) -> Option<Forced> {
+    let leader = cluster.leader(META)?;
+    cluster.node(leader).meta()?.group(GROUP)?.unconfirmed()
+}
+
+fn is_settled(cluster: &Cluster) -> bool {
+    let meta = cluster
+        .leader(META)
+        .and_then(|leader| cluster.node(leader).meta());
+    meta.is_some_and(|meta| {
+        meta.groups()
+            .values()
+            .all(|record| record.is_settled() && record.unconfirmed().is_none())
+    })
+}
+
+#[test]
+fn a_replica_that_was_forced_answers_when_it_is_confirmed() {
+    let (mut cluster, voters) = with_voters();
+    cluster.stop(voters[0]);
+    cluster.stop(voters[1]);
+    let forced = force(&mut cluster);
+    let holder = forced.replica.node().get() as usize - 1;
+    assert_eq!(holder, voters[2]);
+    assert!(!cluster.finds(holder, Freshness::Within(Duration::from_secs(60))));
+    cluster.until(200, |cluster| {
+        unconfirmed(cluster).is_none() && cluster.leader(GROUP).is_some()
+    });
+    cluster.pass(20);
+    let leader = cluster.leader(GROUP).unwrap();
+    assert!(cluster.finds(leader, Freshness::Linearizable), "nothing was lost");
+    cluster.write(leader, GROUP);
+}
+
+#[test]
+fn another_goes_on_when_the_one_that_was_forced_is_gone() {
+    let (mut cluster, voters) = with_voters();
+    cluster.stop(voters[0]);
+    cluster.stop(voters[1]);
+    let forced = force(&mut cluster);
+    let holder = forced.replica.node().get() as usize - 1;
+    cluster.stop(holder);
+    cluster.start(voters[0]);
+    cluster.start(voters[1]);
+    cluster.until(300, |cluster| {
+        unconfirmed(cluster).is_none() && cluster.leader(GROUP).is_some_and(|leader| leader != holder)
+    });
+    cluster.pass(30);
+    let leader = cluster.leader(GROUP).unwrap();
+    assert!(voters[..2].contains(&leader));
+    assert!(
+        cluster.finds(leader, Freshness::Linearizable),
+        "two of three had it"
+    );
+    cluster.start(holder);
+    cluster.until(300, |cluster| is_settled(cluster));
+    let leader = cluster.leader(GROUP).unwrap();
+    assert!(cluster.finds(leader, Freshness::Linearizable));
+}
+
+#[test]
+fn a_take_over_goes_on_in_the_next_process() {
+    let mut cluster = Cluster::asleep(2, 1, false);
+    cluster.write(0, GROUP);
+    cluster.pass(20);
+    cluster.stop(0);
+    cluster.pass(40);
+    let consent = Consent::ProcessGone;
+    cluster.ask(1, Ask::ForceMeta { consent });
+    assert_ne!(
+        cluster.node(1).incarnation(META),
+        Some(crate::ids::Incarnation::FIRST)
+    );
+    cluster.stop(1);
+    cluster.start(1);
+    let leads = Mode::OneLeader { leader: node(1) };
+    cluster.until(200, |cluster| cluster.node(1).meta().unwrap().mode() == leads);
+    cluster.until(200, |cluster| cluster.finds(1, Freshness::Linearizable));
+    cluster.write(1, GROUP);
+    cluster.start(0);
+    cluster.pass(100);
+    assert!(
+        !cluster.node(0).leads(GROUP)
+            || cluster.node(0).incarnation(GROUP) < cluster.node(1).incarnation(GROUP),
+        "whoever was given up is in a life that is over"
+    );
+}
