@@ -1,11 +1,13 @@
 //! Runs seeds until a number or a time is reached, and prints what came of them.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use pliantdb_cluster::mistakes::Mistake;
+use pliantdb_simulator::steps::Step;
 use pliantdb_simulator::{Scenario, Verdict, run};
 
 /// Simulates clusters on bad days: each seed is a cluster, its clients and two minutes of faults.
@@ -58,6 +60,7 @@ struct Sums {
     switches: u64,
     forced: u64,
     snapshots: u64,
+    struck_after: BTreeMap<Step, u64>,
     least_faults: Option<u64>,
     failures: Vec<Verdict>,
 }
@@ -131,6 +134,9 @@ fn work(arguments: &Arguments, began: Instant, next: &AtomicU64, sums: &Mutex<Su
         sums.switches += verdict.switches;
         sums.forced += verdict.forced;
         sums.snapshots += verdict.snapshots;
+        for (step, count) in &verdict.struck_after {
+            *sums.struck_after.entry(*step).or_default() += count;
+        }
         sums.least_faults = Some(sums.least_faults.unwrap_or(u64::MAX).min(verdict.faults));
         if !verdict.violations.is_empty() {
             describe(&verdict);
@@ -167,6 +173,7 @@ fn tell(sums: &Sums, took: Duration) {
             "switches": sums.switches,
             "forced": sums.forced,
             "snapshots": sums.snapshots,
+            "struck_after": sums.struck_after.iter().map(|(step, count)| (format!("{step:?}"), count)).collect::<BTreeMap<_, _>>(),
             "seconds": took.as_secs(),
             "times_real_time": (hours * 3600.0 / took.as_secs_f64()).round(),
         })

@@ -16,6 +16,7 @@ use crate::faults::Faults;
 use crate::history::ForcedGroup;
 use crate::invariants::{Evidence, Replica, Violation, check};
 use crate::scenario::Scenario;
+use crate::steps::Step;
 use crate::world::{Happening, MS, SECOND, Time, World};
 
 /// How long a cluster without faults may take to be as its owner wants it, and to answer everything.
@@ -48,6 +49,8 @@ pub struct Verdict {
     pub forced: u64,
     /// How many snapshots were put in place.
     pub snapshots: u64,
+    /// How many faults struck directly after a step of a node.
+    pub struck_after: BTreeMap<Step, u64>,
 }
 
 /// Runs a seed, with a mistake planted if one is given.
@@ -168,6 +171,7 @@ impl Run {
             switches: self.switches,
             forced: self.clients.history.forced.values().map(Vec::len).sum::<usize>() as u64,
             snapshots: self.snapshots,
+            struck_after: self.faults.struck_after.clone(),
         }
     }
 
@@ -193,7 +197,11 @@ impl Run {
                 Happening::Answered { token, answer, from } => {
                     self.clients.answered(&mut self.world, token, *answer, from);
                 }
-                Happening::Fault => self.faults.strike(&mut self.world),
+                Happening::Watch { watcher } => self.clients.watch_turn(&mut self.world, watcher),
+                Happening::Stepped(stepped) => {
+                    self.faults.stepped(&mut self.world, &mut self.clients, stepped);
+                }
+                Happening::Fault => self.faults.strike(&mut self.world, &mut self.clients),
                 Happening::Mend(what) => self.faults.end(&mut self.world, what),
                 _ => {}
             }
@@ -342,6 +350,7 @@ impl Run {
     /// No more faults: the cluster must come to rest, and answer.
     fn heal(&mut self) -> Result<(), Violation> {
         self.clients.is_open = false;
+        self.clients.watchers.close();
         self.faults.heal(&mut self.world);
         let until = self.world.now() + HEALING;
         let is_at_rest = |run: &Self| {

@@ -362,7 +362,13 @@ impl<L: OrderedStore> Node<L> {
             return;
         };
         self.applying.aside.stateless.remove(&id);
-        let config = founding_config(record.founders.clone(), record.incarnation);
+        // A group that was forced since was not founded in the life that it is in: what its log has of members before the
+        // fork must not be taken for that life's.
+        let incarnation = match &log.forced {
+            Some(_) => Incarnation::FIRST,
+            None => record.incarnation,
+        };
+        let config = founding_config(record.founders.clone(), incarnation);
         self.create_state(id, shard, &config);
         if let Err(error) = self.open_replica(now, id, log, FOUNDATION, config) {
             self.log_failed(&error);

@@ -121,7 +121,12 @@ impl<L: OrderedStore> Node<L> {
         if leader.node() != from || term != heard.term {
             return;
         }
-        if let Some(replicas) = self.reporting.sent.remove(&heard.sent_at) {
+        // One that could not be sure may yet say that it is.
+        let told = match heard.is_current {
+            true => self.reporting.sent.remove(&heard.sent_at),
+            false => self.reporting.sent.get(&heard.sent_at).cloned(),
+        };
+        if let Some(replicas) = told {
             let known = replicas.into_iter().map(|report| (report.group, report));
             self.reporting.heard.extend(known);
             if heard.is_current {

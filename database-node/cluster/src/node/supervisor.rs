@@ -25,6 +25,9 @@ pub(super) struct Supervisor {
     since: Instant,
     nodes: BTreeMap<NodeId, Seen>,
     replicas: BTreeMap<(GroupId, NodeId), ReplicaReport>,
+    /// The reports that nobody could say at once to have come to a current supervisor: when they came, and when they were
+    /// sent.
+    unconfirmed: BTreeMap<NodeId, (Instant, Instant)>,
     /// When this one last vouched for a node.
     vouched: BTreeMap<NodeId, Instant>,
     /// Who asked to force, and what.
@@ -61,6 +64,7 @@ impl Supervisor {
             since: now,
             nodes: BTreeMap::new(),
             replicas: BTreeMap::new(),
+            unconfirmed: BTreeMap::new(),
             vouched: BTreeMap::new(),
             asked: None,
             forcing: None,
@@ -209,7 +213,8 @@ impl<L: OrderedStore> Node<L> {
         let has_applied_all = group
             .leadership()
             .is_some_and(|leadership| group.applied() >= leadership.first());
-        let is_current = has_applied_all && group.has_lease(now.steady, &self.settings.timing);
+        let has_lease = group.has_lease(now.steady, &self.settings.timing);
+        let confirmed = group.confirmed_since(now.steady);
         let meta_committed = group.committed();
         let is_known = self.meta().is_some_and(|meta| meta.nodes().contains_key(&from));
         let is_led_by = |mode: Mode| matches!(mode, Mode::OneLeader { leader } if leader == from);
@@ -228,21 +233,48 @@ impl<L: OrderedStore> Node<L> {
         for replica in report.replicas {
             supervisor.replicas.insert((replica.group, from), replica);
         }
-        // Not any more for one that may be replaced by what is proposed.
-        let is_vouched = is_current && leads && supervisor.forcing.is_none();
-        if is_vouched {
-            supervisor.vouched.insert(from, now.steady);
-        }
-        let heard = Heard {
-            sent_at: report.sent_at,
-            term,
-            meta_committed,
-            is_current,
-            is_vouched,
+        // Without a lease it takes a majority that has followed since a report came: what it said then is answered later.
+        let earlier = match has_lease {
+            true => supervisor.unconfirmed.remove(&from),
+            false => Some(
+                *supervisor
+                    .unconfirmed
+                    .entry(from)
+                    .or_insert((now.steady, report.sent_at)),
+            ),
         };
-        match self.id() == Some(from) {
-            true => self.report_heard(from, heard),
-            false => self.tell(Peer::Node(from), Message::Heard(heard)),
+        let is_confirmed = |(came, _): &(Instant, Instant)| has_applied_all && confirmed >= Some(*came);
+        let confirmed = earlier.filter(|earlier| !has_lease && is_confirmed(earlier));
+        // Not any more for one that may be replaced by what is proposed.
+        let may_vouch = leads && supervisor.forcing.is_none();
+        let mut answer = |came: Instant, sent_at: Instant, is_current: bool| {
+            let is_vouched = is_current && may_vouch;
+            if is_vouched {
+                let vouched = supervisor.vouched.entry(from).or_default();
+                *vouched = came.max(*vouched);
+            }
+            Heard {
+                sent_at,
+                term,
+                meta_committed,
+                is_current,
+                is_vouched,
+            }
+        };
+        let mut answers = vec![answer(now.steady, report.sent_at, has_lease && has_applied_all)];
+        if let Some((came, sent_at)) = confirmed {
+            answers.push(answer(came, sent_at, true));
+            supervisor.unconfirmed.remove(&from);
+        }
+        for heard in answers {
+            match self.id() == Some(from) {
+                true => self.report_heard(from, heard),
+                false => self.tell(Peer::Node(from), Message::Heard(heard)),
+            }
+        }
+        if let Some(group) = self.groups.get_mut(&META).filter(|_| !has_lease) {
+            group.ask_for_confirmation();
+            self.touched.insert(META);
         }
     }
 
@@ -268,6 +300,7 @@ impl<L: OrderedStore> Node<L> {
         self.arm_failover(now, &meta);
         self.fail_over(now, &meta);
         self.force_as_asked(now, &meta);
+        self.tell_meta_force(now, &meta);
     }
 
     fn give_orders(&mut self, now: Now, meta: &Meta) {
@@ -533,9 +566,33 @@ impl<L: OrderedStore> Node<L> {
         let has_applied = group
             .leadership()
             .is_some_and(|leadership| group.applied() >= leadership.first());
-        let (true, true, Some(meta)) = (is_forced, has_applied, self.meta()) else {
+        if let (true, true, Some(force)) = (is_forced, has_applied, self.all_here(node, consent)) {
+            self.forced_meta = None;
+            self.propose_for(token, MetaCommand::Force(force));
+        }
+    }
+
+    /// The replica of the meta group here was forced, and its process ended before it could say so.
+    fn tell_meta_force(&mut self, now: Now, meta: &Meta) {
+        let (Some(group), Some(node), None) = (self.groups.get(&META), self.id(), self.forced_meta) else {
             return;
         };
+        let is_told = meta
+            .group(META)
+            .is_none_or(|record| record.incarnation >= group.incarnation());
+        let may_propose =
+            |supervisor: &mut Supervisor| supervisor.may_propose(Proposal::Failover, now.steady);
+        if is_told || !self.supervisor.as_mut().is_some_and(may_propose) {
+            return;
+        }
+        if let Some(force) = self.all_here(node, Consent::AcceptSplitBrain) {
+            self.propose_change(MetaCommand::Force(force));
+        }
+    }
+
+    /// Lets this node take over everything that it has.
+    fn all_here(&self, node: NodeId, consent: Consent) -> Option<Force> {
+        let meta = self.meta()?;
         let mut holders = BTreeMap::new();
         for (id, record) in meta.groups() {
             let here = self.groups.get(id).filter(|group| group.has_data());
@@ -544,15 +601,13 @@ impl<L: OrderedStore> Node<L> {
             }
         }
         let heard = self.groups.values().map(|group| group.config().epoch).max();
-        let force = Force {
+        Some(Force {
             as_of: meta.epoch(),
             heard: heard.unwrap_or_default(),
             leader: Some(node),
             holders,
             consent,
-        };
-        self.forced_meta = None;
-        self.propose_for(token, MetaCommand::Force(force));
+        })
     }
 }
 
