@@ -128,15 +128,19 @@ impl Faults {
     /// Asks whoever leads the meta group, as far as anybody knows.
     fn tell(&mut self, world: &mut World, ask: Ask) {
         self.next_token += 1;
-        let leads = world.hosts.iter().position(|machine| {
+        if let Some(host) = Self::supervising(world) {
+            world.ask(host, self.next_token, ask);
+        }
+    }
+
+    /// The machine that leads the meta group, as far as its process knows.
+    fn supervising(world: &World) -> Option<usize> {
+        world.hosts.iter().position(|machine| {
             machine
                 .process
                 .as_ref()
                 .is_some_and(|process| process.node.leads(META))
-        });
-        if let Some(host) = leads {
-            world.ask(host, self.next_token, ask);
-        }
+        })
     }
 
     /// The next fault.
@@ -145,11 +149,16 @@ impl Faults {
             return;
         }
         self.struck += 1;
+        // With clocks that are wrong it is leases that fail.
+        if self.scenario.are_clocks_wild && world.random.random_bool(0.15) {
+            self.isolate_leader(world, clients);
+        }
         let host = Self::anybody(world);
         match world.random.random_range(0..100) {
             0..26 => self.crash(world, host),
             26..44 => self.cut(world, host),
-            44..52 => {
+            44..47 => self.isolate_leader(world, clients),
+            47..52 => {
                 world.network.lost_per_mille = world.random.random_range(10..250);
                 world.network.repeated_per_mille = world.random.random_range(0..100);
                 world.network.late_per_mille = world.random.random_range(0..100);
@@ -159,6 +168,10 @@ impl Faults {
             52..56 => self.stall(world, host),
             56..59 => self.cut_and_blink(world, clients),
             59..63 => self.slow(world, host),
+            63..66 if world.random.random_bool(0.6) => {
+                world.set_space(host, true);
+                self.mend(world, SECOND..8 * SECOND, Mending::Room(host));
+            }
             63..66 => {
                 if let Some(machine) = world.hosts.get(host) {
                     let is_log = world.random.random_bool(0.5);
@@ -459,6 +472,11 @@ impl Faults {
                     machine.state.set_fault(Fault::None);
                 }
                 world.start(host);
+                world.set_space(host, false);
+            }
+            // It is asked for until somebody hears it.
+            Mending::Keep(node) if Self::supervising(world).is_none() => {
+                world.schedule(SECOND, happening(Mending::Keep(node)));
             }
             Mending::Keep(node) => {
                 let is_draining = false;
@@ -510,6 +528,7 @@ impl Faults {
             if let Some(machine) = world.hosts.get_mut(host) {
                 machine.disk_slowness = 1;
                 machine.stands_until = 0;
+                machine.is_space_short = false;
                 machine.log.set_fault(Fault::None);
                 machine.state.set_fault(Fault::None);
             }
@@ -517,14 +536,14 @@ impl Faults {
             if !is_being_replaced {
                 world.start(host);
             }
+            world.set_space(host, false);
         }
         let Some((_, meta)) = Self::meta(world) else {
             return;
         };
         for (node, record) in meta.nodes() {
             if record.state == NodeState::Draining {
-                let (node, is_draining) = (*node, false);
-                self.tell(world, Ask::Change(MetaCommand::SetDraining { node, is_draining }));
+                self.end(world, Mending::Keep(*node));
             }
         }
     }

@@ -115,6 +115,7 @@ impl<L: OrderedStore> Node<L> {
                     "the leader is new, and still reads what was before it",
                 ))
             }
+            Ok(_) if self.is_space_short => Some(Refusal::DiskFull),
             Ok(_) if !self.is_vouched_for(now, id) => Some(Refusal::Busy("the leader waits for its lease")),
             Ok(_) => None,
         };

@@ -19,7 +19,7 @@ pub(super) struct Reporting {
     to: Option<(ReplicaId, u64)>,
     /// What that one is known to have heard.
     heard: BTreeMap<GroupId, ReplicaReport>,
-    /// What was sent and not yet heard.
+    /// What was sent, and of which nobody has said for sure that it was heard; nothing of what is noted as heard.
     sent: BTreeMap<Instant, Vec<ReplicaReport>>,
     /// As of when a majority of the meta group last vouched for this node.
     vouched: Option<Instant>,
@@ -124,7 +124,7 @@ impl<L: OrderedStore> Node<L> {
         // One that could not be sure may yet say that it is.
         let told = match heard.is_current {
             true => self.reporting.sent.remove(&heard.sent_at),
-            false => self.reporting.sent.get(&heard.sent_at).cloned(),
+            false => self.reporting.sent.get_mut(&heard.sent_at).map(std::mem::take),
         };
         if let Some(replicas) = told {
             let known = replicas.into_iter().map(|report| (report.group, report));
@@ -132,7 +132,7 @@ impl<L: OrderedStore> Node<L> {
             if heard.is_current {
                 self.reporting.start.get_or_insert(heard.meta_committed);
             }
-            if heard.is_vouched {
+            if heard.is_vouched && !self.clocks.is_off(from) {
                 let vouched = self.reporting.vouched.unwrap_or_default();
                 self.reporting.vouched = Some(vouched.max(heard.sent_at));
             }

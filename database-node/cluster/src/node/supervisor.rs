@@ -19,6 +19,10 @@ use crate::wire::{Heard, Message, Peer, ReplicaReport, Report};
 /// A node that was not heard for so long is not there, as far as forcing goes.
 const SILENCE: Duration = Duration::from_secs(3);
 
+/// A report can be overtaken by another that was sent so much later. One that seems older is of a process whose clock
+/// began anew.
+const OVERTAKING: Duration = Duration::from_secs(10);
+
 /// What the leader of the meta group knows of the others.
 pub(super) struct Supervisor {
     pub(super) joiners: Joiners,
@@ -41,6 +45,8 @@ pub(super) struct Supervisor {
 #[derive(Debug, Clone, Copy)]
 struct Seen {
     at: Instant,
+    /// When the report was sent, by the node's clock.
+    sent_at: Instant,
     meta_applied: u64,
     apply_version: u16,
 }
@@ -217,6 +223,9 @@ impl<L: OrderedStore> Node<L> {
         let confirmed = group.confirmed_since(now.steady);
         let meta_committed = group.committed();
         let is_known = self.meta().is_some_and(|meta| meta.nodes().contains_key(&from));
+        // A lease that this node grants is counted by its clock, and by those of who may come after it.
+        let is_clock_right = self.id() == Some(from) || self.clocks.trusts(from, now.steady);
+        let is_counted = is_clock_right && self.counts_right(now);
         let is_led_by = |mode: Mode| matches!(mode, Mode::OneLeader { leader } if leader == from);
         let leads = self
             .meta()
@@ -224,8 +233,17 @@ impl<L: OrderedStore> Node<L> {
         let Some(supervisor) = self.supervisor.as_mut().filter(|_| is_known) else {
             return;
         };
+        // What came later and was sent before is not how things are. The node tells again what nobody answered.
+        let newest = supervisor
+            .nodes
+            .get(&from)
+            .map_or(report.sent_at, |seen| seen.sent_at);
+        if report.sent_at < newest && newest.since(report.sent_at) < OVERTAKING {
+            return;
+        }
         let seen = Seen {
             at: now.steady,
+            sent_at: report.sent_at,
             meta_applied: report.meta_applied,
             apply_version: report.apply_version,
         };
@@ -246,7 +264,7 @@ impl<L: OrderedStore> Node<L> {
         let is_confirmed = |(came, _): &(Instant, Instant)| has_applied_all && confirmed >= Some(*came);
         let confirmed = earlier.filter(|earlier| !has_lease && is_confirmed(earlier));
         // Not any more for one that may be replaced by what is proposed.
-        let may_vouch = leads && supervisor.forcing.is_none();
+        let may_vouch = leads && is_counted && supervisor.forcing.is_none();
         let mut answer = |came: Instant, sent_at: Instant, is_current: bool| {
             let is_vouched = is_current && may_vouch;
             if is_vouched {
@@ -424,6 +442,8 @@ impl<L: OrderedStore> Node<L> {
 
     /// Replaces a leader for which nobody has vouched for too long.
     fn fail_over(&mut self, now: Now, meta: &Meta) {
+        // By a clock that no other agrees with the leader's lease may not be over.
+        let counts_right = self.counts_right(now);
         let Some(supervisor) = &mut self.supervisor else {
             return;
         };
@@ -432,7 +452,7 @@ impl<L: OrderedStore> Node<L> {
             return;
         };
         let is_permitted = meta.unarmed_since().is_none() && meta.switch().is_none();
-        if !is_permitted && !has(Mistake::LossyFailoverDuringSwitch) {
+        if !counts_right || (!is_permitted && !has(Mistake::LossyFailoverDuringSwitch)) {
             return;
         }
         // Who was supervisor before may have vouched until this one began.

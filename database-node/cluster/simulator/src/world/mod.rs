@@ -197,6 +197,16 @@ impl World {
         }
     }
 
+    /// Lets the clocks of one machine, or of some, run wrong by more than leases allow for.
+    pub fn let_clocks_run_wild(&mut self) {
+        let one = self.random.random_range(0..self.hosts.len());
+        for (host, machine) in self.hosts.iter_mut().enumerate() {
+            if host == one || self.random.random_bool(0.3) {
+                machine.clock.run_wild(&mut self.random);
+            }
+        }
+    }
+
     /// The true time.
     #[must_use]
     pub fn now(&self) -> Time {
@@ -301,7 +311,19 @@ impl World {
             self.ask_to_join(host, token);
         }
         self.say(|| format!("machine {host} starts"));
+        if self.hosts.get(host).is_some_and(|machine| machine.is_space_short) {
+            self.step(host, Input::Space { is_short: true });
+        }
         self.schedule(0, Happening::Tick { host, life });
+    }
+
+    /// Lets the room on a machine's disks become little, or enough again. Its process sees that before they are full.
+    pub fn set_space(&mut self, host: usize, is_short: bool) {
+        if let Some(machine) = self.hosts.get_mut(host) {
+            machine.is_space_short = is_short;
+        }
+        self.say(|| format!("machine {host} is short of room: {is_short}"));
+        self.step(host, Input::Space { is_short });
     }
 
     /// Switches a machine off: what was not synced is lost, or a part of it.

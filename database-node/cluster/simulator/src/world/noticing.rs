@@ -17,6 +17,8 @@ use crate::steps::{Step, Stepped, between, between_configs};
 pub(super) struct Noticed {
     meta: BTreeMap<usize, (u64, Meta)>,
     configs: BTreeMap<(usize, GroupId), GroupConfig>,
+    /// Whether groups were forced while a switch was open.
+    is_forced_amid_switch: bool,
     /// The steps that nobody has heard of yet.
     pub(super) steps: VecDeque<Stepped>,
 }
@@ -46,6 +48,12 @@ impl World {
         known.map(|(_, meta)| meta.clone())
     }
 
+    /// Whether groups were forced while a switch was open.
+    #[must_use]
+    pub fn is_forced_amid_switch(&self) -> bool {
+        self.noticed.is_forced_amid_switch
+    }
+
     /// How every replica knows its group, those that are off included.
     pub fn known_configs(&self) -> impl Iterator<Item = &GroupConfig> {
         self.noticed.configs.values()
@@ -71,6 +79,9 @@ impl World {
             let steps = known
                 .map(|(_, before)| between(before, &meta))
                 .unwrap_or_default();
+            let was_open = known.is_some_and(|(at, before)| *at + 1 == applied && before.switch().is_some());
+            self.noticed.is_forced_amid_switch |=
+                was_open && steps.iter().any(|(step, _)| *step == Step::Forced);
             self.noticed.meta.insert(host, (applied, meta));
             for (step, group) in steps {
                 self.noticed.note(host, step, group, None);
