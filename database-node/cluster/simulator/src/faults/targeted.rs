@@ -74,18 +74,19 @@ impl Faults {
         self.mend(world, SECOND..3 * SECOND, Mending::Room(host));
     }
 
-    /// A leader hears nobody for a while, as its clients go on asking it, and others those that are to come after it.
+    /// A leader is alone for a while, as its clients go on asking it, and others those that are to come after it.
     pub(super) fn isolate_leader(&mut self, world: &mut World, clients: &mut Clients) {
         let Some((group, leader, others)) = Self::led_by_quorum(world) else {
             return;
         };
         let all = (0..world.hosts.len()).filter(|host| *host != leader);
-        world.network.cut.extend(all.map(|other| (other, leader)));
-        world.say(|| format!("machine {leader} hears nobody"));
+        let pairs = all.flat_map(|other| [(other, leader), (leader, other)]);
+        world.network.cut.extend(pairs);
+        world.say(|| format!("machine {leader} is alone"));
         self.mend(world, 2 * SECOND..4 * SECOND, Mending::Network);
         let mut watchers = vec![(leader, false), (leader, false)];
         watchers.extend(others.iter().map(|host| (*host, true)));
-        clients.watch(world, group, &watchers, (500 * MS, 2 * SECOND));
+        clients.watch(world, group, &watchers, (300 * MS, 2 * SECOND));
     }
 
     /// A leader is heard by one voter only, and that one starts anew just when another looks for votes.

@@ -39,6 +39,7 @@ are_caught! {
     voting_right_after_a_start: VoteAfterRestart in 400,
     a_lease_after_handing_over: LeaseAfterTransfer in 200,
     a_lease_without_drift: LeaseWithoutDrift in 200,
+    clocks_that_nobody_looks_at: DriftUnnoticed in 600,
     orders_without_epochs: OrdersWithoutEpoch in 600,
     a_diverged_replica_that_stays: DivergedReplicaStays in 200,
 }
