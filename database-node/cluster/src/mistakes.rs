@@ -29,6 +29,8 @@ pub enum Mistake {
     VoteAfterRestart,
     /// A leader that hands over still trusts its lease.
     LeaseAfterTransfer,
+    /// Nobody looks how fast the clocks of others run.
+    DriftUnnoticed,
     /// Orders of a supervisor that was replaced are obeyed.
     OrdersWithoutEpoch,
     /// A replica with a diverged tail keeps it and its id after a forced promotion.
@@ -39,7 +41,7 @@ pub enum Mistake {
 
 impl Mistake {
     /// Every one.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::AcknowledgeBeforeSync,
         Self::LeaseWithoutDrift,
         Self::OneStepChange,
@@ -52,6 +54,7 @@ impl Mistake {
         Self::SnapshotWithoutMarker,
         Self::VoteAfterRestart,
         Self::LeaseAfterTransfer,
+        Self::DriftUnnoticed,
         Self::OrdersWithoutEpoch,
         Self::DivergedReplicaStays,
         Self::LeaseWhileAsleep,

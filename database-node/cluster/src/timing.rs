@@ -75,18 +75,34 @@ impl Default for Timing {
 }
 
 impl Timing {
-    /// How long after a moment a leader that a majority confirmed as of that moment is still the only one, by its own
-    /// clock: a replica that confirmed it votes for nobody else for [`Timing::election_ticks`], of which the first may
-    /// have been almost over, and the leader's clock may run slow while the replica's runs fast.
+    /// By how much faster than another a steady clock can run while both keep to [`Timing::drift_ppm`], in parts per
+    /// million of the other.
     #[must_use]
-    pub fn leader_lease(&self) -> Duration {
-        shorten(self.tick * self.election_ticks.saturating_sub(1), self.drift_ppm)
+    pub fn relative_drift_ppm(&self) -> u64 {
+        let drift = u64::from(self.drift_ppm.min(999_999));
+        (2_000_000 * drift).div_ceil(1_000_000 - drift)
     }
 
-    /// How long after it asked a leader may act on a lease that runs out for whoever granted it after `delay`.
+    /// How long after a moment a leader that a majority confirmed as of that moment is still the only one, by its own
+    /// clock: a replica that confirmed it votes for nobody else for [`Timing::election_ticks`], of which the first may
+    /// have been almost over, and the replica's clock may run faster than the leader's, by as much as is not noticed.
+    #[must_use]
+    pub fn leader_lease(&self) -> Duration {
+        self.shorten(self.tick * self.election_ticks.saturating_sub(1), 1)
+    }
+
+    /// How long after it asked a leader may act on a lease that runs out for whoever granted it after `delay`. Whoever
+    /// counts in the end may be another than who granted it: their clocks are compared with the leader's over two others.
     #[must_use]
     pub fn granted_lease(&self, delay: Duration) -> Duration {
-        shorten(delay, self.drift_ppm)
+        self.shorten(delay, 3)
+    }
+
+    /// What a clock counts at most while another counts `duration` that is compared with it over so many steps.
+    fn shorten(&self, duration: Duration, steps: u32) -> Duration {
+        let faster = 1_000_000 + u128::from(self.relative_drift_ppm()) + u128::from(self.drift_ppm);
+        let nanos = (0..steps).fold(duration.as_nanos(), |nanos, _| nanos * 1_000_000 / faster);
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
     /// How long a process that was just started votes for nobody: it may have confirmed a leader before.
@@ -94,16 +110,6 @@ impl Timing {
     pub fn silence_after_start(&self) -> Duration {
         self.tick * self.election_ticks
     }
-}
-
-/// What a clock that may run slow can count at most while one that may run fast counts `duration`.
-fn shorten(duration: Duration, drift_ppm: u32) -> Duration {
-    let (slow, fast) = (
-        1_000_000 - u64::from(drift_ppm.min(999_999)),
-        1_000_000 + u64::from(drift_ppm),
-    );
-    let nanos = duration.as_nanos() * u128::from(slow) / u128::from(fast);
-    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

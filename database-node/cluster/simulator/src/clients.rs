@@ -13,6 +13,7 @@ use pliantdb_core::{
 use rand::RngExt;
 
 use crate::history::{Asked, Came, History, Object, Operation, Value};
+use crate::watchers::Watchers;
 use crate::world::{Happening, MS, SECOND, Time, World};
 
 /// Documents that are written one at a time.
@@ -83,6 +84,10 @@ pub struct Clients {
     lulls: Vec<std::ops::Range<Time>>,
     /// Whether new operations are begun.
     pub is_open: bool,
+    /// Until when nobody writes to a group.
+    resting: BTreeMap<GroupId, Time>,
+    /// Those who ask one machine.
+    pub watchers: Watchers,
     /// What was asked and answered.
     pub history: History,
 }
@@ -108,6 +113,8 @@ impl Clients {
             pause: nanos * count as u64 / operations.max(1),
             lulls: Vec::new(),
             is_open: true,
+            resting: BTreeMap::new(),
+            watchers: Watchers::default(),
             history: History::default(),
         }
     }
@@ -158,6 +165,11 @@ impl Clients {
         state.turn += 1;
         let turn = state.turn;
         world.schedule(after, Happening::Client { client, turn });
+    }
+
+    /// One of those who ask one machine goes on.
+    pub fn watch_turn(&mut self, world: &mut World, watcher: usize) {
+        self.watchers.turn(world, &mut self.history, watcher);
     }
 
     /// A client goes on: it begins something, or asks again.
@@ -216,7 +228,33 @@ impl Clients {
             76..88 => (object(COUNTER), Asked::Count),
             _ => (object(SET), Asked::Insert(value)),
         };
+        let is_resting = self.resting.get(&group).is_some_and(|until| *until > world.now());
+        let (object, asked) = match is_resting {
+            true => (register, Asked::Read),
+            false => (object, asked),
+        };
         self.start(world, client, &database, object, asked);
+    }
+
+    /// Nobody begins to write to a group before a moment.
+    pub fn rest_from_writing(&mut self, group: GroupId, until: Time) {
+        self.resting.insert(group, until);
+    }
+
+    /// Lets others ask machines, each its own, whether to write or to read, from a moment on for a while.
+    pub fn watch(
+        &mut self,
+        world: &mut World,
+        group: GroupId,
+        machines: &[(usize, bool)],
+        time: (Time, Time),
+    ) {
+        let Some(database) = self.databases.iter().find(|database| database.group == group) else {
+            return;
+        };
+        for (host, writes) in machines {
+            self.watchers.watch(world, *host, database, *writes, time);
+        }
     }
 
     /// Begins one operation.
@@ -313,6 +351,9 @@ impl Clients {
 
     /// An answer has come.
     pub fn answered(&mut self, world: &mut World, token: u64, answer: Answer, from: usize) {
+        if self.watchers.answered(world, &mut self.history, token, &answer) {
+            return;
+        }
         let Some(client) = self.tokens.remove(&token) else {
             return;
         };
@@ -505,15 +546,6 @@ fn requested(
 ) -> Requested {
     let name = database.name.clone();
     let ids = documents_of(object);
-    let put = |id: DocumentId, precondition: Precondition, value: Value| DocumentChange {
-        collection: collection(),
-        id,
-        precondition,
-        action: DocumentAction::Put {
-            body: number(value),
-            emitted: Vec::new(),
-        },
-    };
     let write = |action| Requested::Write(Command::write(name.clone(), action, Some(id)));
     match asked {
         Asked::Write(value) => {
@@ -552,6 +584,18 @@ fn requested(
     }
 }
 
+pub(crate) fn put(id: DocumentId, precondition: Precondition, value: Value) -> DocumentChange {
+    DocumentChange {
+        collection: collection(),
+        id,
+        precondition,
+        action: DocumentAction::Put {
+            body: number(value),
+            emitted: Vec::new(),
+        },
+    }
+}
+
 fn documents_of(object: Object) -> Vec<DocumentId> {
     match object.number {
         number if number < REGISTERS => vec![document(&format!("register-{number}"))],
@@ -563,12 +607,12 @@ fn documents_of(object: Object) -> Vec<DocumentId> {
 }
 
 #[allow(clippy::expect_used, reason = "the names here are right")]
-fn document(id: &str) -> DocumentId {
+pub(crate) fn document(id: &str) -> DocumentId {
     id.parse().expect("an id")
 }
 
 #[allow(clippy::expect_used, reason = "the names here are right")]
-fn collection() -> pliantdb_core::CollectionName {
+pub(crate) fn collection() -> pliantdb_core::CollectionName {
     "things".parse().expect("a name")
 }
 

@@ -1,5 +1,9 @@
 //! What goes wrong, and what owners do meanwhile.
 
+mod targeted;
+
+use std::collections::BTreeMap;
+
 use pliantdb_cluster::meta::{Consent, Failover, MetaCommand, NodeState};
 use pliantdb_cluster::mistakes::Mistake;
 use pliantdb_cluster::node::Ask;
@@ -7,7 +11,9 @@ use pliantdb_cluster::{META, Meta, Mode, NodeId};
 use pliantdb_storage::store::Fault;
 use rand::RngExt;
 
+use crate::clients::Clients;
 use crate::scenario::Scenario;
+use crate::steps::Step;
 use crate::world::{Happening, MS, SECOND, Time, World};
 
 /// What ends a fault.
@@ -34,8 +40,14 @@ pub enum Mending {
     },
     /// A machine loses power for a moment.
     Blink(usize),
+    /// The network is cut as well from whom to whom.
+    Cut(Vec<(usize, usize)>),
     /// A machine that is not part of the cluster joins.
     Join(usize),
+}
+
+fn happening(what: Mending) -> Happening {
+    Happening::Mend(what)
 }
 
 /// Whoever makes trouble.
@@ -43,6 +55,8 @@ pub struct Faults {
     scenario: Scenario,
     /// How many faults there were.
     pub struck: u64,
+    /// How many of them struck directly after a step of a node.
+    pub struck_after: BTreeMap<Step, u64>,
     /// How many changes of mode or leader were asked for.
     pub changes: u64,
     /// How many groups were asked to be forced.
@@ -54,6 +68,7 @@ pub struct Faults {
     lost: Vec<(NodeId, usize)>,
     mistake: Option<Mistake>,
     next_token: u64,
+    begun: bool,
     stopped: bool,
 }
 
@@ -64,6 +79,7 @@ impl Faults {
         Self {
             scenario,
             struck: 0,
+            struck_after: BTreeMap::new(),
             changes: 0,
             forced: 0,
             has_forced_meta: false,
@@ -71,12 +87,14 @@ impl Faults {
             lost: Vec::new(),
             mistake,
             next_token: 1 << 20,
+            begun: false,
             stopped: false,
         }
     }
 
     /// Lets the first fault come.
     pub fn begin(&mut self, world: &mut World) {
+        self.begun = true;
         self.wait(world);
     }
 
@@ -110,23 +128,31 @@ impl Faults {
     /// Asks whoever leads the meta group, as far as anybody knows.
     fn tell(&mut self, world: &mut World, ask: Ask) {
         self.next_token += 1;
-        let leads = world.hosts.iter().position(|machine| {
-            machine
-                .process
-                .as_ref()
-                .is_some_and(|process| process.node.leads(META))
-        });
-        if let Some(host) = leads {
+        if let Some(host) = Self::supervising(world) {
             world.ask(host, self.next_token, ask);
         }
     }
 
+    /// The machine that leads the meta group, as far as its process knows.
+    fn supervising(world: &World) -> Option<usize> {
+        world.hosts.iter().position(|machine| {
+            machine
+                .process
+                .as_ref()
+                .is_some_and(|process| process.node.leads(META))
+        })
+    }
+
     /// The next fault.
-    pub fn strike(&mut self, world: &mut World) {
+    pub fn strike(&mut self, world: &mut World, clients: &mut Clients) {
         if self.stopped {
             return;
         }
         self.struck += 1;
+        // With clocks that are wrong it is leases that fail.
+        if self.scenario.are_clocks_wild && world.random.random_bool(0.15) {
+            self.isolate_leader(world, clients);
+        }
         let host = Self::anybody(world);
         if let Some(host) = Self::who_leads_asleep(world)
             && world.random.random_bool(0.4)
@@ -138,7 +164,8 @@ impl Faults {
         match world.random.random_range(0..100) {
             0..26 => self.crash(world, host),
             26..44 => self.cut(world, host),
-            44..52 => {
+            44..47 => self.isolate_leader(world, clients),
+            47..52 => {
                 world.network.lost_per_mille = world.random.random_range(10..250);
                 world.network.repeated_per_mille = world.random.random_range(0..100);
                 world.network.late_per_mille = world.random.random_range(0..100);
@@ -146,14 +173,11 @@ impl Faults {
                 self.mend(world, SECOND..8 * SECOND, Mending::Network);
             }
             52..56 => self.stall(world, host),
-            56..58 => self.cut_and_blink(world),
-            58..63 => {
-                let slowness = world.random.random_range(10..200);
-                if let Some(machine) = world.hosts.get_mut(host) {
-                    machine.disk_slowness = slowness;
-                }
-                world.say(|| format!("the disk of machine {host} is {slowness} times slower"));
-                self.mend(world, SECOND..6 * SECOND, Mending::Disk(host));
+            56..59 => self.cut_and_blink(world, clients),
+            59..63 => self.slow(world, host),
+            63..66 if world.random.random_bool(0.6) => {
+                world.set_space(host, true);
+                self.mend(world, SECOND..8 * SECOND, Mending::Room(host));
             }
             63..66 => {
                 if let Some(machine) = world.hosts.get(host) {
@@ -233,26 +257,13 @@ impl Faults {
         self.mend(world, SECOND..12 * SECOND, Mending::Network);
     }
 
-    /// A leader is heard by all but one, and one that hears it forgets at a bad moment what it promised.
-    fn cut_and_blink(&mut self, world: &mut World) {
-        let leads = |machine: &crate::world::Host| {
-            let process = machine.process.as_ref()?;
-            let leads = |group: &pliantdb_cluster::wire::ReplicaReport| process.node.leads(group.group);
-            process.node.replicas().iter().any(leads).then_some(())
-        };
-        let Some(leader) = world.hosts.iter().position(|machine| leads(machine).is_some()) else {
-            return;
-        };
-        let others: Vec<usize> = (0..world.hosts.len()).filter(|host| *host != leader).collect();
-        if others.len() < 2 {
-            return;
+    fn slow(&mut self, world: &mut World, host: usize) {
+        let slowness = world.random.random_range(10..200);
+        if let Some(machine) = world.hosts.get_mut(host) {
+            machine.disk_slowness = slowness;
         }
-        let place = world.random.random_range(0..others.len());
-        let (lonely, other) = (others[place], others[(place + 1) % others.len()]);
-        world.network.cut.extend([(leader, lonely), (lonely, leader)]);
-        world.say(|| format!("machines {leader} and {lonely} do not hear each other"));
-        self.mend(world, 900 * MS..1_900 * MS, Mending::Blink(other));
-        self.mend(world, 3 * SECOND..6 * SECOND, Mending::Network);
+        world.say(|| format!("the disk of machine {host} is {slowness} times slower"));
+        self.mend(world, SECOND..6 * SECOND, Mending::Disk(host));
     }
 
     /// Who leads groups that sleep, and no other shard.
@@ -351,7 +362,7 @@ impl Faults {
 
     /// A machine loses its disk, when others have all that was on it.
     fn lose(&mut self, world: &mut World) {
-        let Some((_, meta)) = Self::meta(world) else {
+        let Some(meta) = world.known_meta() else {
             return;
         };
         if !self.lost.is_empty() || meta.nodes().len() < 3 || meta.switch().is_some() {
@@ -405,11 +416,10 @@ impl Faults {
 
     /// The nodes without which a group has no majority, or had none lately.
     fn needed(world: &World) -> Vec<NodeId> {
-        let processes = world.hosts.iter().filter_map(|machine| machine.process.as_ref());
-        let reports = processes.flat_map(|process| process.node.replicas());
-        let small = reports
-            .filter(|report| report.config.members.voters.len() < 3 || report.config.members.is_joint());
-        let members = small.flat_map(|report| report.config.members.all().collect::<Vec<_>>());
+        let small = world
+            .known_configs()
+            .filter(|config| config.members.voters.len() < 3 || config.members.is_joint());
+        let members = small.flat_map(|config| config.members.all().collect::<Vec<_>>());
         members.map(|replica| replica.node()).collect()
     }
 
@@ -484,11 +494,16 @@ impl Faults {
     pub fn end(&mut self, world: &mut World, what: Mending) {
         match what {
             Mending::Start(host) => world.start(host),
+            Mending::Blink(_) | Mending::Cut(_) if self.stopped => {}
             Mending::Blink(host) => {
                 if world.hosts.get(host).is_some_and(crate::world::Host::is_up) {
                     world.crash(host);
                     world.start(host);
                 }
+            }
+            Mending::Cut(pairs) => {
+                world.say(|| format!("the network is cut: {pairs:?}"));
+                world.network.cut.extend(pairs);
             }
             Mending::Network => {
                 world.say(|| "the network is whole".to_owned());
@@ -505,6 +520,11 @@ impl Faults {
                     machine.state.set_fault(Fault::None);
                 }
                 world.start(host);
+                world.set_space(host, false);
+            }
+            // It is asked for until somebody hears it.
+            Mending::Keep(node) if Self::supervising(world).is_none() => {
+                world.schedule(SECOND, happening(Mending::Keep(node)));
             }
             Mending::Keep(node) => {
                 let is_draining = false;
@@ -556,6 +576,7 @@ impl Faults {
             if let Some(machine) = world.hosts.get_mut(host) {
                 machine.disk_slowness = 1;
                 machine.stands_until = 0;
+                machine.is_space_short = false;
                 machine.log.set_fault(Fault::None);
                 machine.state.set_fault(Fault::None);
             }
@@ -563,14 +584,14 @@ impl Faults {
             if !is_being_replaced {
                 world.start(host);
             }
+            world.set_space(host, false);
         }
         let Some((_, meta)) = Self::meta(world) else {
             return;
         };
         for (node, record) in meta.nodes() {
             if record.state == NodeState::Draining {
-                let (node, is_draining) = (*node, false);
-                self.tell(world, Ask::Change(MetaCommand::SetDraining { node, is_draining }));
+                self.end(world, Mending::Keep(*node));
             }
         }
     }

@@ -5,6 +5,8 @@
 //! - module [`world`]: machines with disks and clocks, the network between them, and time
 //! - module [`clients`]: who writes and reads
 //! - module [`faults`]: what goes wrong, and what owners do meanwhile
+//! - module [`watchers`]: who keeps asking one machine while something goes wrong there
+//! - module [`steps`]: what nodes do step by step, for faults to strike in between
 //! - module [`history`]: what was asked and answered
 //! - module [`invariants`]: what must hold, each in a file of its own
 //! - module [`run`]: a seed from its beginning to its verdict
@@ -15,6 +17,8 @@ pub mod history;
 pub mod invariants;
 pub mod run;
 pub mod scenario;
+pub mod steps;
+pub mod watchers;
 pub mod world;
 
 pub use run::{Caught, Verdict, caught, run};

@@ -1,11 +1,13 @@
 //! Runs seeds until a number or a time is reached, and prints what came of them.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use pliantdb_cluster::mistakes::Mistake;
+use pliantdb_simulator::steps::Step;
 use pliantdb_simulator::{Scenario, Verdict, run};
 
 /// Simulates clusters on bad days: each seed is a cluster, its clients and two minutes of faults.
@@ -60,6 +62,7 @@ struct Sums {
     snapshots: u64,
     naps: u64,
     faults_asleep: u64,
+    struck_after: BTreeMap<Step, u64>,
     least_faults: Option<u64>,
     failures: Vec<Verdict>,
 }
@@ -135,6 +138,9 @@ fn work(arguments: &Arguments, began: Instant, next: &AtomicU64, sums: &Mutex<Su
         sums.snapshots += verdict.snapshots;
         sums.naps += verdict.naps;
         sums.faults_asleep += verdict.faults_asleep;
+        for (step, count) in &verdict.struck_after {
+            *sums.struck_after.entry(*step).or_default() += count;
+        }
         sums.least_faults = Some(sums.least_faults.unwrap_or(u64::MAX).min(verdict.faults));
         if !verdict.violations.is_empty() {
             describe(&verdict);
@@ -173,6 +179,7 @@ fn tell(sums: &Sums, took: Duration) {
             "snapshots": sums.snapshots,
             "naps": sums.naps,
             "faults_asleep": sums.faults_asleep,
+            "struck_after": sums.struck_after.iter().map(|(step, count)| (format!("{step:?}"), count)).collect::<BTreeMap<_, _>>(),
             "seconds": took.as_secs(),
             "times_real_time": (hours * 3600.0 / took.as_secs_f64()).round(),
         })

@@ -16,6 +16,7 @@ use crate::faults::Faults;
 use crate::history::ForcedGroup;
 use crate::invariants::{Evidence, Replica, Violation, check};
 use crate::scenario::Scenario;
+use crate::steps::Step;
 use crate::world::{Happening, MS, SECOND, Time, World};
 
 /// How long a cluster without faults may take to be as its owner wants it, and to answer everything.
@@ -52,6 +53,8 @@ pub struct Verdict {
     pub naps: u64,
     /// How many faults struck while a group slept.
     pub faults_asleep: u64,
+    /// How many faults struck directly after a step of a node.
+    pub struck_after: BTreeMap<Step, u64>,
 }
 
 /// Runs a seed, with a mistake planted if one is given.
@@ -148,6 +151,9 @@ impl Run {
     fn new(scenario: &Scenario, mistake: Option<Mistake>, is_loud: bool) -> Self {
         let mut world = World::new(scenario.seed, scenario.nodes, scenario.drift_ppm);
         world.is_loud = is_loud;
+        if scenario.are_clocks_wild {
+            world.let_clocks_run_wild();
+        }
         Self {
             scenario: scenario.clone(),
             world,
@@ -167,9 +173,10 @@ impl Run {
         match self.form() {
             Ok(databases) => {
                 self.load(databases);
-                if let Err(violation) = self.heal() {
-                    violations.push(violation);
-                }
+                let healed = self.heal();
+                // Where a leader needs a lease, one whose clock is wrong does not act.
+                let must_act = !(self.scenario.are_clocks_wild && self.scenario.is_automatic);
+                violations.extend(healed.err().filter(|_| must_act));
             }
             Err(violation) => violations.push(violation),
         }
@@ -179,9 +186,16 @@ impl Run {
                 seen,
             });
         }
+        if self.world.is_forced_amid_switch() && self.faults.forced == 0 {
+            violations.push(Violation {
+                invariant: "while a switch is open nobody is replaced by itself",
+                seen: "groups were forced, and no owner had asked for it".to_owned(),
+            });
+        }
         let (contents, replicas) = self.look();
         let evidence = Evidence {
             history: &self.clients.history,
+            are_clocks_wild: self.scenario.are_clocks_wild,
             told: &self.world.told,
             differing: &self.world.differing,
             contents: &contents,
@@ -206,6 +220,7 @@ impl Run {
             snapshots: self.snapshots,
             naps: self.naps.all,
             faults_asleep: self.faults_asleep,
+            struck_after: self.faults.struck_after.clone(),
         }
     }
 
@@ -232,9 +247,13 @@ impl Run {
                 Happening::Answered { token, answer, from } => {
                     self.clients.answered(&mut self.world, token, *answer, from);
                 }
+                Happening::Watch { watcher } => self.clients.watch_turn(&mut self.world, watcher),
+                Happening::Stepped(stepped) => {
+                    self.faults.stepped(&mut self.world, &mut self.clients, stepped);
+                }
                 Happening::Fault => {
                     self.faults_asleep += u64::from(are_asleep(&self.world));
-                    self.faults.strike(&mut self.world);
+                    self.faults.strike(&mut self.world, &mut self.clients);
                 }
                 Happening::Mend(what) => self.faults.end(&mut self.world, what),
                 _ => {}
@@ -397,6 +416,7 @@ impl Run {
     /// No more faults: the cluster must come to rest, and answer.
     fn heal(&mut self) -> Result<(), Violation> {
         self.clients.is_open = false;
+        self.clients.watchers.close();
         self.faults.heal(&mut self.world);
         let until = self.world.now() + HEALING;
         let is_at_rest = |run: &Self| {

@@ -32,6 +32,8 @@ pub struct Scenario {
     pub fault_pause: Duration,
     /// By how much clocks run wrong, in parts per million.
     pub drift_ppm: u32,
+    /// Whether some clocks run wrong by more than leases allow for: by 3 to 35 %.
+    pub are_clocks_wild: bool,
 }
 
 impl Scenario {
@@ -53,6 +55,7 @@ impl Scenario {
             fault_pause: Duration::from_millis(random.random_range(1_800..3_800)),
             has_lulls: random.random_bool(0.7),
             drift_ppm: 9_000,
+            are_clocks_wild: random.random_bool(0.15),
         }
     }
 }

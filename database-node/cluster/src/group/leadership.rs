@@ -14,6 +14,8 @@ pub(crate) struct Leadership {
     first: u64,
     /// The latest moment as of which each replica has confirmed that it follows, by our clock.
     confirmed: BTreeMap<ReplicaId, Instant>,
+    /// The same, of those whose clocks were known to run right when they did.
+    promised: BTreeMap<ReplicaId, Instant>,
     /// The latest moment of each replica's own clock at which it is known to have sent something.
     asked: BTreeMap<ReplicaId, Instant>,
     is_handed_over: bool,
@@ -31,6 +33,7 @@ impl Leadership {
             term,
             first,
             confirmed: BTreeMap::new(),
+            promised: BTreeMap::new(),
             asked: BTreeMap::new(),
             is_handed_over: false,
             catch_up: None,
@@ -55,6 +58,16 @@ impl Leadership {
 
     pub(crate) fn confirmed(&self, replica: ReplicaId) -> Option<Instant> {
         self.confirmed.get(&replica).copied()
+    }
+
+    /// A replica that confirmed this leader has promised to vote for nobody else, by a clock that runs right.
+    pub(crate) fn promise(&mut self, replica: ReplicaId, at: Instant) {
+        let promised = self.promised.entry(replica).or_default();
+        *promised = at.max(*promised);
+    }
+
+    pub(crate) fn promised(&self, replica: ReplicaId) -> Option<Instant> {
+        self.promised.get(&replica).copied()
     }
 
     pub(crate) fn note_asked(&mut self, replica: ReplicaId, at: Instant) {

@@ -384,8 +384,8 @@ impl<L: OrderedStore> Group<L> {
         self.look();
     }
 
-    /// Takes a message of another replica.
-    pub(crate) fn receive(&mut self, now: Now, timing: &Timing, message: RaftMessage) {
+    /// Takes a message of another replica, whose node's clock is trusted or not.
+    pub(crate) fn receive(&mut self, now: Now, timing: &Timing, message: RaftMessage, is_trusted: bool) {
         if self.halt.is_some() {
             return;
         }
@@ -424,6 +424,9 @@ impl<L: OrderedStore> Group<L> {
                 && let Some(leadership) = &mut self.leadership
             {
                 leadership.confirm(from, stamp.sent_at);
+                if is_trusted {
+                    leadership.promise(from, stamp.sent_at);
+                }
                 if let Some(asked_at) = stamp.asked_at {
                     leadership.note_asked(from, asked_at);
                 }
@@ -563,14 +566,22 @@ impl<L: OrderedStore> Group<L> {
     /// Since when nobody else can have become leader, as far as confirmed by a majority: `None` when this replica does
     /// not lead, or has not committed anything yet in its term.
     pub(crate) fn confirmed_since(&self, now: Instant) -> Option<Instant> {
+        self.followed_since(now, Leadership::confirmed)
+    }
+
+    fn followed_since(
+        &self,
+        now: Instant,
+        of: impl Fn(&Leadership, ReplicaId) -> Option<Instant>,
+    ) -> Option<Instant> {
         let leadership = self.leadership.as_ref().filter(|_| self.halt.is_none())?;
         if !self.raft.raft.commit_to_current_term() {
             return None;
         }
         let replica = self.replica();
-        let value = |of: ReplicaId| match of == replica {
+        let value = |other: ReplicaId| match other == replica {
             true => Some(now),
-            false => leadership.confirmed(of),
+            false => of(leadership, other),
         };
         self.config.members.quorum_value(value)?
     }
@@ -595,7 +606,7 @@ impl<L: OrderedStore> Group<L> {
             // Alone there is nobody to hand over to.
             return self.is_alone() && self.leadership.is_some();
         }
-        self.confirmed_since(now)
+        self.followed_since(now, Leadership::promised)
             .is_some_and(|since| now < since.after(self.lease))
     }
 

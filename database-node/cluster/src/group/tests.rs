@@ -54,6 +54,8 @@ struct Net {
     hosts: BTreeMap<u32, Host>,
     timing: Timing,
     now: Instant,
+    /// Whose clocks nobody trusts.
+    distrusted: BTreeSet<u32>,
     sent: VecDeque<RaftMessage>,
 }
 
@@ -65,6 +67,7 @@ impl Net {
             timing: Timing::default(),
             now: Instant::from_nanos(100_000_000_000),
             sent: VecDeque::new(),
+            distrusted: BTreeSet::new(),
         };
         let config = GroupConfig {
             incarnation: Incarnation::FIRST,
@@ -167,7 +170,9 @@ impl Net {
 
     fn receive(&mut self, message: RaftMessage) {
         let (now, timing) = (self.now(), self.timing.clone());
-        self.group(message.to.node().get()).receive(now, &timing, message);
+        let is_trusted = !self.distrusted.contains(&message.from.node().get());
+        self.group(message.to.node().get())
+            .receive(now, &timing, message, is_trusted);
     }
 
     /// Delivers everything that `arrives`, and what is said to that, at once; the rest is lost.
@@ -318,6 +323,26 @@ fn a_lease_counts_from_when_the_leader_asked() {
     assert!(net.has_lease(1));
     net.pass(lease - half);
     assert!(!net.has_lease(1), "the time on the way counts");
+}
+
+#[test]
+fn a_promise_by_a_wrong_clock_is_no_lease() {
+    let mut net = Net::new(&[1, 2, 3]);
+    net.distrusted.extend([2, 3]);
+    net.elect(1);
+    net.group(1).ask_for_confirmation();
+    net.settle();
+    assert!(!net.has_lease(1));
+    let now = net.now;
+    assert_eq!(
+        net.group(1).confirmed_since(now),
+        Some(now),
+        "what needs no clock counts"
+    );
+    net.distrusted.remove(&2);
+    net.group(1).ask_for_confirmation();
+    net.settle();
+    assert!(net.has_lease(1), "one of two others is a majority");
 }
 
 #[test]

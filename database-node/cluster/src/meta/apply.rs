@@ -8,11 +8,11 @@ use pliantdb_storage::group::Shard;
 use pliantdb_storage::{DatabaseEntry, DatabaseId};
 
 use super::{
-    Consent, Failover, Force, Forced, GroupRecord, META, Meta, MetaCommand, MetaOutcome, MetaRejection, Mode,
+    Consent, Failover, Force, GroupRecord, META, Meta, MetaCommand, MetaOutcome, MetaRejection, Mode,
     NodeRecord, NodeState, Switch,
 };
 use crate::group::config::Members;
-use crate::ids::{Epoch, Incarnation, NodeId, ReplicaId};
+use crate::ids::{Epoch, Incarnation, LogPoint, NodeId, ReplicaId};
 use crate::mistakes::{Mistake, has};
 
 type Outcome = Result<MetaOutcome, MetaRejection>;
@@ -54,6 +54,12 @@ impl Meta {
             MetaCommand::SetReplicationFactor(factor) => self.set_replication_factor(*factor),
             MetaCommand::ReplaceReplica { group, replica } => self.replace_replica(*group, *replica),
             MetaCommand::Force(force) => self.force(force),
+            MetaCommand::ForceAnother {
+                group,
+                epoch,
+                replica,
+                fork,
+            } => self.force_another(*group, *epoch, *replica, *fork),
             MetaCommand::ConfirmForce { group, epoch } => self.confirm_force(*group, *epoch),
             MetaCommand::ArmFailover { as_of } => {
                 if self.unarmed_since == Some(*as_of) && self.switch.is_none() {
@@ -346,13 +352,7 @@ impl Meta {
         // Decided before and applied after the terms of the lease were changed: the leader may go by the new ones.
         let goes_by_lease = self.leased().is_some() && self.unarmed_since.is_none();
         let is_blind = has(Mistake::LossyFailoverDuringSwitch);
-        // Whoever takes another replica for one that was forced and is gone goes on with what was permitted.
-        let is_forced_again = |group: &GroupId| {
-            let record = self.groups.get(group);
-            record.is_some_and(|record| record.unconfirmed().is_some())
-        };
-        let is_new = !force.holders.keys().all(is_forced_again);
-        if force.consent == Consent::LeaseExpired && is_new && !goes_by_lease && !is_blind {
+        if force.consent == Consent::LeaseExpired && !goes_by_lease && !is_blind {
             let reason = "the leader does not go by the lease that is said to have run out".to_owned();
             return Err(MetaRejection::Invalid(reason));
         }
@@ -384,45 +384,30 @@ impl Meta {
         }
         // The meta group comes first: what it decides from then on is of its new life.
         for (group, (replica, fork)) in &force.holders {
-            let meta = self.meta_incarnation();
-            let Some(record) = self.groups.get_mut(group) else {
-                continue;
-            };
-            let from = match record.unconfirmed() {
-                Some(before) => {
-                    record.former.remove(&before.replica.node());
-                    before.from
-                }
-                None => {
-                    record.former.clone_from(&record.replicas);
-                    record.former.append(&mut record.retiring);
-                    record.incarnation
-                }
-            };
-            record.former.remove(&replica.node());
-            record.incarnation = record.incarnation.next(replica.node());
-            if *group != META {
-                record.incarnation = record.incarnation.within(meta);
-            }
-            record.forced = Some(Forced {
-                replica: *replica,
-                epoch,
-                fork: *fork,
-                from,
-                // What the meta group decides in its new life it has confirmed by that.
-                is_confirmed: *group == META,
-            });
-            record.replicas.insert(replica.node(), *replica);
-            // Nobody else comes back as who it was.
-            let others: Vec<NodeId> = record.replicas.keys().copied().collect();
-            for node in others.into_iter().filter(|node| *node != replica.node()) {
-                record.renew(node);
-            }
-            record.retiring.clear();
-            if *group == META {
-                record.former.clear();
+            let meta = (*group != META).then(|| self.meta_incarnation());
+            if let Some(record) = self.groups.get_mut(group) {
+                record.go_on_with(*replica, *fork, epoch, meta);
             }
         }
+        Ok(MetaOutcome::Done)
+    }
+
+    /// Lets another replica of the life before go on instead of the one that was forced.
+    fn force_another(&mut self, group: GroupId, as_of: Epoch, to: ReplicaId, fork: LogPoint) -> Outcome {
+        let (next, meta) = (self.epoch.next(), self.meta_incarnation());
+        let record = self.groups.get_mut(&group);
+        let record = record.ok_or(MetaRejection::UnknownGroup(group))?;
+        let forced = record.unconfirmed().ok_or(MetaRejection::NothingToDo)?;
+        if forced.epoch != as_of {
+            let now = forced.epoch;
+            return Err(MetaRejection::Outdated { as_of, now });
+        }
+        if record.former.get(&to.node()) != Some(&to) {
+            return Err(MetaRejection::UnknownReplica { group, replica: to });
+        }
+        record.go_on_with(to, fork, next, Some(meta));
+        record.epoch = next;
+        self.epoch = next;
         Ok(MetaOutcome::Done)
     }
 

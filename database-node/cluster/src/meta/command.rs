@@ -80,6 +80,18 @@ pub enum MetaCommand {
     },
     /// Groups go on with one replica each, whatever others had.
     Force(Force),
+    /// Another replica of the life before goes on, for the one that was forced is gone or lacks something. Nothing was
+    /// acknowledged in its life.
+    ForceAnother {
+        /// The group.
+        group: GroupId,
+        /// The epoch in which it was forced; void when that has been confirmed, or something was decided since.
+        epoch: Epoch,
+        /// The replica.
+        replica: ReplicaId,
+        /// The end of its log.
+        fork: LogPoint,
+    },
     /// A forced replica was seen to go on.
     ConfirmForce {
         /// The group.

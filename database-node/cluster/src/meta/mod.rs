@@ -156,6 +156,8 @@ pub struct Forced {
     pub fork: LogPoint,
     /// The life that its log is of.
     pub from: Incarnation,
+    /// The life that it may have begun already, when it was forced before that was confirmed.
+    pub begun: Option<Incarnation>,
     /// Whether the replica was seen to go on, with a log that none of the others that are there exceeds. Before that it
     /// answers nobody, and another can be taken instead.
     pub is_confirmed: bool,

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pliantdb_core::GroupId;
 
-use super::{GroupRecord, META, Meta, Mode};
-use crate::ids::{Epoch, NodeId, ReplicaId};
+use super::{Forced, GroupRecord, META, Meta, Mode};
+use crate::ids::{Epoch, Incarnation, LogPoint, NodeId, ReplicaId};
 
 impl Meta {
     /// Brings the records of all groups to what is wanted now. The epoch counts on when any of them changes.
@@ -167,6 +167,51 @@ impl GroupRecord {
         }
         (self.voters, self.leader, self.epoch) = (wanted.voters, wanted.leader, epoch);
         true
+    }
+
+    /// Goes on with one replica in the next life, which is of that life of the meta group; `None` for the meta group
+    /// itself, which confirms by what it decides that it goes on. Nobody else comes back as who it was.
+    pub(super) fn go_on_with(
+        &mut self,
+        replica: ReplicaId,
+        fork: LogPoint,
+        epoch: Epoch,
+        meta: Option<Incarnation>,
+    ) {
+        let node = replica.node();
+        let (from, begun) = match self.unconfirmed() {
+            Some(before) => {
+                self.former.remove(&before.replica.node());
+                let is_same = before.replica == replica;
+                (before.from, is_same.then_some(self.incarnation))
+            }
+            None => {
+                self.former.clone_from(&self.replicas);
+                self.former.append(&mut self.retiring);
+                (self.incarnation, None)
+            }
+        };
+        self.former.remove(&node);
+        self.retiring.clear();
+        self.incarnation = self.incarnation.next(node);
+        if let Some(meta) = meta {
+            self.incarnation = self.incarnation.within(meta);
+        } else {
+            self.former.clear();
+        }
+        self.forced = Some(Forced {
+            replica,
+            epoch,
+            fork,
+            from,
+            begun,
+            is_confirmed: meta.is_none(),
+        });
+        self.replicas.insert(node, replica);
+        let others: Vec<NodeId> = self.replicas.keys().copied().collect();
+        for other in others.into_iter().filter(|other| *other != node) {
+            self.renew(other);
+        }
     }
 
     /// Gives a node a replica that it never had.

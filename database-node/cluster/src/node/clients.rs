@@ -134,6 +134,7 @@ impl<L: OrderedStore> Node<L> {
                     "the leader is new, and still reads what was before it",
                 ))
             }
+            Ok(_) if self.is_space_short => Some(Refusal::DiskFull),
             Ok(_) if !self.is_vouched_for(now, id) => Some(Refusal::Busy("the leader waits for its lease")),
             Ok(_) => None,
         };
@@ -447,6 +448,7 @@ impl<L: OrderedStore> Node<L> {
         if matches!(
             command,
             MetaCommand::Force(_)
+                | MetaCommand::ForceAnother { .. }
                 | MetaCommand::ConfirmForce { .. }
                 | MetaCommand::Settled { .. }
                 | MetaCommand::AddNode { .. }

@@ -66,6 +66,12 @@ pub enum Input {
     Persisted(u64),
     /// A task is done.
     Done(Done),
+    /// There is little room left on a disk of this node, or there is enough again. What the node itself has to write to go
+    /// on goes into what is kept free for that; clients write nothing meanwhile.
+    Space {
+        /// Whether it is little.
+        is_short: bool,
+    },
     /// Somebody asks for something.
     Ask {
         /// What it is known by, chosen by whoever drives the node; no two that wait for an answer have the same.
@@ -177,6 +183,11 @@ pub enum Refusal {
     /// Not now.
     #[error("{0}; try again soon")]
     Busy(&'static str),
+    /// The leader's disk is nearly full. Reads go on.
+    #[error(
+        "the disk of the node that leads the group is nearly full; make room there, or let another node lead"
+    )]
+    DiskFull,
     /// The replica is behind.
     #[error("the replica is {behind:?} behind or more, and at most {allowed:?} was asked for")]
     Stale {
@@ -289,6 +300,14 @@ pub enum Event {
         at: LogPoint,
         /// The time of its last command.
         timestamp: Timestamp,
+    },
+    /// The steady clock of another node runs out of bound against this node's, which of the two is wrong nobody knows: no
+    /// lease rests on it.
+    ClockDrift {
+        /// Which node.
+        node: NodeId,
+        /// By how much it runs faster, or slower if negative, in parts per million: at least so much was measured.
+        ppm: i64,
     },
     /// The log cannot be written any more: the node is of no use until it is started again.
     LogFailed(String),

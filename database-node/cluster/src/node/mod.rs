@@ -9,11 +9,13 @@
 //! - `clients`: what is asked of the node
 //! - `snapshots`: how a replica that is far behind gets the state
 //! - `reports`: what is told to the supervisor; `supervisor`: who brings all groups to where they are to be
+//! - `clocks`: whose clocks run right
 //! - `joining`: how a node becomes one
 //! - `sleep`: groups in which nothing happens
 
 mod applying;
 mod clients;
+mod clocks;
 mod io;
 mod joining;
 mod replicas;
@@ -44,6 +46,7 @@ use crate::wire::raft::RaftMessage;
 use crate::wire::{Envelope, Message, Peer};
 use applying::Applying;
 use clients::Clients;
+use clocks::{Clocks, Sample};
 pub use io::{Answer, Ask, Event, Freshness, Input, Limits, Mark, Output, Refusal, Settings, SwitchPhase};
 use joining::Joining;
 use reports::Reporting;
@@ -79,6 +82,9 @@ pub struct Node<L: OrderedStore> {
     reporting: Reporting,
     sleeping: Sleeping,
     joining: Option<Joining>,
+    clocks: Clocks,
+    /// Whether there is little room on a disk here.
+    is_space_short: bool,
     /// There while this node leads the meta group.
     supervisor: Option<Supervisor>,
     /// Who asked to force the meta group, until that is done.
@@ -104,6 +110,7 @@ impl<L: OrderedStore> Node<L> {
     pub fn open(settings: Settings, log: Arc<L>, found: Found, now: Now) -> Result<Self, StoreError> {
         let identity = log::read_identity(log.as_ref())?;
         let meta = log::read_checkpoint(log.as_ref())?;
+        let clocks = Clocks::new(now.steady, &settings.timing);
         let mut node = Self {
             sleeping: Sleeping::new(settings.seed),
             settings,
@@ -118,6 +125,8 @@ impl<L: OrderedStore> Node<L> {
             snapshots: Snapshots::default(),
             reporting: Reporting::default(),
             joining: None,
+            clocks,
+            is_space_short: false,
             supervisor: None,
             forced_meta: None,
             found,
@@ -202,6 +211,7 @@ impl<L: OrderedStore> Node<L> {
             Input::Receive(envelope) => self.receive(now, envelope),
             Input::Persisted(batch) => self.persisted(batch),
             Input::Done(done) => self.done(now, done),
+            Input::Space { is_short } => self.is_space_short = is_short,
             Input::Ask { token, ask } => self.ask(now, token, ask),
         }
         self.settle(now);
@@ -299,13 +309,33 @@ impl<L: OrderedStore> Node<L> {
             return;
         }
         self.wake_for(&message);
+        let node = message.from.node();
+        self.note_clock(node, Sample::of(&message, now.steady));
         let Some(message) = self.take_snapshot_offer(now, message) else {
             return;
         };
+        let is_trusted = self.clocks.trusts(node, now.steady);
         if let Some(group) = self.groups.get_mut(&group_id) {
-            group.receive(now, &self.settings.timing, message);
+            group.receive(now, &self.settings.timing, message, is_trusted);
             self.touched.insert(group_id);
         }
+    }
+
+    /// Takes what a node's clock showed.
+    fn note_clock(&mut self, node: NodeId, sample: Option<Sample>) {
+        if let Some(ppm) = sample.and_then(|sample| self.clocks.note(node, sample)) {
+            self.event(Event::ClockDrift { node, ppm });
+        }
+    }
+
+    /// Whether the clocks of a majority of the meta group's voters, this node's with them, run alike.
+    fn counts_right(&self, now: Now) -> bool {
+        let is_right = |node: NodeId| self.id() == Some(node) || self.clocks.trusts(node, now.steady);
+        let meta = self.groups.get(&META);
+        meta.is_some_and(|meta| {
+            let members = &meta.config().members;
+            members.has_quorum(|replica| is_right(replica.node()))
+        })
     }
 
     fn order_came(

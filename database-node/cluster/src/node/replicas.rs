@@ -319,7 +319,8 @@ impl<L: OrderedStore> Node<L> {
             }
             (Some(here), Some(replica)) if replica == here.replica => {
                 let forced = record.forced.filter(|forced| forced.replica == replica);
-                if forced.is_some_and(|forced| forced.from == here.incarnation) {
+                let is_of = |life: Incarnation| life == here.incarnation;
+                if forced.is_some_and(|forced| is_of(forced.from) || forced.begun.is_some_and(is_of)) {
                     self.applying.force(id, record.incarnation, forced);
                     self.touched.insert(id);
                 }

@@ -135,7 +135,7 @@ impl<L: OrderedStore> Node<L> {
             let known = replicas.into_iter().map(|report| (report.group, report));
             self.reporting.heard.extend(known);
             self.reporting.start.get_or_insert(heard.meta_committed);
-            if heard.is_vouched {
+            if heard.is_vouched && !self.clocks.is_off(from) {
                 let vouched = self.reporting.vouched.unwrap_or_default();
                 self.reporting.vouched = Some(vouched.max(heard.sent_at));
             }

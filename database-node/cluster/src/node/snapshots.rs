@@ -336,7 +336,8 @@ impl<L: OrderedStore> Node<L> {
         let message = fetching.message.clone();
         let timing = &self.settings.timing;
         if let Some(group) = self.groups.get_mut(&id) {
-            group.receive(now, timing, message);
+            // It confirms nobody.
+            group.receive(now, timing, message, false);
             self.touched.insert(id);
             if group.begin_install().is_some() {
                 return self.install(id);

@@ -215,18 +215,14 @@ impl Supervisor {
             let epoch = forced.epoch;
             return goes_on.then_some(MetaCommand::ConfirmForce { group, epoch });
         }
-        let (last, replica) = longest?;
-        let leader = match meta.mode() {
-            Mode::OneLeader { leader } => Some(leader),
-            Mode::Quorum => None,
-        };
-        Some(MetaCommand::Force(Force {
-            as_of: meta.epoch(),
-            heard: Epoch::default(),
-            leader,
-            holders: BTreeMap::from([(group, (replica, last))]),
-            consent: Consent::ProcessGone,
-        }))
+        let (fork, replica) = longest?;
+        let epoch = forced.epoch;
+        Some(MetaCommand::ForceAnother {
+            group,
+            epoch,
+            replica,
+            fork,
+        })
     }
 
     /// Whether to propose something now, which is noted.
@@ -303,6 +299,9 @@ impl<L: OrderedStore> Node<L> {
     /// Answers the reports that came before a majority of the meta group last confirmed this supervisor: nobody else
     /// can have been one by then. That takes a round of heartbeats, and rests on no clock.
     pub(super) fn answer_reports(&mut self, now: Now) {
+        // A lease that this node grants is counted by its clock, and by those of who may come after it.
+        let counts_right = self.counts_right(now);
+        let (own, clocks) = (self.id(), &self.clocks);
         let (Some(group), Some(supervisor)) = (self.groups.get(&META), &mut self.supervisor) else {
             return;
         };
@@ -324,7 +323,8 @@ impl<L: OrderedStore> Node<L> {
             let is_led_by = |mode: Mode| matches!(mode, Mode::OneLeader { leader } if leader == *node);
             let leads = is_led_by(meta.mode()) || is_led_by(meta.goal());
             // Not any more for one that may be replaced by what is proposed.
-            let is_vouched = leads && supervisor.forcing.is_none();
+            let is_clock_right = own == Some(*node) || clocks.trusts(*node, now.steady);
+            let is_vouched = leads && counts_right && is_clock_right && supervisor.forcing.is_none();
             if is_vouched {
                 supervisor.vouched.insert(*node, now.steady);
             }
@@ -494,6 +494,8 @@ impl<L: OrderedStore> Node<L> {
 
     /// Replaces a leader for which nobody has vouched for too long.
     fn fail_over(&mut self, now: Now, meta: &Meta) {
+        // By a clock that no other agrees with the leader's lease may not be over.
+        let counts_right = self.counts_right(now);
         let Some(supervisor) = &mut self.supervisor else {
             return;
         };
@@ -502,7 +504,7 @@ impl<L: OrderedStore> Node<L> {
             return;
         };
         let is_permitted = meta.unarmed_since().is_none() && meta.switch().is_none();
-        if !is_permitted && !has(Mistake::LossyFailoverDuringSwitch) {
+        if !counts_right || (!is_permitted && !has(Mistake::LossyFailoverDuringSwitch)) {
             return;
         }
         // Who was supervisor before may have vouched until this one began.

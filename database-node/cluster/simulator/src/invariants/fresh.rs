@@ -6,15 +6,22 @@ use crate::world::MS;
 
 /// By how much the clock of a replica may run slow while it counts, in parts per thousand, rounded up.
 const DRIFT: u64 = 20;
+/// The same, when clocks run wild.
+const WILD_DRIFT: u64 = 560;
 
 pub(super) fn check(evidence: &Evidence<'_>) -> Result<(), String> {
     let operations = &evidence.history.operations;
+    let drift = if evidence.are_clocks_wild {
+        WILD_DRIFT
+    } else {
+        DRIFT
+    };
     for read in operations {
         let (Asked::ReadWithin(allowed), Came::Value(_), Some(at)) = (&read.asked, &read.came, read.at)
         else {
             continue;
         };
-        let allowed = allowed * MS * (1_000 + DRIFT) / 1_000;
+        let allowed = allowed * MS * (1_000 + drift) / 1_000;
         let missed = operations.iter().find(|write| {
             let is_write = matches!(write.asked, Asked::Write(_) | Asked::Exchange { .. });
             let is_done = is_write && write.came == Came::Done && !write.is_asked_again;

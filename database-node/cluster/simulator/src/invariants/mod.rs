@@ -26,6 +26,8 @@ type Check = fn(&Evidence<'_>) -> Result<(), String>;
 pub struct Evidence<'a> {
     /// What clients asked and were answered.
     pub history: &'a History,
+    /// Whether clocks run wrong by up to 35 %.
+    pub are_clocks_wild: bool,
     /// What nodes told of.
     pub told: &'a [Told],
     /// Where replicas have applied different entries.

@@ -21,6 +21,18 @@ pub struct Clock {
 }
 
 impl Clock {
+    /// Lets the steady clock run wrong by 3 to 35 %.
+    pub fn run_wild(&mut self, random: &mut StdRng) {
+        let drift = match random.random_bool(0.5) {
+            true => random.random_range(30_000..200_000),
+            false => random.random_range(200_000..350_000),
+        };
+        self.rate = match random.random_bool(0.5) {
+            true => 1_000_000 + drift,
+            false => 1_000_000 - drift,
+        };
+    }
+
     /// Clocks that run wrong by up to `drift_ppm`.
     pub fn new(random: &mut StdRng, drift_ppm: u32) -> Self {
         let drift = u64::from(drift_ppm);

@@ -33,6 +33,8 @@ pub struct Host {
     pub process: Option<Process>,
     /// Until when its process stands still.
     pub stands_until: Time,
+    /// Whether there is little room on its disks.
+    pub is_space_short: bool,
     /// How many times slower than usual its disk is.
     pub disk_slowness: u64,
     /// How many disks it had.
@@ -92,6 +94,7 @@ impl Host {
             life: 0,
             process: None,
             stands_until: 0,
+            is_space_short: false,
             disk_slowness: 1,
             disks: 1,
         }

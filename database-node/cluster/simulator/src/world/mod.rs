@@ -3,6 +3,7 @@
 mod clock;
 mod host;
 mod network;
+mod noticing;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -19,6 +20,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 pub use clock::Clock;
 pub use host::{Host, Process};
 pub use network::Network;
+use noticing::Noticed;
 
 /// Nanoseconds of true time since the world began.
 pub type Time = u64;
@@ -86,6 +88,13 @@ pub enum Happening {
         /// Void when it has gone on since.
         turn: u64,
     },
+    /// A client that asks one machine goes on.
+    Watch {
+        /// Which.
+        watcher: usize,
+    },
+    /// A node has taken a step.
+    Stepped(crate::steps::Stepped),
     /// The next fault strikes.
     Fault,
     /// What a fault began ends.
@@ -150,6 +159,7 @@ pub struct World {
     applied: BTreeMap<(GroupId, Incarnation, u64), (u64, usize, u64)>,
     /// Where replicas have applied different entries.
     pub differing: Vec<String>,
+    noticed: Noticed,
     timing: Timing,
     hash: Xxh3,
     /// How much has happened.
@@ -179,10 +189,21 @@ impl World {
             told: Vec::new(),
             applied: BTreeMap::new(),
             differing: Vec::new(),
+            noticed: Noticed::default(),
             timing,
             hash: Xxh3::new(),
             happened: 0,
             is_loud: false,
+        }
+    }
+
+    /// Lets the clocks of one machine, or of some, run wrong by more than leases allow for.
+    pub fn let_clocks_run_wild(&mut self) {
+        let one = self.random.random_range(0..self.hosts.len());
+        for (host, machine) in self.hosts.iter_mut().enumerate() {
+            if host == one || self.random.random_bool(0.3) {
+                machine.clock.run_wild(&mut self.random);
+            }
         }
     }
 
@@ -221,6 +242,9 @@ impl World {
     /// What happens next: what concerns nobody else than a machine has happened already.
     pub fn next(&mut self, until: Time) -> Option<Happening> {
         loop {
+            if let Some(stepped) = self.noticed.steps.pop_front() {
+                return Some(Happening::Stepped(stepped));
+            }
             if self.queue.peek().is_none_or(|next| next.0.at > until) {
                 self.now = self.now.max(until);
                 return None;
@@ -256,6 +280,8 @@ impl World {
             Happening::Client { client, .. } => (7, *client),
             Happening::Fault => (8, 0),
             Happening::Mend(_) => (9, 0),
+            Happening::Watch { watcher } => (10, *watcher),
+            Happening::Stepped(stepped) => (11, stepped.host),
         };
         self.hash.update(&self.now.to_be_bytes());
         self.hash.update(&[kind, host as u8]);
@@ -285,7 +311,19 @@ impl World {
             self.ask_to_join(host, token);
         }
         self.say(|| format!("machine {host} starts"));
+        if self.hosts.get(host).is_some_and(|machine| machine.is_space_short) {
+            self.step(host, Input::Space { is_short: true });
+        }
         self.schedule(0, Happening::Tick { host, life });
+    }
+
+    /// Lets the room on a machine's disks become little, or enough again. Its process sees that before they are full.
+    pub fn set_space(&mut self, host: usize, is_short: bool) {
+        if let Some(machine) = self.hosts.get_mut(host) {
+            machine.is_space_short = is_short;
+        }
+        self.say(|| format!("machine {host} is short of room: {is_short}"));
+        self.step(host, Input::Space { is_short });
     }
 
     /// Switches a machine off: what was not synced is lost, or a part of it.
@@ -302,6 +340,7 @@ impl World {
         if let Some(node) = self.hosts.get_mut(host).and_then(Host::wipe) {
             self.nodes.remove(&node);
         }
+        self.noticed.forget(host);
         self.say(|| format!("machine {host} gets an empty disk"));
     }
 
@@ -438,6 +477,7 @@ impl World {
             return;
         };
         let outputs = process.node.step(local, input);
+        self.notice(host, &outputs);
         self.handle(host, outputs);
     }
 
@@ -504,6 +544,7 @@ impl World {
         let Ok(bytes) = envelope.encode() else {
             return;
         };
+        self.notice_sent(from, to, envelope);
         for delay in self.network.deliveries(from, to, &mut self.random) {
             let envelope = bytes.clone();
             self.schedule(delay, Happening::Deliver { to, envelope });
@@ -598,15 +639,21 @@ impl World {
         let Some(process) = self.process(host) else {
             return;
         };
+        let installing = match &task {
+            Task::Install { group } => Some(*group),
+            _ => None,
+        };
         let done = process.applier.run(task);
         if let Some(pliantdb_cluster::applier::Done::Failed { error, .. }) = &done
             && matches!(error, pliantdb_storage::StorageError::Commit(_))
         {
             // What a store that cannot write has done only recovery can tell.
             self.say(|| format!("machine {host} cannot write its state: {error}"));
+            self.notice_failed(host, installing);
             return self.crash(host);
         }
         if let Some(done) = done {
+            self.notice_done(host, &done);
             self.step(host, Input::Done(done));
         }
         self.work(host);

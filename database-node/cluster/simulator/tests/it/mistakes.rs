@@ -36,6 +36,10 @@ are_caught! {
     applying_with_the_wall_clock: ApplyWithWallClock in 200,
     applying_a_retry_twice: RetryAppliedTwice in 200,
     a_snapshot_without_a_marker: SnapshotWithoutMarker in 200,
+    voting_right_after_a_start: VoteAfterRestart in 400,
+    a_lease_after_handing_over: LeaseAfterTransfer in 200,
+    a_lease_without_drift: LeaseWithoutDrift in 200,
+    clocks_that_nobody_looks_at: DriftUnnoticed in 600,
     orders_without_epochs: OrdersWithoutEpoch in 600,
     a_diverged_replica_that_stays: DivergedReplicaStays in 200,
 }

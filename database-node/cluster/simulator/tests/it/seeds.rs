@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use pliantdb_simulator::steps::Step;
 use pliantdb_simulator::{Scenario, Verdict, run};
 
 /// `PLIANT_SEEDS` says how many; `PLIANT_SEED` is the first.
@@ -66,6 +67,18 @@ fn hold_whatever_happens() {
         seeds.is_empty(),
         "again: cargo run -p pliantdb-simulator -- --loud --seeds 1 --seed N, of {seeds:?}"
     );
+    let struck = |step: Step| {
+        let counts = verdicts
+            .iter()
+            .filter_map(|verdict| verdict.struck_after.get(&step));
+        counts.sum::<u64>()
+    };
+    for step in Step::ALL {
+        println!("struck after {step:?}: {} times", struck(step));
+    }
+    let spared = Step::ALL.into_iter().filter(|step| struck(*step) < count / 100);
+    let spared: Vec<Step> = spared.collect();
+    assert!(spared.is_empty(), "hardly struck after {spared:?}");
     assert!(
         least(|verdict| verdict.faults) >= 20,
         "too few faults to mean anything"

@@ -1,5 +1,6 @@
 //! Small clusters whose messages arrive at once.
 
+mod alone;
 mod force;
 mod sleep;
 

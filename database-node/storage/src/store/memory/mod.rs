@@ -29,6 +29,11 @@ pub enum Fault {
     None,
     /// It is full: writes and syncs are [`StoreError::NoSpace`] and change nothing.
     NoSpace,
+    /// It is full after so many more batches and syncs: then as [`Fault::NoSpace`].
+    NoSpaceAfter {
+        /// How many it still takes.
+        batches: u64,
+    },
     /// Every value of a key with this prefix is damaged: reading it is [`StoreError::Corrupt`].
     Corrupt {
         /// The prefix.
@@ -127,8 +132,15 @@ impl MemoryStore {
     }
 
     fn room(&self) -> Result<(), StoreError> {
-        match *self.fault.read().unwrap_or_else(PoisonError::into_inner) {
-            Fault::NoSpace => Err(StoreError::NoSpace("of the store in memory".to_owned())),
+        let mut fault = self.fault.write().unwrap_or_else(PoisonError::into_inner);
+        match &mut *fault {
+            Fault::NoSpaceAfter { batches } if *batches > 0 => {
+                *batches -= 1;
+                Ok(())
+            }
+            Fault::NoSpace | Fault::NoSpaceAfter { .. } => {
+                Err(StoreError::NoSpace("of the store in memory".to_owned()))
+            }
             Fault::None | Fault::Corrupt { .. } => Ok(()),
         }
     }
