@@ -7,7 +7,7 @@ use load::Failure;
 use crate::figures::{Goal, tell};
 use crate::node::Order;
 use crate::processes::Processes;
-use crate::{directory, number};
+use crate::{NODES, directory, number};
 
 pub fn run() -> Result<(), Failure> {
     let groups = usize::try_from(number("CLUSTER_IDLE_GROUPS", 1000)?)?;
@@ -51,20 +51,28 @@ pub fn run() -> Result<(), Failure> {
     tell(&name("envelopes_per_s_busiest_node"), &envelopes, Goal::None);
     tell(&name("syncs_per_s_busiest_node"), &syncs, Goal::None);
 
-    // One that leads some of them goes without a word.
-    let led = cluster.all(&Order::Look)?;
-    let led: Vec<usize> = led.iter().map(|report| report.leads).collect();
-    let gone = led.len() - 1;
-    cluster.kill(gone)?;
-    let took = cluster.wait(|reports| {
-        let leads: usize = reports.iter().map(|report| report.leads).sum();
-        leads > groups
-    })?;
-    eprintln!("idle: leaders of {led:?} groups; the last node was killed");
-    tell(
-        &name("s_until_all_have_leaders_again"),
-        &[took.as_secs_f64()],
-        Goal::None,
-    );
+    // One that leads some of them goes without a word, and comes back; then another.
+    let (mut elected, mut returned) = (Vec::new(), Vec::new());
+    for gone in (0..NODES).rev() {
+        let led = cluster.all(&Order::Look)?;
+        let led: Vec<usize> = led.iter().map(|report| report.leads).collect();
+        cluster.kill(gone)?;
+        let took = cluster.wait(|reports| {
+            let leads: usize = reports.iter().map(|report| report.leads).sum();
+            leads > groups
+        })?;
+        eprintln!("idle: leaders of {led:?} groups; node {gone} was killed");
+        elected.push(took.as_secs_f64());
+        cluster.start(gone, directory.path())?;
+        // The supervisor gives each its share of leaders.
+        let took = cluster.wait(|reports| {
+            let leads: Vec<usize> = reports.iter().map(|report| report.leads).collect();
+            leads.iter().sum::<usize>() > groups && leads.iter().all(|leads| *leads >= groups / (NODES + 1))
+        })?;
+        returned.push(took.as_secs_f64());
+        std::thread::sleep(Duration::from_secs(3));
+    }
+    tell(&name("s_until_all_have_leaders_again"), &elected, Goal::None);
+    tell(&name("s_until_leaders_are_spread_again"), &returned, Goal::None);
     Ok(())
 }

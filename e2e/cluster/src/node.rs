@@ -76,17 +76,26 @@ pub struct Report {
     pub latencies: Vec<u32>,
 }
 
-/// Serves orders until there are no more.
+/// Serves orders until there are no more; as the node that the directory has, if there is one.
 pub fn serve(index: usize, directory: &Path) -> Result<(), Failure> {
     let data = directory.join(index.to_string());
     let (log, state) = (data.join("log"), data.join("state"));
+    let is_new = !data.exists();
     for directory in [&log, &state] {
         std::fs::create_dir_all(directory)?;
     }
     // A quarter of a gibibyte for each store, of which a quarter is the cache.
     let plan = MemoryPlan::for_limit(256 << 20);
-    let log = RocksStore::create_log(&log, plan)?;
-    let state = RocksStore::create_state(&state, plan)?;
+    let (log, state) = match is_new {
+        true => (
+            RocksStore::create_log(&log, plan)?,
+            RocksStore::create_state(&state, plan)?,
+        ),
+        false => (
+            RocksStore::open_log(&log, plan)?,
+            RocksStore::open_state(&state, plan)?,
+        ),
+    };
     let sockets = Sockets::start(directory, index);
     let driver = Driver::open(
         settings(index),

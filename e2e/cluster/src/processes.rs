@@ -149,6 +149,14 @@ impl Processes {
         Ok(())
     }
 
+    /// Starts a node again that was killed.
+    pub fn start(&mut self, index: usize, directory: &Path) -> Result<(), Failure> {
+        if let Some(node) = self.nodes.get_mut(index) {
+            *node = Some(Process::start(index, directory)?);
+        }
+        Ok(())
+    }
+
     /// Their process ids.
     pub fn ids(&self) -> Vec<u32> {
         self.nodes.iter().flatten().map(|node| node.child.id()).collect()
