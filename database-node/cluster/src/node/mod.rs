@@ -20,6 +20,8 @@ mod replicas;
 mod reports;
 mod snapshots;
 mod supervisor;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
