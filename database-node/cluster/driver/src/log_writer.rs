@@ -3,8 +3,8 @@
 //! What waits is written as one batch with one sync. When something has come while the last sync ran, more than one is at
 //! it, and those whose writes that sync made safe are about to write again: half as long as a sync takes is waited for
 //! them. Without this a sync takes along what came by chance while the one before ran, and those who come a moment later
-//! wait for a whole one: with 64 writers there were 48 to 65 syncs for 1,000 commits, and are 35 to 43, at the same rate
-//! and the same latencies. Who writes alone never waits.
+//! wait for a whole one: with 64 writers there were 51 to 65 syncs for 1,000 commits, and are 30 to 54, at the same rate
+//! and the same latencies (docs/performance.md). Who writes alone never waits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
