@@ -23,7 +23,8 @@ use crate::{log_writer, tasks};
 pub struct Options {
     /// So many questions may be without an answer at once; whoever asks one more waits.
     pub max_asks: usize,
-    /// So many envelopes may wait for the node's thread; one more is dropped.
+    /// So many envelopes may wait for the node's thread; one more is dropped. Each may have some MiB: whoever receives them from a
+    /// network bounds their bytes.
     pub max_envelopes: usize,
 }
 
@@ -31,7 +32,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             max_asks: 16_384,
-            max_envelopes: 16_384,
+            max_envelopes: 1024,
         }
     }
 }
