@@ -45,6 +45,19 @@ impl Process {
         Ok(self.field("status", "VmHWM:")? * 1024)
     }
 
+    /// Seconds of processor time that it has used so far, in units of 10 ms.
+    ///
+    /// # Errors
+    /// When /proc cannot be read.
+    pub fn cpu(&self) -> Result<f64, Failure> {
+        let text = read_to_string(format!("{}/stat", self.0))?;
+        // Behind the name, which may have spaces: the 12th and 13th fields are the time of the program and of the kernel.
+        let fields = text.rsplit_once(')').map_or("", |(_, fields)| fields);
+        let mut times = fields.split_whitespace().skip(11);
+        let mut time = || Ok::<f64, Failure>(times.next().ok_or("/proc has no times")?.parse()?);
+        Ok((time()? + time()?) / 100.0)
+    }
+
     /// How many threads it has, but for those whose name begins with `but`.
     ///
     /// # Errors

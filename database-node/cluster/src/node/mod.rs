@@ -1,7 +1,8 @@
 //! A node of a cluster: the replicas that it holds, and what it does with what happens to it.
 //!
-//! [`Node::step`] takes the time and one [`Input`], and returns what is to be done. It reads the log, and does no other
-//! I/O: whoever drives it writes, sends and applies, in any order that keeps each queue's own.
+//! [`Node::step`] takes the time and one [`Input`], and returns what is to be done; [`Node::take`] and [`Node::give`] do the
+//! same for several at once. It reads the log, and does no other I/O: whoever drives it writes, sends and applies, in any
+//! order that keeps each queue's own.
 //!
 //! - `io`: what goes in and comes out
 //! - `replicas`: which replicas there are, as the meta group wants it
@@ -206,6 +207,17 @@ impl<L: OrderedStore> Node<L> {
 
     /// Takes what happened, and gives what is to be done.
     pub fn step(&mut self, now: Now, input: Input) -> Vec<Output> {
+        self.take(now, input);
+        self.give(now)
+    }
+
+    /// Takes what happened. What follows from it is looked at by [`Node::give`], once for all that was taken before: when
+    /// much happens at once, a group's entries and messages go together, and what all have to write is one batch.
+    pub fn take(&mut self, now: Now, input: Input) {
+        // What happens next goes by the replicas that are to be here by now.
+        if mem::take(&mut self.is_meta_changed) {
+            self.match_replicas(now);
+        }
         match input {
             Input::Tick => self.tick(now),
             Input::Receive(envelope) => self.receive(now, envelope),
@@ -214,6 +226,10 @@ impl<L: OrderedStore> Node<L> {
             Input::Space { is_short } => self.is_space_short = is_short,
             Input::Ask { token, ask } => self.ask(now, token, ask),
         }
+    }
+
+    /// What is to be done after all that was taken. Replies rest on this moment, so `now` must not be earlier.
+    pub fn give(&mut self, now: Now) -> Vec<Output> {
         self.settle(now);
         mem::take(&mut self.outputs)
     }

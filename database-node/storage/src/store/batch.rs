@@ -101,6 +101,18 @@ impl Batch {
         });
     }
 
+    /// Adds the changes of another batch behind its own.
+    pub fn append(&mut self, other: &Self) {
+        let offset = self.bytes.len();
+        self.bytes.extend_from_slice(&other.bytes);
+        self.changes.extend(other.changes.iter().map(|place| Place {
+            kind: place.kind,
+            start: place.start + offset,
+            middle: place.middle + offset,
+            end: place.end + offset,
+        }));
+    }
+
     /// Drops the changes after the first `length`.
     pub fn truncate(&mut self, length: usize) {
         if let Some(first) = self.changes.get(length) {
@@ -185,5 +197,23 @@ mod tests {
         ];
         assert_eq!(batch.changes().collect::<Vec<_>>(), left);
         assert_eq!(batch.change(2), Some(left[2]));
+    }
+
+    #[test]
+    fn appends_another() {
+        let (mut batch, mut other) = (Batch::default(), Batch::default());
+        batch.put(b"a", b"1");
+        other.put(b"b", b"23");
+        other.delete_range(KeyRange::prefixed(b"c"));
+        batch.append(&other);
+        batch.append(&Batch::default());
+        let all = [
+            Change::Put(b"a", b"1"),
+            Change::Put(b"b", b"23"),
+            Change::DeleteRange(b"c", Some(b"d")),
+        ];
+        assert_eq!(batch.changes().collect::<Vec<_>>(), all);
+        batch.truncate(2);
+        assert_eq!((batch.len(), batch.size()), (2, 5));
     }
 }

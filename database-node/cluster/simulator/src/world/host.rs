@@ -56,6 +56,8 @@ pub struct Process {
     pub tasks: VecDeque<Task>,
     /// Whether the applier is at work.
     pub is_applying: bool,
+    /// Whether it has taken something of which it has yet to look at what follows.
+    pub is_gathering: bool,
 }
 
 impl Process {
@@ -141,6 +143,7 @@ impl Host {
             must_sync: false,
             tasks: VecDeque::new(),
             is_applying: false,
+            is_gathering: false,
         });
         Ok(())
     }

@@ -63,6 +63,13 @@ pub enum Happening {
         /// Of which start of it.
         life: u64,
     },
+    /// A process looks at what follows from all that it has taken.
+    Give {
+        /// On which machine.
+        host: usize,
+        /// Of which start of it.
+        life: u64,
+    },
     /// A question of a client arrives.
     Asked {
         /// At which machine.
@@ -161,6 +168,8 @@ pub struct World {
     pub differing: Vec<String>,
     noticed: Noticed,
     timing: Timing,
+    /// How many of a thousand inputs wait for others that are taken with them, and chance of its own for that.
+    gathered: (u32, StdRng),
     hash: Xxh3,
     /// How much has happened.
     pub happened: u64,
@@ -174,6 +183,9 @@ impl World {
     pub fn new(seed: u64, hosts: usize, drift_ppm: u32) -> Self {
         let mut random = StdRng::seed_from_u64(seed ^ 0x5eed_0000);
         let timing = Timing::default();
+        // In two of three seeds each is looked at alone.
+        let mut gathering = StdRng::seed_from_u64(seed ^ 0x6a74_6e67);
+        let gathered = [0, 0, 700][gathering.random_range(0..3)];
         let hosts = (0..hosts)
             .map(|index| Host::new(index, &mut random, drift_ppm))
             .collect();
@@ -191,6 +203,7 @@ impl World {
             differing: Vec::new(),
             noticed: Noticed::default(),
             timing,
+            gathered: (gathered, gathering),
             hash: Xxh3::new(),
             happened: 0,
             is_loud: false,
@@ -258,6 +271,7 @@ impl World {
                 Happening::Deliver { to, envelope } => self.deliver(to, &envelope),
                 Happening::DiskDone { host, life, number } => self.disk_done(host, life, number),
                 Happening::Apply { host, life } => self.apply(host, life),
+                Happening::Give { host, life } => self.give(host, life),
                 Happening::Asked { host, token, ask } => {
                     self.step(host, Input::Ask { token, ask: *ask });
                 }
@@ -282,6 +296,7 @@ impl World {
             Happening::Mend(_) => (9, 0),
             Happening::Watch { watcher } => (10, *watcher),
             Happening::Stepped(stepped) => (11, stepped.host),
+            Happening::Give { host, .. } => (12, *host),
         };
         self.hash.update(&self.now.to_be_bytes());
         self.hash.update(&[kind, host as u8]);
@@ -476,9 +491,34 @@ impl World {
         let Some(process) = machine.process.as_mut() else {
             return;
         };
-        let outputs = process.node.step(local, input);
+        process.node.take(local, input);
+        let (share, random) = &mut self.gathered;
+        if *share > 0 && random.random_range(0..1000) < *share {
+            if !std::mem::replace(&mut process.is_gathering, true) {
+                let (delay, life) = (random.random_range(0..3 * MS), machine.life);
+                self.schedule(delay, Happening::Give { host, life });
+            }
+            return;
+        }
+        let outputs = process.node.give(local);
         self.notice(host, &outputs);
         self.handle(host, outputs);
+    }
+
+    fn give(&mut self, host: usize, life: u64) {
+        let Some(machine) = self.hosts.get(host).filter(|machine| machine.life == life) else {
+            return;
+        };
+        let local = machine.clock.now(self.now);
+        if self.waits(host, Happening::Give { host, life }).is_none() {
+            return;
+        }
+        if let Some(process) = self.process(host) {
+            process.is_gathering = false;
+            let outputs = process.node.give(local);
+            self.notice(host, &outputs);
+            self.handle(host, outputs);
+        }
     }
 
     fn handle(&mut self, host: usize, outputs: Vec<Output>) {

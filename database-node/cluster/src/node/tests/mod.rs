@@ -3,6 +3,7 @@
 mod alone;
 mod force;
 mod sleep;
+mod taking;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

@@ -1,0 +1,173 @@
+//! A node that runs, and its end.
+
+use std::io;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Weak};
+use std::thread::{self, JoinHandle};
+
+use pliantdb_cluster::node::Event;
+use pliantdb_cluster::{Applier, Node, Settings};
+use pliantdb_storage::store::OrderedStore;
+use tokio::sync::Semaphore;
+
+use crate::clock::Clock;
+use crate::failure::{Failure, OpenError, Stopped};
+use crate::handle::Handle;
+use crate::inbox::Inbox;
+use crate::transport::Transport;
+use crate::turns::{Askers, Turns};
+use crate::{log_writer, tasks};
+
+/// How much may wait for a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// So many questions may be without an answer at once; whoever asks one more waits.
+    pub max_asks: usize,
+    /// So many envelopes may wait for the node's thread; one more is dropped. Each may have some MiB: whoever receives them from a
+    /// network bounds their bytes.
+    pub max_envelopes: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            max_asks: 16_384,
+            max_envelopes: 1024,
+        }
+    }
+}
+
+/// A node that runs in this process until it is stopped or dropped, which are the same.
+///
+/// How much memory waits is bounded: what is asked and received by [`Options`], what is to be written and applied by
+/// what the core has under way at most.
+pub struct Driver<L: OrderedStore> {
+    handle: Handle<L>,
+    threads: Vec<(&'static str, JoinHandle<()>)>,
+}
+
+impl<L: OrderedStore> Driver<L> {
+    /// Starts a node on its two stores: `log` is written with a sync wherever the core wants one, `state` is flushed when
+    /// it says so. `on_event` hears what the node tells of, on the node's thread, where it must not wait.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open<S: OrderedStore>(
+        settings: Settings,
+        options: Options,
+        log: Arc<L>,
+        state: Arc<S>,
+        transport: impl Transport,
+        on_event: impl FnMut(Event) + Send + 'static,
+    ) -> Result<Self, OpenError> {
+        let clock = Clock::start();
+        let now = clock.now();
+        let tick = settings.timing.tick;
+        let (applier, found) = Applier::open(state)?;
+        let node = Node::open(settings, Arc::clone(&log), found, now)?;
+        let handle = Handle {
+            inbox: Arc::new(Inbox::new(options.max_envelopes)),
+            places: Arc::new(Semaphore::new(options.max_asks.min(Semaphore::MAX_PERMITS))),
+            turns: Arc::default(),
+            log: Arc::default(),
+        };
+        let mut driver = Self {
+            handle: handle.clone(),
+            threads: Vec::new(),
+        };
+        let (writes, to_write) = channel();
+        let (task, to_do) = channel();
+        let counting = Arc::clone(&handle.log);
+        driver.start("log", move |inbox| {
+            log_writer::run(&log, &to_write, inbox, &counting);
+        })?;
+        driver.start("applier", move |inbox| tasks::run(applier, &to_do, inbox))?;
+        let turns = Turns {
+            node,
+            clock,
+            tick,
+            ticked: now.steady,
+            inbox: Arc::clone(&handle.inbox),
+            writes,
+            tasks: task,
+            transport,
+            on_event: Box::new(on_event),
+            counting: Arc::clone(&handle.turns),
+            askers: Askers::default(),
+            founder: None,
+            written: 0,
+        };
+        driver.start("core", move |_| turns.run())?;
+        Ok(driver)
+    }
+
+    /// What can be asked of it.
+    #[must_use]
+    pub fn handle(&self) -> &Handle<L> {
+        &self.handle
+    }
+
+    /// Stops the node and waits for its threads. What is in the log's queue is written before; whoever still waits for an
+    /// answer is told that none will come.
+    ///
+    /// # Errors
+    /// [`Failure`], when it had stopped by itself before.
+    pub fn stop(mut self) -> Result<(), Failure> {
+        self.end();
+        match self.handle.failure() {
+            Some(failure) => Err(failure),
+            None => Ok(()),
+        }
+    }
+
+    fn end(&mut self) {
+        self.handle.inbox.end(Stopped::ByOwner);
+        self.handle.places.close();
+        for (name, thread) in self.threads.drain(..).rev() {
+            // Whoever drops it in a callback is one of them, and does not wait for itself.
+            if thread.thread().id() != thread::current().id() && thread.join().is_err() {
+                self.handle.inbox.fail(Failure::Panicked(name));
+            }
+        }
+    }
+
+    fn start(&mut self, name: &'static str, run: impl FnOnce(&Inbox<L>) + Send + 'static) -> io::Result<()> {
+        let ending = Ending {
+            name,
+            inbox: Arc::clone(&self.handle.inbox),
+            places: Arc::downgrade(&self.handle.places),
+        };
+        let thread = thread::Builder::new()
+            .name(format!("node-{name}"))
+            .spawn(move || run(&ending.inbox))?;
+        self.threads.push((name, thread));
+        Ok(())
+    }
+}
+
+impl<L: OrderedStore> Drop for Driver<L> {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Sees to it that a thread that ends before it should does not leave others waiting.
+struct Ending<L: OrderedStore> {
+    name: &'static str,
+    inbox: Arc<Inbox<L>>,
+    places: Weak<Semaphore>,
+}
+
+impl<L: OrderedStore> Drop for Ending<L> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.inbox.fail(Failure::Panicked(self.name));
+        }
+        // Whoever waits for a place to ask is told too.
+        if self.inbox.ended().is_some()
+            && let Some(places) = self.places.upgrade()
+        {
+            places.close();
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! What can be asked of a node that runs.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+
+use pliantdb_cluster::Node;
+use pliantdb_cluster::node::{Answer, Ask};
+use pliantdb_cluster::wire::{Envelope, Peer};
+use pliantdb_storage::store::{OrderedStore, StoreError};
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::failure::{Failure, Stopped};
+use crate::inbox::{Asker, Inbox, Incoming};
+use crate::log_writer::{self, LogCounters};
+use crate::turns::{self, TurnCounters};
+
+/// A node that runs in this process. Clones are handles of the same; none of them keeps it running.
+pub struct Handle<L: OrderedStore> {
+    pub(crate) inbox: Arc<Inbox<L>>,
+    /// How many more may ask.
+    pub(crate) places: Arc<Semaphore>,
+    pub(crate) turns: Arc<turns::Counting>,
+    pub(crate) log: Arc<log_writer::Counting>,
+}
+
+impl<L: OrderedStore> Clone for Handle<L> {
+    fn clone(&self) -> Self {
+        Self {
+            inbox: Arc::clone(&self.inbox),
+            places: Arc::clone(&self.places),
+            turns: Arc::clone(&self.turns),
+            log: Arc::clone(&self.log),
+        }
+    }
+}
+
+impl<L: OrderedStore> Handle<L> {
+    /// Asks the node something, and waits for the answer: at first for a place, when [`crate::Options::max_asks`] wait
+    /// already. On a thread that may wait; tasks use [`Handle::ask_async`].
+    ///
+    /// # Errors
+    /// [`Stopped`], when no answer will come.
+    pub fn ask(&self, ask: Ask) -> Result<Answer, Stopped> {
+        wait_for(self.ask_async(ask))
+    }
+
+    /// [`Handle::ask`] for tasks, of any runtime. What was asked goes on when the future is dropped after its first poll.
+    ///
+    /// # Errors
+    /// As [`Handle::ask`].
+    pub async fn ask_async(&self, ask: Ask) -> Result<Answer, Stopped> {
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        let (answer, answered) = oneshot::channel();
+        let place = place.map_err(|_| self.stopped())?;
+        let asker = Asker {
+            answer,
+            _place: place,
+        };
+        self.inbox.put(Incoming::Ask(ask, asker))?;
+        answered.await.map_err(|_| self.stopped())
+    }
+
+    /// Gives the node an envelope that another has sent to it. It is dropped when [`crate::Options::max_envelopes`] wait
+    /// already, or the node has ended.
+    pub fn receive(&self, envelope: Envelope) {
+        self.inbox.receive(envelope);
+    }
+
+    /// Founds a cluster of this node alone, and waits until that is on the disk. `cluster` and `token` are drawn at random
+    /// by the caller.
+    ///
+    /// # Errors
+    /// [`Stopped`], and within it what [`Node::found`] says.
+    pub fn found(&self, cluster: u128, token: u128) -> Result<Result<(), StoreError>, Stopped> {
+        let (done, founded) = oneshot::channel();
+        self.inbox.put(Incoming::Found { cluster, token, done })?;
+        wait_for(founded).map_err(|_| self.stopped())
+    }
+
+    /// Asks nodes of a cluster to be one of them, until one answers: [`Node::join`]. That it has joined is an event. A node
+    /// that was started again before it had joined is to ask with the same token.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub fn join(&self, token: u128, seeds: Vec<Peer>) -> Result<(), Stopped> {
+        self.inbox
+            .put(Incoming::Call(Box::new(move |node| node.join(token, seeds))))
+    }
+
+    /// Looks at the node, on its thread: that is to be quick.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Node<L>) -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        let (done, seen) = oneshot::channel();
+        let call = move |node: &mut Node<L>| {
+            // Fails only when nobody waits any more.
+            let _ = done.send(look(node));
+        };
+        self.inbox.put(Incoming::Call(Box::new(call)))?;
+        wait_for(seen).map_err(|_| self.stopped())
+    }
+
+    /// Why the node could not go on, when it could not.
+    #[must_use]
+    pub fn failure(&self) -> Option<Failure> {
+        match self.inbox.ended() {
+            Some(Stopped::Failed(failure)) => Some(failure),
+            Some(Stopped::ByOwner) | None => None,
+        }
+    }
+
+    /// What was written to the log so far.
+    #[must_use]
+    pub fn log_counters(&self) -> LogCounters {
+        self.log.counters()
+    }
+
+    /// What the node's thread has done so far.
+    #[must_use]
+    pub fn turn_counters(&self) -> TurnCounters {
+        self.turns.counters(self.inbox.dropped())
+    }
+
+    /// Why no answer will come.
+    fn stopped(&self) -> Stopped {
+        self.inbox.ended().unwrap_or(Stopped::ByOwner)
+    }
+}
+
+/// Wakes a thread that waits for a future.
+struct Waiting(Thread);
+
+impl Wake for Waiting {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Waits for a future, in which nothing needs a runtime.
+fn wait_for<F: Future>(future: F) -> F::Output {
+    let waker = Waker::from(Arc::new(Waiting(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
+}

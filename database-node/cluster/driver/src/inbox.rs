@@ -1,0 +1,231 @@
+//! What waits for the node, in the order in which it came.
+
+use std::mem;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use pliantdb_cluster::applier::Done;
+use pliantdb_cluster::node::Answer;
+use pliantdb_cluster::wire::Envelope;
+use pliantdb_cluster::{Node, node};
+use pliantdb_storage::store::StoreError;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use crate::failure::{Failure, Stopped};
+
+/// Does something with the node on its thread.
+pub(crate) type Call<L> = Box<dyn FnOnce(&mut Node<L>) + Send>;
+
+/// Something for the node.
+pub(crate) enum Incoming<L: pliantdb_storage::store::OrderedStore> {
+    Ask(node::Ask, Asker),
+    Receive(Envelope),
+    Persisted(u64),
+    Done(Done),
+    Found {
+        cluster: u128,
+        token: u128,
+        done: oneshot::Sender<Result<(), StoreError>>,
+    },
+    Call(Call<L>),
+}
+
+/// Who waits for an answer, and the place that this takes.
+pub(crate) struct Asker {
+    pub(crate) answer: oneshot::Sender<Answer>,
+    pub(crate) _place: OwnedSemaphorePermit,
+}
+
+/// The node's thread takes all that waits at once, so that it costs others little.
+pub(crate) struct Inbox<L: pliantdb_storage::store::OrderedStore> {
+    state: Mutex<State<L>>,
+    is_filled: Condvar,
+    max_envelopes: usize,
+}
+
+struct State<L: pliantdb_storage::store::OrderedStore> {
+    waiting: Vec<Incoming<L>>,
+    envelopes: usize,
+    /// Of the envelopes that found no room.
+    dropped: u64,
+    /// Whether the node's thread sleeps: nobody else has to be woken.
+    is_awaited: bool,
+    ended: Option<Stopped>,
+}
+
+impl<L: pliantdb_storage::store::OrderedStore> Inbox<L> {
+    pub(crate) fn new(max_envelopes: usize) -> Self {
+        let state = State {
+            waiting: Vec::new(),
+            envelopes: 0,
+            dropped: 0,
+            is_awaited: false,
+            ended: None,
+        };
+        Self {
+            state: Mutex::new(state),
+            is_filled: Condvar::new(),
+            max_envelopes,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<L>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts something in; when the node has ended, it is dropped.
+    pub(crate) fn put(&self, incoming: Incoming<L>) -> Result<(), Stopped> {
+        let mut state = self.state();
+        if let Some(ended) = &state.ended {
+            let ended = ended.clone();
+            drop(state);
+            return Err(ended);
+        }
+        state.waiting.push(incoming);
+        self.wake(state);
+        Ok(())
+    }
+
+    /// Puts an envelope in, or drops it when too many wait.
+    pub(crate) fn receive(&self, envelope: Envelope) {
+        let mut state = self.state();
+        if state.envelopes >= self.max_envelopes {
+            state.dropped += 1;
+            return;
+        }
+        if state.ended.is_none() {
+            state.envelopes += 1;
+            state.waiting.push(Incoming::Receive(envelope));
+            self.wake(state);
+        }
+    }
+
+    fn wake(&self, mut state: MutexGuard<'_, State<L>>) {
+        let is_awaited = mem::take(&mut state.is_awaited);
+        drop(state);
+        if is_awaited {
+            self.is_filled.notify_one();
+        }
+    }
+
+    /// Takes all that waits into an empty buffer. Waits for something for at most so long.
+    pub(crate) fn take(&self, into: &mut Vec<Incoming<L>>, wait: Duration) -> Result<(), Stopped> {
+        let mut state = self.state();
+        if state.waiting.is_empty() && state.ended.is_none() && !wait.is_zero() {
+            state.is_awaited = true;
+            let waited = self.is_filled.wait_timeout(state, wait);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state.is_awaited = false;
+        }
+        if let Some(ended) = &state.ended {
+            return Err(ended.clone());
+        }
+        mem::swap(&mut state.waiting, into);
+        state.envelopes = 0;
+        Ok(())
+    }
+
+    /// Ends the node: nothing is taken any more, and nothing that is put in is done. The first reason counts.
+    pub(crate) fn end(&self, reason: Stopped) {
+        let mut state = self.state();
+        state.ended.get_or_insert(reason);
+        // Those who wait for answers are told when this is dropped.
+        let waiting = mem::take(&mut state.waiting);
+        self.wake(state);
+        drop(waiting);
+    }
+
+    /// Why the node has ended, or is about to.
+    pub(crate) fn ended(&self) -> Option<Stopped> {
+        self.state().ended.clone()
+    }
+
+    /// How many envelopes found no room.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.state().dropped
+    }
+
+    pub(crate) fn fail(&self, failure: Failure) {
+        self.end(Stopped::Failed(failure));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+    use std::time::Instant;
+
+    use pliantdb_cluster::NodeId;
+    use pliantdb_cluster::wire::Peer;
+    use pliantdb_storage::store::MemoryStore;
+
+    use super::*;
+
+    fn envelope() -> Envelope {
+        let peer = Peer::Node(NodeId::FIRST);
+        Envelope {
+            cluster: 1,
+            from: peer,
+            to: peer,
+            messages: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_put_in_comes_out_in_order_and_at_once() {
+        let inbox = Arc::new(Inbox::<MemoryStore>::new(2));
+        let putting = Arc::clone(&inbox);
+        let thread = thread::spawn(move || {
+            for number in 0..1000 {
+                putting.put(Incoming::Persisted(number)).unwrap();
+            }
+        });
+        let (mut all, mut incoming) = (Vec::new(), Vec::new());
+        let began = Instant::now();
+        while all.len() < 1000 {
+            inbox.take(&mut incoming, Duration::from_secs(60)).unwrap();
+            all.extend(incoming.drain(..).map(|incoming| match incoming {
+                Incoming::Persisted(number) => number,
+                _ => panic!("something else"),
+            }));
+        }
+        thread.join().unwrap();
+        assert!(all.into_iter().eq(0..1000) && began.elapsed() < Duration::from_secs(60));
+        // Nothing comes.
+        inbox.take(&mut incoming, Duration::from_millis(10)).unwrap();
+        assert!(incoming.is_empty());
+    }
+
+    #[test]
+    fn envelopes_that_find_no_room_are_dropped_and_counted() {
+        let inbox = Inbox::<MemoryStore>::new(2);
+        let mut incoming = Vec::new();
+        for _ in 0..5 {
+            inbox.receive(envelope());
+        }
+        inbox.take(&mut incoming, Duration::ZERO).unwrap();
+        assert_eq!((incoming.len(), inbox.dropped()), (2, 3));
+        incoming.clear();
+        inbox.receive(envelope());
+        inbox.take(&mut incoming, Duration::ZERO).unwrap();
+        assert_eq!(incoming.len(), 1);
+    }
+
+    #[test]
+    fn the_first_reason_to_end_counts_and_wakes() {
+        let inbox = Arc::new(Inbox::<MemoryStore>::new(2));
+        let failure = Failure::Core("broken".to_owned());
+        let waiting = Arc::clone(&inbox);
+        let thread = thread::spawn(move || waiting.take(&mut Vec::new(), Duration::from_secs(600)));
+        thread::sleep(Duration::from_millis(20));
+        inbox.fail(failure.clone());
+        inbox.end(Stopped::ByOwner);
+        assert_eq!(thread.join().unwrap(), Err(Stopped::Failed(failure.clone())));
+        assert_eq!(
+            inbox.put(Incoming::Persisted(1)),
+            Err(Stopped::Failed(failure.clone()))
+        );
+        assert_eq!(inbox.ended(), Some(Stopped::Failed(failure)));
+    }
+}
