@@ -160,6 +160,11 @@ impl Meta {
     fn remove_node(&mut self, node: NodeId, is_lost: bool) -> Outcome {
         let state = self.node(node)?.state;
         self.refuse_if_leader(node)?;
+        self.need_nodes(
+            "a cluster",
+            1,
+            self.active().filter(|other| *other != node).count(),
+        )?;
         let shards = self.groups.iter().filter(|(group, _)| **group != META);
         let holds = shards.filter(|(_, record)| record.replicas.contains_key(&node));
         let groups = holds.count();

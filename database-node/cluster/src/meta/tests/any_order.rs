@@ -19,6 +19,8 @@ enum Wish {
     Factor(u8),
     Replace(u8, u8),
     Force(Option<u8>, Vec<(u8, u8)>),
+    ForceAnother(u8, u8),
+    ConfirmForce(u8),
     Arm,
 }
 
@@ -37,6 +39,8 @@ fn wish() -> impl Strategy<Value = Wish> {
         1 => any::<(u8, u8)>().prop_map(|(group, node)| Wish::Replace(group, node)),
         1 => (any::<Option<u8>>(), proptest::collection::vec(any::<(u8, u8)>(), 0..3))
             .prop_map(|(leader, holders)| Wish::Force(leader, holders)),
+        1 => any::<(u8, u8)>().prop_map(|(group, replica)| Wish::ForceAnother(group, replica)),
+        1 => any::<u8>().prop_map(Wish::ConfirmForce),
         1 => Just(Wish::Arm),
     ]
 }
@@ -99,6 +103,21 @@ impl Wish {
                     consent: Consent::AcceptSplitBrain,
                 })
             }
+            Self::ForceAnother(group, replica) => {
+                let group = a_group(*group)?;
+                let record = meta.group(group)?;
+                MetaCommand::ForceAnother {
+                    group,
+                    epoch: record.unconfirmed()?.epoch,
+                    replica: pick(record.former.values().copied(), *replica)?,
+                    fork: LogPoint { index: 4, term: 1 },
+                }
+            }
+            Self::ConfirmForce(group) => {
+                let group = a_group(*group)?;
+                let epoch = meta.group(group)?.unconfirmed()?.epoch;
+                MetaCommand::ConfirmForce { group, epoch }
+            }
             Self::Arm => MetaCommand::ArmFailover {
                 as_of: meta.unarmed_since()?,
             },
@@ -146,9 +165,9 @@ fn look(before: &Meta, meta: &Meta, given: &mut Given) {
         }
         for (node, replica) in &record.replicas {
             assert_eq!(replica.node(), *node);
-            let had = was.and_then(|was| was.replicas.get(node).or(was.retiring.get(node)));
+            let had = was.is_some_and(|was| was.can_go_on_with(*replica));
             let generations = given.entry((*id, *node)).or_default();
-            if had != Some(replica) {
+            if !had {
                 assert!(
                     generations.insert(replica.generation()),
                     "{replica} of {id} was another's"
@@ -186,29 +205,40 @@ fn look(before: &Meta, meta: &Meta, given: &mut Given) {
     assert!(meta.apply_version() >= before.apply_version());
 }
 
+fn run(wishes: &[Wish]) {
+    let mut cluster = Cluster::found();
+    let mut given = Given::new();
+    look(&cluster.meta.clone(), &cluster.meta, &mut given);
+    let mut restored = cluster.meta.clone();
+    for wish in wishes {
+        let before = cluster.clone();
+        if let Some(command) = wish.command(&cluster.meta) {
+            let outcome = cluster.try_apply(&command);
+            // Who reads its copy back from a disk comes to the same.
+            let bytes = postcard::to_stdvec(&restored).unwrap();
+            restored = postcard::from_bytes(&bytes).unwrap();
+            assert_eq!(restored.apply(&command, cluster.index), outcome);
+            assert_eq!(&restored, &cluster.meta);
+            look(&before.meta, &cluster.meta, &mut given);
+        } else if matches!(wish, Wish::SettleAll) {
+            cluster.settle();
+            restored = cluster.meta.clone();
+            look(&before.meta, &cluster.meta, &mut given);
+            assert!(cluster.meta.switch().is_none(), "what is under way ends");
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn whatever_is_asked_for_the_records_make_sense(wishes in proptest::collection::vec(wish(), 1..60)) {
-        let mut cluster = Cluster::found();
-        let mut given = Given::new();
-        look(&cluster.meta.clone(), &cluster.meta, &mut given);
-        let mut restored = cluster.meta.clone();
-        for wish in &wishes {
-            let before = cluster.clone();
-            if let Some(command) = wish.command(&cluster.meta) {
-                let outcome = cluster.try_apply(&command);
-                // Who reads its copy back from a disk comes to the same.
-                let bytes = postcard::to_stdvec(&restored).unwrap();
-                restored = postcard::from_bytes(&bytes).unwrap();
-                prop_assert_eq!(restored.apply(&command, cluster.index), outcome);
-                prop_assert_eq!(&restored, &cluster.meta);
-                look(&before.meta, &cluster.meta, &mut given);
-            } else if matches!(wish, Wish::SettleAll) {
-                cluster.settle();
-                restored = cluster.meta.clone();
-                look(&before.meta, &cluster.meta, &mut given);
-                prop_assert!(cluster.meta.switch().is_none(), "what is under way ends");
-            }
-        }
+        run(&wishes);
     }
+}
+
+#[test]
+fn nodes_are_lost_amid_a_switch() {
+    use Wish::{Join, Remove, Settle, Switch};
+    let lost = |node| Remove(node, true);
+    run(&[Join, Join, Switch(None), lost(1), Settle(0), lost(0), lost(0)]);
 }
