@@ -1,0 +1,261 @@
+//! What consensus has ready: to be written, sent and applied, in an order that a crash cannot harm.
+
+use pliantdb_storage::store::OrderedStore;
+use raft::StateRole;
+use raft::eraftpb::{ConfChangeV2, EntryType, HardState, MessageType};
+
+use super::config::{Members, MembershipChange};
+use super::payload::Payload;
+use super::{Committed, Group, Halt, Work, Writing};
+use crate::ids::{Epoch, LogPoint, ReplicaId};
+use crate::mistakes::{Mistake, has};
+use crate::timing::Now;
+use crate::wire::raft::{RaftMessage, Stamp};
+
+impl<L: OrderedStore> Group<L> {
+    /// Takes what consensus has ready: what is to be written goes into the batch of this number, with what may be sent
+    /// only when that is safe; gives what is committed.
+    pub(crate) fn collect(&mut self, now: Now, number: u64, work: &mut Work) -> Result<Vec<Committed>, Halt> {
+        let mut committed = Vec::new();
+        while self.halt.is_none() && self.installing.is_none() && self.raft.has_ready() {
+            self.take_ready(now, number, work, &mut committed)?;
+        }
+        self.release(&mut committed)?;
+        self.secure_commit(number, work)?;
+        Ok(committed)
+    }
+
+    /// Hands on what is committed, up to a change of members of which a crash could take the word back: raft goes by the
+    /// members as of what is applied, so a replica that forgot would go by those before (decision 8, rule 11).
+    fn release(&mut self, committed: &mut Vec<Committed>) -> Result<(), Halt> {
+        while self.halt.is_none() && self.installing.is_none() {
+            let is_free = |entry: &raft::eraftpb::Entry| {
+                entry.get_entry_type() == EntryType::EntryNormal || entry.index <= self.safe_commit
+            };
+            let Some(entry) = self.held.pop_front_if(|entry| is_free(entry)) else {
+                break;
+            };
+            self.handed = entry.index;
+            let entry = self.hand_on(entry)?;
+            committed.push(entry);
+        }
+        Ok(())
+    }
+
+    /// Sees to it that what holds entries back becomes safe.
+    fn secure_commit(&mut self, number: u64, work: &mut Work) -> Result<(), Halt> {
+        let Some(index) = self.held.front().map(|entry| entry.index) else {
+            return Ok(());
+        };
+        if self.writing.iter().any(|writing| writing.commit >= index) {
+            return Ok(());
+        }
+        let committed = self.committed();
+        let log = self.raft.mut_store();
+        log.put_commit(&mut work.batch, committed).map_err(Halt::Log)?;
+        work.must_sync = true;
+        self.writing.push_back(Writing {
+            batch: number,
+            ready: 0,
+            snapshot: None,
+            last: None,
+            commit: committed,
+            messages: Vec::new(),
+        });
+        Ok(())
+    }
+
+    fn take_ready(
+        &mut self,
+        now: Now,
+        number: u64,
+        work: &mut Work,
+        committed: &mut Vec<Committed>,
+    ) -> Result<(), Halt> {
+        let mut ready = self.raft.ready();
+        let mut is_writing = false;
+        let at = LogPoint {
+            index: ready.snapshot().get_metadata().index,
+            term: ready.snapshot().get_metadata().term,
+        };
+        if at.index > 0 {
+            let members = self.config.members.clone();
+            self.raft
+                .mut_store()
+                .reset(&mut work.batch, at, members)
+                .map_err(Halt::Log)?;
+            (self.applied, self.handed) = (at.index, at.index);
+            self.held.clear();
+            self.installed = None;
+            is_writing = true;
+        }
+        let entries = ready.take_entries();
+        let last = entries.last().map(|entry| entry.index);
+        if !entries.is_empty() {
+            let appended = self.raft.mut_store().append(&mut work.batch, entries);
+            appended.map_err(Halt::Log)?;
+            is_writing = true;
+        }
+        let mut commit = 0;
+        if let Some(state) = ready.hs() {
+            let state: HardState = state.clone();
+            if ready.must_sync() {
+                commit = state.commit;
+            }
+            let noted = self.raft.mut_store().set_hard_state(&mut work.batch, &state);
+            noted.map_err(Halt::Log)?;
+            is_writing = true;
+        }
+        work.must_sync |= ready.must_sync();
+        let messages = ready.take_messages();
+        let persisted_messages = ready.take_persisted_messages();
+        let entries = ready.take_committed_entries();
+        let ready_number = ready.number();
+        self.raft.advance_append_async(ready);
+        for message in messages {
+            let sent = self.outgoing(now, message);
+            work.messages.extend(sent);
+        }
+        let messages: Vec<RaftMessage> = persisted_messages
+            .into_iter()
+            .filter_map(|message| self.outgoing(now, message))
+            .collect();
+        if is_writing || !self.writing.is_empty() {
+            // What needs nothing written waits for what is being written before it.
+            let batch = match is_writing {
+                true => number,
+                false => self.writing.back().map_or(number, |writing| writing.batch),
+            };
+            self.writing.push_back(Writing {
+                batch,
+                ready: ready_number,
+                snapshot: (at.index > 0).then_some(at.index),
+                last,
+                commit,
+                messages,
+            });
+            if has(Mistake::AcknowledgeBeforeSync) {
+                let sent = self.persisted(number);
+                work.messages.extend(sent);
+            }
+        } else {
+            self.raft.on_persist_ready(ready_number);
+            work.messages.extend(messages);
+        }
+        self.held.extend(entries);
+        self.release(committed)?;
+        self.look();
+        Ok(())
+    }
+
+    /// A committed entry as it is to be applied. Those that are for the group itself are applied here.
+    fn hand_on(&mut self, entry: raft::eraftpb::Entry) -> Result<Committed, Halt> {
+        let at = LogPoint {
+            index: entry.index,
+            term: entry.term,
+        };
+        let is_membership = entry.get_entry_type() != EntryType::EntryNormal;
+        let payload = match is_membership {
+            true => Payload::decode(&entry.context)?,
+            false => Payload::decode(&entry.data)?,
+        };
+        let (payload, config) = match payload {
+            Some(Payload::Epoch(epoch)) if epoch > self.config.epoch => {
+                self.config.epoch = epoch;
+                (None, Some(self.config.clone()))
+            }
+            Some(Payload::Epoch(_)) => (None, None),
+            Some(Payload::Membership { epoch, change }) => {
+                let is_changed = self.change_members(at.index, epoch, &change)?;
+                (None, is_changed.then(|| self.config.clone()))
+            }
+            payload => (payload, None),
+        };
+        Ok(Committed { at, payload, config })
+    }
+
+    /// Applies a change of members, unless it is by order of an epoch that is over, or does not fit any more.
+    fn change_members(&mut self, index: u64, epoch: Epoch, change: &MembershipChange) -> Result<bool, Halt> {
+        if epoch < self.config.epoch && !has(Mistake::OrdersWithoutEpoch) {
+            return Ok(false);
+        }
+        let Some(raft_change) = change.to_raft(&self.config.members) else {
+            return Ok(false);
+        };
+        let mut state = self.apply_change(&raft_change)?;
+        if has(Mistake::OneStepChange) && matches!(change, MembershipChange::Enter { .. }) {
+            state = self.apply_change(&ConfChangeV2::default())?;
+        }
+        self.config.members = Members::of(&state);
+        self.config.changed_at = index;
+        let votes = |members: &Members, replica| {
+            members.voters.contains(&replica) || members.outgoing.contains(&replica)
+        };
+        let replica = self.replica();
+        if self.raft.raft.state == StateRole::Leader && !votes(&self.config.members, replica) {
+            let term = self.raft.raft.term;
+            self.raft.raft.become_follower(term, 0);
+        }
+        self.look();
+        Ok(true)
+    }
+
+    fn apply_change(&mut self, change: &ConfChangeV2) -> Result<raft::eraftpb::ConfState, Halt> {
+        self.raft
+            .apply_conf_change(change)
+            .map_err(|error| Halt::Consensus(error.to_string()))
+    }
+
+    /// A message on its way out; `None` for what stays within.
+    fn outgoing(&mut self, now: Now, message: raft::eraftpb::Message) -> Option<RaftMessage> {
+        let stamp = match message.get_msg_type() {
+            MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot => {
+                let to = ReplicaId::from_raft(message.to);
+                let leadership = self.leadership.as_ref().filter(|_| self.leads_surely(now.steady));
+                Some(Stamp {
+                    sent_at: now.steady,
+                    committed: self.committed(),
+                    asked_at: leadership.and_then(|leadership| leadership.asked(to)),
+                })
+            }
+            MessageType::MsgAppendResponse | MessageType::MsgHeartbeatResponse => {
+                let to = ReplicaId::from_raft(message.to);
+                let heard = self.heard;
+                let heard = heard.filter(|heard| heard.term == message.term && heard.leader == to);
+                heard.map(|heard| Stamp {
+                    asked_at: Some(now.steady),
+                    ..heard.stamp
+                })
+            }
+            MessageType::MsgTimeoutNow => {
+                if let Some(leadership) = &mut self.leadership {
+                    leadership.hand_over();
+                }
+                None
+            }
+            _ => None,
+        };
+        RaftMessage::of(self.id, self.incarnation(), stamp, message)
+    }
+
+    /// Everything up to a batch is safe; gives what may be sent now.
+    pub(crate) fn persisted(&mut self, batch: u64) -> Vec<RaftMessage> {
+        let mut messages = Vec::new();
+        while self.writing.front().is_some_and(|writing| writing.batch <= batch) {
+            let Some(writing) = self.writing.pop_front() else {
+                break;
+            };
+            if let Some(last) = writing.last {
+                self.raft.mut_store().set_persisted(last);
+            }
+            self.safe_commit = self.safe_commit.max(writing.commit);
+            self.raft.on_persist_ready(writing.ready);
+            if let Some(snapshot) = writing.snapshot {
+                self.raft.advance_apply_to(snapshot);
+            }
+            messages.extend(writing.messages);
+        }
+        self.look();
+        messages
+    }
+}
