@@ -61,7 +61,7 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Result<(), String> {
 /// The operations of a life, and those of which nobody knows whether they were done: of these only what somebody has seen.
 fn steps(operations: &[&Operation], life: Incarnation, was_forced: bool) -> Vec<Step> {
     let of_life = |operation: &&&Operation| operation.at.is_some_and(|at| at.incarnation == life);
-    let seen: BTreeSet<Value> = operations
+    let mut seen: BTreeSet<Value> = operations
         .iter()
         .filter(of_life)
         .filter_map(|operation| match (&operation.asked, &operation.came) {
@@ -70,6 +70,13 @@ fn steps(operations: &[&Operation], life: Incarnation, was_forced: bool) -> Vec<
             _ => None,
         })
         .collect();
+    // Whoever saw what an exchange wrote knows what was there before.
+    while let Some(from) = operations.iter().find_map(|operation| match operation.asked {
+        Asked::Exchange { from, to } if seen.contains(&to) && !seen.contains(&from) => Some(from),
+        _ => None,
+    }) {
+        seen.insert(from);
+    }
     // A rejection can be for a value that nobody has read.
     let is_any_seen = operations
         .iter()
@@ -212,5 +219,37 @@ mod tests {
         assert!(!is_linearizable(&both, true), "one of them only");
         let rejected = step(2, 3, What::ExchangeRejected { from: 1 });
         assert!(!is_linearizable(&[write(0, 1, 1), rejected], true));
+    }
+    #[test]
+    fn what_nobody_knows_of_was_done_when_somebody_saw_what_came_of_it() {
+        let operation = |began, asked, came, at| Operation {
+            client: 0,
+            object: Object {
+                group: pliantdb_core::GroupId::new(1),
+                number: 0,
+            },
+            asked,
+            began,
+            ended: Some(began + 5),
+            came,
+            is_asked_again: false,
+            at,
+        };
+        let at = pliantdb_cluster::node::Mark {
+            incarnation: Incarnation::FIRST,
+            term: 1,
+            index: 9,
+        };
+        let exchange = Asked::Exchange { from: 1, to: 2 };
+        let all = [
+            operation(0, Asked::Write(1), Came::Unknown, None),
+            operation(10, exchange, Came::Unknown, None),
+            operation(20, Asked::Write(3), Came::Unknown, None),
+            operation(30, Asked::Read, Came::Value(2), Some(at)),
+        ];
+        let all: Vec<&Operation> = all.iter().collect();
+        let steps = steps(&all, Incarnation::FIRST, true);
+        assert_eq!(steps.len(), 3, "nobody saw what wrote 3");
+        assert!(is_linearizable(&steps, false) && is_linearizable(&steps, true));
     }
 }
