@@ -92,6 +92,8 @@ pub struct ForcedGroup {
     pub incarnation: Incarnation,
     /// The end of the log that it went on with.
     pub fork: LogPoint,
+    /// Whether the group goes on in that life for good. Else it was given up for another before anybody was answered.
+    pub is_confirmed: bool,
     /// Whether whoever led before may go on acknowledging what is lost.
     pub is_split_brain_accepted: bool,
 }
@@ -124,7 +126,8 @@ impl History {
         };
         let forced = self.forced.get(&operation.object.group);
         forced.is_some_and(|forced| {
-            let later = forced.iter().filter(|forced| forced.incarnation > at.incarnation);
+            let later = forced.iter();
+            let later = later.filter(|forced| forced.is_confirmed && forced.incarnation > at.incarnation);
             later.into_iter().any(|forced| forced.loses(at))
         })
     }

@@ -314,6 +314,13 @@ impl Run {
         while let Some(told) = self.world.told.get(self.told) {
             self.told += 1;
             match &told.event {
+                Event::ForceConfirmed { group, incarnation } => {
+                    let forced = self.clients.history.forced.entry(*group).or_default();
+                    let of_life = forced
+                        .iter_mut()
+                        .filter(|forced| forced.incarnation == *incarnation);
+                    of_life.for_each(|forced| forced.is_confirmed = true);
+                }
                 Event::Forced {
                     group,
                     incarnation,
@@ -323,6 +330,7 @@ impl Run {
                         at: told.at,
                         incarnation: *incarnation,
                         fork: *fork,
+                        is_confirmed: false,
                         is_split_brain_accepted: self.faults.is_split_brain_accepted,
                     };
                     self.clients

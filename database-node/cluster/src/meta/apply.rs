@@ -209,6 +209,7 @@ impl Meta {
             founders: Members::default(),
             forced: None,
             former: BTreeMap::new(),
+            tried: BTreeSet::new(),
             retiring: BTreeMap::new(),
             generations: BTreeMap::new(),
         };

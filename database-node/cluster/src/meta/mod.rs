@@ -138,6 +138,8 @@ pub struct GroupRecord {
     /// The other replicas of the life before, until the forced one is confirmed: they take no part any more, and one of
     /// them goes on when that one is gone.
     pub former: BTreeMap<NodeId, ReplicaId>,
+    /// The lives that were begun since and given up for another before they were confirmed: nobody was answered in them.
+    pub tried: BTreeSet<Incarnation>,
     /// Replicas that are not to be any more and may still hold what others need, until the group was seen to be as
     /// wanted. A node that is wanted again goes on with the one it has.
     retiring: BTreeMap<NodeId, ReplicaId>,
@@ -156,8 +158,6 @@ pub struct Forced {
     pub fork: LogPoint,
     /// The life that its log is of.
     pub from: Incarnation,
-    /// The life that it may have begun already, when it was forced before that was confirmed.
-    pub begun: Option<Incarnation>,
     /// Whether the replica was seen to go on, with a log that none of the others that are there exceeds. Before that it
     /// answers nobody, and another can be taken instead.
     pub is_confirmed: bool,
@@ -329,6 +329,12 @@ impl GroupRecord {
     pub fn can_go_on_with(&self, replica: ReplicaId) -> bool {
         let node = replica.node();
         self.replica_on(node) == Some(replica) || self.former.get(&node) == Some(&replica)
+    }
+
+    /// Whether a life is the one before the group was forced, or was begun since and given up.
+    #[must_use]
+    pub fn is_left(&self, life: Incarnation) -> bool {
+        self.forced.is_some_and(|forced| forced.from == life) || self.tried.contains(&life)
     }
 
     /// How the group was forced, as long as that is not confirmed.

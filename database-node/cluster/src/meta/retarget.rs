@@ -179,16 +179,18 @@ impl GroupRecord {
         meta: Option<Incarnation>,
     ) {
         let node = replica.node();
-        let (from, begun) = match self.unconfirmed() {
+        let from = match self.unconfirmed() {
             Some(before) => {
-                self.former.remove(&before.replica.node());
-                let is_same = before.replica == replica;
-                (before.from, is_same.then_some(self.incarnation))
+                // It may come back, and have more than the others.
+                self.former.insert(before.replica.node(), before.replica);
+                self.tried.insert(self.incarnation);
+                before.from
             }
             None => {
                 self.former.clone_from(&self.replicas);
                 self.former.append(&mut self.retiring);
-                (self.incarnation, None)
+                self.tried.clear();
+                self.incarnation
             }
         };
         self.former.remove(&node);
@@ -204,7 +206,6 @@ impl GroupRecord {
             epoch,
             fork,
             from,
-            begun,
             is_confirmed: meta.is_none(),
         });
         self.replicas.insert(node, replica);

@@ -147,7 +147,17 @@ impl<L: OrderedStore> Node<L> {
                     let before = checkpoint.meta.switch();
                     let outcome = checkpoint.meta.apply(&command, at.index);
                     let after = checkpoint.meta.switch();
+                    let confirmed = match command {
+                        MetaCommand::ConfirmForce { group, .. } if outcome.is_ok() => {
+                            let record = checkpoint.meta.group(group);
+                            record.map(|record| (group, record.incarnation))
+                        }
+                        _ => None,
+                    };
                     self.tell_of_switch(before, after);
+                    if let Some((group, incarnation)) = confirmed {
+                        self.event(Event::ForceConfirmed { group, incarnation });
+                    }
                     if outcome.is_ok() && matches!(command, MetaCommand::Force(_)) {
                         self.supervisor_forgets();
                     }

@@ -285,6 +285,14 @@ pub enum Event {
         /// The entries.
         tail: Vec<WireEntry>,
     },
+    /// A group that was forced goes on in this life for good; one that was forced on it before and is not told of so was
+    /// given up, and nobody was answered in that life.
+    ForceConfirmed {
+        /// The group.
+        group: GroupId,
+        /// Its life.
+        incarnation: Incarnation,
+    },
     /// A change of mode or leader was begun, given up or completed.
     Switch {
         /// Which.

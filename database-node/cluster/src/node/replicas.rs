@@ -285,8 +285,8 @@ impl<L: OrderedStore> Node<L> {
     fn match_replica(&mut self, now: Now, id: GroupId, wanted: Option<ReplicaId>, record: &GroupRecord) {
         let here = self.groups.get(&id).map(|group| group.record().clone());
         let here = here.or_else(|| self.applying.aside.stateless.get(&id).cloned());
-        if let (Some(here), Some(forced)) = (&here, record.unconfirmed())
-            && here.incarnation == forced.from
+        if let (Some(here), Some(_)) = (&here, record.unconfirmed())
+            && record.is_left(here.incarnation)
             && record.former.get(&here.replica.node()) == Some(&here.replica)
         {
             return self.supersede(id);
@@ -319,8 +319,7 @@ impl<L: OrderedStore> Node<L> {
             }
             (Some(here), Some(replica)) if replica == here.replica => {
                 let forced = record.forced.filter(|forced| forced.replica == replica);
-                let is_of = |life: Incarnation| life == here.incarnation;
-                if forced.is_some_and(|forced| is_of(forced.from) || forced.begun.is_some_and(is_of)) {
+                if forced.is_some() && record.is_left(here.incarnation) {
                     self.applying.force(id, record.incarnation, forced);
                     self.touched.insert(id);
                 }
@@ -448,7 +447,11 @@ impl<L: OrderedStore> Node<L> {
             epoch: forced.map_or_else(|| group.config().epoch.next(), |forced| forced.epoch),
             changed_at: group.last().index,
         };
-        let fork = group.last();
+        // What it added in a life that was given up is nothing that others could lack.
+        let meta_record = self.meta().and_then(|meta| meta.group(id));
+        let is_retried = meta_record.is_some_and(|record| record.tried.contains(&group.incarnation()));
+        let before = group.record().fork.filter(|_| is_retried);
+        let fork = before.unwrap_or_else(|| group.last());
         let (applied, handed) = (group.applied(), self.applying.handed(id).max(group.applied()));
         let mut record = group.record().clone();
         record.incarnation = incarnation;

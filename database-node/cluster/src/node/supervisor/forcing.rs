@@ -65,13 +65,15 @@ impl Supervisor {
             let Some(report) = report.filter(|report| report.replica == *replica) else {
                 continue;
             };
-            if report.halted.is_some() || report.is_installing || report.incarnation != forced.from {
+            if report.halted.is_some() || report.is_installing || !record.is_left(report.incarnation) {
                 continue;
             }
             if !report.is_superseded {
                 return None;
             }
-            longest = longest.max((report.last.index > 0).then_some((report.last, *replica)));
+            let is_retried = record.tried.contains(&report.incarnation);
+            let end = report.fork.filter(|_| is_retried).unwrap_or(report.last);
+            longest = longest.max((end.index > 0).then_some((end, *replica)));
         }
         let holder = self.replica(group, forced.replica, record.incarnation);
         let is_there = self.is_there(forced.replica.node(), now);
@@ -259,7 +261,9 @@ impl<L: OrderedStore> Node<L> {
             return self.refuse(token, Refusal::Impossible(reason));
         }
         let incarnation = record.incarnation.next(node);
-        self.forced_meta = Some((token, consent));
+        if let Some((earlier, _)) = self.forced_meta.replace((token, consent)) {
+            self.refuse(earlier, Refusal::Busy("somebody else has asked for it since"));
+        }
         self.applying.force(META, incarnation, None);
         self.touched.insert(META);
     }
