@@ -37,11 +37,13 @@ pub enum Mistake {
     DivergedReplicaStays,
     /// A leader that sleeps trusts that it would have been woken if there were another.
     LeaseWhileAsleep,
+    /// A replica that was forced answers at once.
+    AnswerUnconfirmed,
 }
 
 impl Mistake {
     /// Every one.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::AcknowledgeBeforeSync,
         Self::LeaseWithoutDrift,
         Self::OneStepChange,
@@ -58,6 +60,7 @@ impl Mistake {
         Self::OrdersWithoutEpoch,
         Self::DivergedReplicaStays,
         Self::LeaseWhileAsleep,
+        Self::AnswerUnconfirmed,
     ];
 }
 

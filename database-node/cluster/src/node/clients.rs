@@ -253,7 +253,8 @@ impl<L: OrderedStore> Node<L> {
         let record = meta
             .group(id)
             .filter(|record| record.incarnation == group.incarnation());
-        if record.is_some_and(|record| record.unconfirmed().is_some()) {
+        let is_unconfirmed = record.is_some_and(|record| record.unconfirmed().is_some());
+        if is_unconfirmed && !has(Mistake::AnswerUnconfirmed) {
             return false;
         }
         if !group.is_alone() || has(Mistake::UnfencedLeader) {

@@ -92,6 +92,36 @@ fn another_goes_on_when_the_one_that_was_forced_is_gone() {
 }
 
 #[test]
+fn the_one_that_was_given_up_goes_on_when_it_comes_back_with_more() {
+    let (mut cluster, voters) = with_voters();
+    let [leader, follower, behind] = voters[..] else {
+        panic!("{voters:?}")
+    };
+    // Written by two of the three.
+    cluster.isolate(behind);
+    cluster.write(leader, GROUP);
+    cluster.stop(leader);
+    cluster.stop(behind);
+    cluster.cut.clear();
+    let forced = force(&mut cluster);
+    assert_eq!(forced.replica.node(), node(follower));
+    cluster.stop(follower);
+    cluster.start(behind);
+    let is_tried = |cluster: &mut Cluster| {
+        unconfirmed(cluster).is_some_and(|forced| forced.replica.node() == node(behind))
+    };
+    cluster.until(200, is_tried);
+    cluster.start(follower);
+    cluster.until(300, |cluster| {
+        unconfirmed(cluster).is_none() && cluster.leader(GROUP) == Some(follower)
+    });
+    cluster.pass(30);
+    assert!(cluster.finds(follower, Freshness::Linearizable));
+    let record = cluster.node(follower).meta().unwrap().group(GROUP).unwrap();
+    assert!(record.former.is_empty() && record.forced.unwrap().replica.node() == node(follower));
+}
+
+#[test]
 fn a_take_over_goes_on_in_the_next_process() {
     let mut cluster = Cluster::asleep(2, 1, false);
     cluster.write(0, GROUP);
