@@ -39,8 +39,8 @@ impl Default for Options {
 
 /// A node that runs in this process until it is stopped or dropped, which are the same.
 ///
-/// How much memory waits is bounded: what is asked and received by [`Options`], what is to be written and applied by
-/// what the core has under way at most.
+/// How much memory waits is bounded: what is asked and received by [`Options`], what is to be written by what the core has
+/// under way at most. What is committed and to be applied is not: it waits for the state's store.
 pub struct Driver<L: OrderedStore> {
     handle: Handle<L>,
     threads: Vec<(&'static str, JoinHandle<()>)>,
