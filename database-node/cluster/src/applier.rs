@@ -1,7 +1,7 @@
 //! What a node does with the state of its shards, apart from consensus: it applies, reads, and sends and takes
 //! snapshots. A driver gives it tasks in order, on a thread of its own if it likes, and hands back what comes of them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pliantdb_core::{Error, GroupId, Request, Response};
@@ -15,9 +15,6 @@ use pliantdb_storage::store::OrderedStore;
 
 use crate::ids::{LogPoint, NodeId};
 use crate::mistakes::{Mistake, has};
-
-/// The most snapshots that are kept to be sent; the oldest goes when one more is taken.
-const KEPT_SNAPSHOTS: usize = 8;
 
 /// Something to do.
 #[derive(Debug, Clone)]
@@ -52,6 +49,13 @@ pub enum Task {
         /// The group.
         group: GroupId,
         /// What it is to be known by.
+        snapshot: u128,
+    },
+    /// Lets go of a snapshot that nobody fetches any more.
+    DropSnapshot {
+        /// The group.
+        group: GroupId,
+        /// Which.
         snapshot: u128,
     },
     /// Reads a chunk of a snapshot.
@@ -192,7 +196,8 @@ pub struct Found {
 pub struct Applier<S: OrderedStore> {
     store: Arc<S>,
     states: BTreeMap<GroupId, GroupState<S>>,
-    snapshots: VecDeque<(u128, GroupSnapshot<S>)>,
+    /// Of each group the last that was taken to be sent, until it is let go of.
+    snapshots: BTreeMap<GroupId, (u128, GroupSnapshot<S>)>,
     /// By what the clock of this node differs, for one of the planted mistakes.
     #[cfg(feature = "mistakes")]
     pub skew_ms: u64,
@@ -234,11 +239,17 @@ impl<S: OrderedStore> Applier<S> {
         let applier = Self {
             store,
             states,
-            snapshots: VecDeque::new(),
+            snapshots: BTreeMap::new(),
             #[cfg(feature = "mistakes")]
             skew_ms: 0,
         };
         Ok((applier, found))
+    }
+
+    /// How many snapshots are kept to be sent.
+    #[must_use]
+    pub fn snapshots_held(&self) -> usize {
+        self.snapshots.len()
     }
 
     /// Does something. Most tasks write to memory only; [`Task::Install`], [`Task::Destroy`] and
@@ -260,15 +271,18 @@ impl<S: OrderedStore> Applier<S> {
             Task::TakeSnapshot { group, snapshot } => {
                 let taken = self.states.get(&group)?.snapshot();
                 let position = taken.position().clone();
-                if self.snapshots.len() == KEPT_SNAPSHOTS {
-                    self.snapshots.pop_front();
-                }
-                self.snapshots.push_back((snapshot, taken));
+                self.snapshots.insert(group, (snapshot, taken));
                 Some(Done::SnapshotTaken {
                     group,
                     snapshot,
                     position,
                 })
+            }
+            Task::DropSnapshot { group, snapshot } => {
+                if self.snapshots.get(&group).is_some_and(|(id, _)| *id == snapshot) {
+                    self.snapshots.remove(&group);
+                }
+                None
             }
             Task::ReadChunk {
                 group,
@@ -278,7 +292,7 @@ impl<S: OrderedStore> Applier<S> {
                 limit,
                 to,
             } => {
-                let found = self.snapshots.iter().find(|(id, _)| *id == snapshot);
+                let found = self.snapshots.get(&group).filter(|(id, _)| *id == snapshot);
                 let chunk = match found.map(|(_, found)| found.chunk(&after, limit)) {
                     Some(Ok(chunk)) => Some(chunk),
                     Some(Err(error)) => {

@@ -88,6 +88,9 @@ impl Applying {
     }
 }
 
+/// While a replica fetches a snapshot the log is kept behind it, up to so many times as much as else.
+const MOST_HELD: u64 = 32;
+
 impl<L: OrderedStore> Node<L> {
     /// Hands committed entries on to whoever applies them.
     pub(super) fn committed(&mut self, id: GroupId, committed: Vec<Committed>) {
@@ -276,6 +279,10 @@ impl<L: OrderedStore> Node<L> {
             _ => self.applying.of.get(&id).map_or(0, |progress| progress.durable),
         };
         let up_to = up_to.min(group.applied()).saturating_sub(limits.tail_entries);
+        // Or whoever fetches would have the state, and not what came after it, however often it is sent.
+        let may_hold = group.log().len() < MOST_HELD * (limits.tail_entries + limits.flush_entries);
+        let held = self.fetched_up_to(id).filter(|_| may_hold);
+        let up_to = up_to.min(held.unwrap_or(u64::MAX));
         if up_to <= group.log().truncated().index {
             return;
         }

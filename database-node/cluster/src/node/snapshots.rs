@@ -53,6 +53,8 @@ struct Fetching {
 struct Offer {
     snapshot: u128,
     is_taken: bool,
+    /// Up to which entry it goes.
+    index: u64,
     since: Instant,
     /// When each replica asked last.
     fetched: BTreeMap<ReplicaId, Instant>,
@@ -89,6 +91,7 @@ impl<L: OrderedStore> Node<L> {
             Offer {
                 snapshot,
                 is_taken: false,
+                index: 0,
                 since: self.last_tick,
                 fetched: BTreeMap::new(),
             },
@@ -111,7 +114,7 @@ impl<L: OrderedStore> Node<L> {
         self.snapshots.meta.clear();
         self.snapshots.meta.insert(snapshot, bytes);
         if let Some(offer) = self.snapshots.offers.get_mut(&META) {
-            offer.is_taken = true;
+            (offer.is_taken, offer.index) = (true, at.index);
         }
         if let Some(group) = self.groups.get_mut(&META) {
             group.offer_snapshot(snapshot, at, &members);
@@ -127,7 +130,7 @@ impl<L: OrderedStore> Node<L> {
         else {
             return;
         };
-        (offer.is_taken, offer.since) = (true, now.steady);
+        (offer.is_taken, offer.index, offer.since) = (true, position.index, now.steady);
         let at = LogPoint {
             index: position.index,
             term: position.term,
@@ -139,7 +142,25 @@ impl<L: OrderedStore> Node<L> {
 
     pub(super) fn forget_snapshots(&mut self, id: GroupId) {
         self.snapshots.fetching.remove(&id);
-        self.snapshots.offers.remove(&id);
+        self.withdraw(id);
+    }
+
+    /// Offers a group's snapshot no longer, and lets go of it.
+    fn withdraw(&mut self, id: GroupId) {
+        if let Some(group) = self.groups.get_mut(&id) {
+            group.withdraw_snapshot();
+        }
+        match self.snapshots.offers.remove(&id) {
+            Some(_) if id == META => self.snapshots.meta.clear(),
+            Some(Offer { snapshot, .. }) => self.run(Task::DropSnapshot { group: id, snapshot }),
+            None => {}
+        }
+    }
+
+    /// The entry behind which those are needed that a replica will ask for when it has the snapshot that it fetches.
+    pub(super) fn fetched_up_to(&self, id: GroupId) -> Option<u64> {
+        let offer = self.snapshots.offers.get(&id)?;
+        (offer.is_taken && !offer.fetched.is_empty()).then_some(offer.index)
     }
 
     /// A leader's offer of a snapshot is kept back until it is fetched; any other message is given back.
@@ -244,6 +265,11 @@ impl<L: OrderedStore> Node<L> {
         chunk: Option<Chunk>,
         to: NodeId,
     ) {
+        let offer = self.snapshots.offers.get(&group);
+        if chunk.is_none() && offer.is_some_and(|offer| offer.snapshot == snapshot) {
+            // It is not there any more: another is to be taken.
+            self.withdraw(group);
+        }
         let chunk = chunk.map(|chunk| SentChunk {
             bytes: chunk.bytes,
             next: chunk.next,
@@ -450,11 +476,7 @@ impl<L: OrderedStore> Node<L> {
             }
             let last = offer.fetched.values().copied().max().unwrap_or(offer.since);
             if now.steady.since(last.max(offer.since)) > OFFER_LIFE {
-                group.withdraw_snapshot();
-                self.snapshots.offers.remove(&id);
-                if id == META {
-                    self.snapshots.meta.clear();
-                }
+                self.withdraw(id);
             }
         }
     }

@@ -3,6 +3,7 @@
 mod alone;
 mod force;
 mod sleep;
+mod snapshots;
 mod taking;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
