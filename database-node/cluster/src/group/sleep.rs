@@ -60,8 +60,9 @@ impl<L: OrderedStore> Group<L> {
                 let has_it = |replica: ReplicaId| {
                     replica == self.replica()
                         || raft.prs().get(replica.to_raft()).is_some_and(|progress| {
+                            // One that was brought by a snapshot is probed until the next entry, and has all the same.
                             progress.matched == raft.raft_log.last_index()
-                                && progress.state == ProgressState::Replicate
+                                && progress.state != ProgressState::Snapshot
                         })
                 };
                 self.leadership.is_some()

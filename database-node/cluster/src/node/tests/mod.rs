@@ -1,9 +1,9 @@
 //! Small clusters whose messages arrive at once.
 
-mod alone;
 mod force;
 mod sleep;
 mod snapshots;
+mod space;
 mod taking;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
