@@ -1,6 +1,7 @@
 //! What nodes are asked in all of this.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 
 use load::Failure;
 use pliantdb_cluster::node::{Answer, Ask, Limits};
@@ -15,7 +16,8 @@ pub fn settings(index: usize) -> Settings {
         name: format!("node-{index}"),
         attributes: BTreeMap::new(),
         apply_version: pliantdb_core::APPLY_VERSION,
-        seed: 0x5eed ^ index as u64,
+        // Another for each start, by which the others tell one process of a node from the next.
+        seed: RandomState::new().build_hasher().finish(),
         timing: Timing::default(),
         limits: Limits::default(),
     }

@@ -7,9 +7,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
 use pliantdb_cluster::Node;
-use pliantdb_cluster::node::{Answer, Ask};
+use pliantdb_cluster::node::{Answer, Ask, FoundError};
 use pliantdb_cluster::wire::{Envelope, Peer};
-use pliantdb_storage::store::{OrderedStore, StoreError};
+use pliantdb_storage::store::OrderedStore;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::failure::{Failure, Stopped};
@@ -74,7 +74,7 @@ impl<L: OrderedStore> Handle<L> {
     ///
     /// # Errors
     /// [`Stopped`], and within it what [`Node::found`] says.
-    pub fn found(&self, cluster: u128, token: u128) -> Result<Result<(), StoreError>, Stopped> {
+    pub fn found(&self, cluster: u128, token: u128) -> Result<Result<(), FoundError>, Stopped> {
         let (done, founded) = oneshot::channel();
         self.inbox.put(Incoming::Found { cluster, token, done })?;
         wait_for(founded).map_err(|_| self.stopped())

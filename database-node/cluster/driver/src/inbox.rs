@@ -5,10 +5,9 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pliantdb_cluster::applier::Done;
-use pliantdb_cluster::node::Answer;
+use pliantdb_cluster::node::{Answer, FoundError};
 use pliantdb_cluster::wire::Envelope;
 use pliantdb_cluster::{Node, node};
-use pliantdb_storage::store::StoreError;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::failure::{Failure, Stopped};
@@ -25,7 +24,7 @@ pub(crate) enum Incoming<L: pliantdb_storage::store::OrderedStore> {
     Found {
         cluster: u128,
         token: u128,
-        done: oneshot::Sender<Result<(), StoreError>>,
+        done: oneshot::Sender<Result<(), FoundError>>,
     },
     Call(Call<L>),
 }

@@ -7,9 +7,9 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use pliantdb_cluster::applier::Task;
-use pliantdb_cluster::node::Event;
+use pliantdb_cluster::node::{Event, FoundError};
 use pliantdb_cluster::{Input, Instant, Node, Output};
-use pliantdb_storage::store::{OrderedStore, StoreError};
+use pliantdb_storage::store::OrderedStore;
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
@@ -70,7 +70,7 @@ pub(crate) struct Turns<L: OrderedStore, T> {
     pub(crate) counting: Arc<Counting>,
     pub(crate) askers: Askers,
     /// Who has founded a cluster, until the batch of that number is safe.
-    pub(crate) founder: Option<(u64, oneshot::Sender<Result<(), StoreError>>)>,
+    pub(crate) founder: Option<(u64, oneshot::Sender<Result<(), FoundError>>)>,
     /// The number of the last batch that is to be written.
     pub(crate) written: u64,
 }
@@ -141,7 +141,7 @@ impl<L: OrderedStore, T: Transport> Turns<L, T> {
         }
     }
 
-    fn found(&mut self, cluster: u128, token: u128, done: oneshot::Sender<Result<(), StoreError>>) {
+    fn found(&mut self, cluster: u128, token: u128, done: oneshot::Sender<Result<(), FoundError>>) {
         if let Err(error) = self.node.found(cluster, token, self.clock.now()) {
             // Fails only when nobody waits any more.
             let _ = done.send(Err(error));

@@ -2,6 +2,7 @@
 
 pub mod config;
 mod guard;
+mod held;
 mod leadership;
 mod lease;
 pub mod payload;
@@ -26,6 +27,7 @@ use crate::mistakes::{Mistake, has};
 use crate::timing::{Instant, Now, Timing};
 use crate::wire::raft::{Body, RaftMessage, Stamp, raft_snapshot};
 use config::{GroupConfig, Members, MembershipChange};
+use held::Held;
 pub(crate) use leadership::Leadership;
 use payload::{InvalidPayload, Payload};
 pub(crate) use steering::{Order, Step};
@@ -150,8 +152,9 @@ pub(crate) struct Group<L: OrderedStore> {
     applied: u64,
     /// The last entry that was handed on to be applied.
     handed: u64,
-    /// Committed entries that are not handed on yet: a change of members waits until it is safe that it is committed.
-    held: VecDeque<raft::eraftpb::Entry>,
+    /// Committed entries that are not handed on yet: a change of members waits until it is safe that it is committed, and
+    /// all wait until there is room to apply them.
+    held: Held,
     /// Up to where it is safe on this disk that the log is committed.
     safe_commit: u64,
     /// The snapshot that consensus has accepted, while it is being put in place; nothing is taken from consensus then.
@@ -224,7 +227,7 @@ impl<L: OrderedStore> Group<L> {
             order: None,
             applied,
             handed: applied,
-            held: VecDeque::new(),
+            held: Held::default(),
             safe_commit,
             installing: None,
             installed: None,

@@ -2,9 +2,10 @@
 
 use pliantdb_storage::store::OrderedStore;
 use raft::StateRole;
-use raft::eraftpb::{ConfChangeV2, EntryType, HardState, MessageType};
+use raft::eraftpb::{ConfChangeV2, Entry, EntryType, HardState, MessageType};
 
 use super::config::{Members, MembershipChange};
+use super::held::{Held, bytes_of};
 use super::payload::Payload;
 use super::{Committed, Group, Halt, Work, Writing};
 use crate::ids::{Epoch, LogPoint, ReplicaId};
@@ -14,37 +15,63 @@ use crate::wire::raft::{RaftMessage, Stamp};
 
 impl<L: OrderedStore> Group<L> {
     /// Takes what consensus has ready: what is to be written goes into the batch of this number, with what may be sent
-    /// only when that is safe; gives what is committed.
-    pub(crate) fn collect(&mut self, now: Now, number: u64, work: &mut Work) -> Result<Vec<Committed>, Halt> {
+    /// only when that is safe; gives what is committed, about so many bytes of it at most.
+    pub(crate) fn collect(
+        &mut self,
+        now: Now,
+        number: u64,
+        work: &mut Work,
+        mut room: u64,
+    ) -> Result<Vec<Committed>, Halt> {
         let mut committed = Vec::new();
         while self.halt.is_none() && self.installing.is_none() && self.raft.has_ready() {
-            self.take_ready(now, number, work, &mut committed)?;
+            self.take_ready(now, number, work)?;
+            self.release(&mut committed, &mut room)?;
+            self.look();
         }
-        self.release(&mut committed)?;
+        self.release(&mut committed, &mut room)?;
         self.secure_commit(number, work)?;
         Ok(committed)
     }
 
-    /// Hands on what is committed, up to a change of members of which a crash could take the word back: raft goes by the
-    /// members as of what is applied, so a replica that forgot would go by those before (decision 8, rule 11).
-    fn release(&mut self, committed: &mut Vec<Committed>) -> Result<(), Halt> {
-        while self.halt.is_none() && self.installing.is_none() {
-            let is_free = |entry: &raft::eraftpb::Entry| {
-                entry.get_entry_type() == EntryType::EntryNormal || entry.index <= self.safe_commit
-            };
-            let Some(entry) = self.held.pop_front_if(|entry| is_free(entry)) else {
+    /// Whether a replica that forgot that an entry is committed would do no harm: raft goes by the members as of what is
+    /// applied, and it would go by those before (decision 8, rule 11).
+    fn is_free(&self, entry: &Entry) -> bool {
+        entry.get_entry_type() == EntryType::EntryNormal || entry.index <= self.safe_commit
+    }
+
+    /// Whether something is committed that is held back only until there is room to apply it.
+    pub(crate) fn waits_for_room(&self) -> bool {
+        !self.held.is_empty() && self.held.front().is_none_or(|entry| self.is_free(entry))
+    }
+
+    /// Hands on what is committed while there is room, up to a change of members of which a crash could take the word back.
+    fn release(&mut self, committed: &mut Vec<Committed>, room: &mut u64) -> Result<(), Halt> {
+        while *room > 0 && self.halt.is_none() && self.installing.is_none() {
+            let (log, first) = (self.raft.store(), self.handed + 1);
+            let refilled = self.held.refill(|last, limit| log.read(first, last + 1, limit));
+            refilled.map_err(Halt::Log)?;
+            let Some(entry) = self.held.front().filter(|entry| self.is_free(entry)) else {
                 break;
             };
-            self.handed = entry.index;
-            let entry = self.hand_on(entry)?;
-            committed.push(entry);
+            *room = room.saturating_sub(bytes_of(entry));
+            if let Some(entry) = self.held.pop() {
+                self.handed = entry.index;
+                let entry = self.hand_on(entry)?;
+                committed.push(entry);
+            }
         }
         Ok(())
     }
 
-    /// Sees to it that what holds entries back becomes safe.
+    /// Sees to it that a change of members that holds entries back becomes safe.
     fn secure_commit(&mut self, number: u64, work: &mut Work) -> Result<(), Halt> {
-        let Some(index) = self.held.front().map(|entry| entry.index) else {
+        let Some(index) = self
+            .held
+            .front()
+            .filter(|entry| !self.is_free(entry))
+            .map(|entry| entry.index)
+        else {
             return Ok(());
         };
         if self.writing.iter().any(|writing| writing.commit >= index) {
@@ -65,13 +92,7 @@ impl<L: OrderedStore> Group<L> {
         Ok(())
     }
 
-    fn take_ready(
-        &mut self,
-        now: Now,
-        number: u64,
-        work: &mut Work,
-        committed: &mut Vec<Committed>,
-    ) -> Result<(), Halt> {
+    fn take_ready(&mut self, now: Now, number: u64, work: &mut Work) -> Result<(), Halt> {
         let mut ready = self.raft.ready();
         let mut is_writing = false;
         let at = LogPoint {
@@ -85,7 +106,7 @@ impl<L: OrderedStore> Group<L> {
                 .reset(&mut work.batch, at, members)
                 .map_err(Halt::Log)?;
             (self.applied, self.handed) = (at.index, at.index);
-            self.held.clear();
+            self.held = Held::default();
             self.installed = None;
             is_writing = true;
         }
@@ -142,14 +163,12 @@ impl<L: OrderedStore> Group<L> {
             self.raft.on_persist_ready(ready_number);
             work.messages.extend(messages);
         }
-        self.held.extend(entries);
-        self.release(committed)?;
-        self.look();
+        self.held.push(entries);
         Ok(())
     }
 
     /// A committed entry as it is to be applied. Those that are for the group itself are applied here.
-    fn hand_on(&mut self, entry: raft::eraftpb::Entry) -> Result<Committed, Halt> {
+    fn hand_on(&mut self, entry: Entry) -> Result<Committed, Halt> {
         let at = LogPoint {
             index: entry.index,
             term: entry.term,

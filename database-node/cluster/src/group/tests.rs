@@ -144,7 +144,7 @@ impl Net {
         loop {
             host.batch += 1;
             let mut work = Work::default();
-            let committed = host.group.collect(now, host.batch, &mut work).unwrap();
+            let committed = host.group.collect(now, host.batch, &mut work, u64::MAX).unwrap();
             host.store.write(&work.batch, Durability::Synced).unwrap();
             let mut messages = work.messages;
             messages.extend(host.group.persisted(host.batch));
@@ -641,7 +641,7 @@ fn what_is_committed_elsewhere_is_not_applied_before_it_is_written_here() {
     net.propose(1, 1);
     // The leader's disk is slow, and the others have the entry.
     let (now, mut work) = (net.now(), Work::default());
-    let committed = net.group(1).collect(now, 1000, &mut work).unwrap();
+    let committed = net.group(1).collect(now, 1000, &mut work, u64::MAX).unwrap();
     assert!(committed.is_empty());
     net.sent.extend(std::mem::take(&mut work.messages));
     while let Some(message) = net.sent.pop_front() {
@@ -653,7 +653,7 @@ fn what_is_committed_elsewhere_is_not_applied_before_it_is_written_here() {
     }
     assert_eq!(net.group(1).committed(), before + 1);
     let mut later = Work::default();
-    let committed = net.group(1).collect(now, 1001, &mut later).unwrap();
+    let committed = net.group(1).collect(now, 1001, &mut later, u64::MAX).unwrap();
     assert!(committed.is_empty(), "it is not written here");
     let host = net.host(1);
     host.store.write(&work.batch, Durability::Synced).unwrap();

@@ -59,7 +59,14 @@ impl Meta {
                 epoch,
                 replica,
                 fork,
-            } => self.force_another(*group, *epoch, *replica, *fork),
+                leader,
+            } => {
+                let outcome = self.force_another(*group, *epoch, *replica, *fork);
+                if outcome.is_ok() {
+                    self.lead_instead(*leader);
+                }
+                outcome
+            }
             MetaCommand::ConfirmForce { group, epoch } => self.confirm_force(*group, *epoch),
             MetaCommand::ArmFailover { as_of } => {
                 if self.unarmed_since == Some(*as_of) && self.switch.is_none() {
@@ -415,6 +422,16 @@ impl Meta {
         record.epoch = next;
         self.epoch = next;
         Ok(MetaOutcome::Done)
+    }
+
+    /// The node that was to lead by a promotion is gone, and another takes its place in it.
+    fn lead_instead(&mut self, leader: Option<NodeId>) {
+        if let (Mode::OneLeader { .. }, None, Some(leader)) = (self.mode, self.switch, leader)
+            && let Some(node) = self.nodes.get_mut(&leader)
+        {
+            node.state = NodeState::Active;
+            self.mode = Mode::OneLeader { leader };
+        }
     }
 
     fn confirm_force(&mut self, group: GroupId, epoch: Epoch) -> Outcome {

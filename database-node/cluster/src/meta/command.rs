@@ -91,6 +91,8 @@ pub enum MetaCommand {
         replica: ReplicaId,
         /// The end of its log.
         fork: LogPoint,
+        /// The node that is to lead from now on, in one-leader mode, when the one that was to is gone.
+        leader: Option<NodeId>,
     },
     /// A forced replica was seen to go on.
     ConfirmForce {

@@ -1,6 +1,6 @@
 //! From committed entries to answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use pliantdb_core::{Clock, Command, GroupId, Timestamp};
 use pliantdb_storage::group::{LogEntry, Position};
@@ -24,12 +24,20 @@ pub(super) struct Applying {
     pub(super) aside: Aside,
     of: BTreeMap<GroupId, Progress>,
     is_flushing: bool,
+    /// How many bytes of commands the applier was given and has not applied.
+    under_way: u64,
+    /// How many were applied since everything was flushed.
+    unflushed: u64,
+    /// The groups that have more to apply when there is room.
+    waiting: BTreeSet<GroupId>,
 }
 
 #[derive(Default)]
 struct Progress {
     /// The last entry that the applier was given.
     handed: u64,
+    /// The bytes of what the applier was given and has not applied, each up to an entry.
+    under_way: VecDeque<(u64, u64)>,
     /// The last that survives a crash.
     durable: u64,
     /// What the next entry has to carry along.
@@ -48,7 +56,46 @@ impl Applying {
     }
 
     pub(super) fn removed(&mut self, id: GroupId) {
+        self.done(id, u64::MAX);
+        self.waiting.remove(&id);
         self.of.remove(&id);
+    }
+
+    /// How many bytes of a group's commands the applier may be given now, when it may have so many of all groups.
+    pub(super) fn room(&self, id: GroupId, of_all: u64) -> u64 {
+        if id == META {
+            return u64::MAX;
+        }
+        let is_idle = self
+            .of
+            .get(&id)
+            .is_none_or(|progress| progress.under_way.is_empty());
+        let least = if is_idle { (of_all / LEAST_PART).max(1) } else { 0 };
+        of_all.saturating_sub(self.under_way).max(least)
+    }
+
+    /// Whether a group has more to apply than there is room for.
+    pub(super) fn note_waiting(&mut self, id: GroupId, waits: bool) {
+        match waits {
+            true => self.waiting.insert(id),
+            false => self.waiting.remove(&id),
+        };
+    }
+
+    fn given(&mut self, id: GroupId, index: u64, bytes: u64) {
+        self.of.entry(id).or_default().under_way.push_back((index, bytes));
+        self.under_way += bytes;
+    }
+
+    /// The applier has come up to an entry of a group.
+    fn done(&mut self, id: GroupId, index: u64) {
+        let Some(progress) = self.of.get_mut(&id) else {
+            return;
+        };
+        while let Some((_, bytes)) = progress.under_way.pop_front_if(|(last, _)| *last <= index) {
+            self.under_way -= bytes;
+            self.unflushed += bytes;
+        }
     }
 
     pub(super) fn handed(&self, id: GroupId) -> u64 {
@@ -88,6 +135,10 @@ impl Applying {
     }
 }
 
+/// A group of which nothing is being applied may always give so great a part of what all may, so that none waits for the
+/// others.
+const LEAST_PART: u64 = 256;
+
 /// While a replica fetches a snapshot the log is kept behind it, up to so many times as much as else.
 const MOST_HELD: u64 = 32;
 
@@ -99,11 +150,15 @@ impl<L: OrderedStore> Node<L> {
             return;
         }
         let mut entries = Vec::with_capacity(committed.len());
+        let mut given = 0;
         for Committed { at, payload, config } in committed {
             let command = match payload {
                 None => None,
                 Some(Payload::Command(bytes)) => match postcard::from_bytes::<Command>(&bytes) {
-                    Ok(command) => Some(command),
+                    Ok(command) => {
+                        given += bytes.len() as u64;
+                        Some(command)
+                    }
                     Err(error) => {
                         return self.stop(id, Halt::State(format!("a command cannot be read: {error}")));
                     }
@@ -121,6 +176,7 @@ impl<L: OrderedStore> Node<L> {
                 config: config.as_ref().map(encode_config),
             });
         }
+        self.applying.given(id, self.applying.handed(id), given);
         self.run(Task::Apply { group: id, entries });
     }
 
@@ -213,6 +269,8 @@ impl<L: OrderedStore> Node<L> {
             return;
         };
         group.set_applied(position.index);
+        self.applying.done(id, position.index);
+        self.touched.extend(&self.applying.waiting);
         self.give_clock(id, position.timestamp);
         for (at, result) in results {
             self.written(now, id, at, result);
@@ -242,8 +300,12 @@ impl<L: OrderedStore> Node<L> {
     fn flush_if_due(&mut self, id: GroupId) {
         let applied = self.groups.get(&id).map_or(0, Group::applied);
         let durable = self.applying.of.get(&id).map_or(0, |progress| progress.durable);
-        if !self.applying.is_flushing && applied >= durable + self.settings.limits.flush_entries {
+        let limits = self.settings.limits;
+        let is_due =
+            applied >= durable + limits.flush_entries || self.applying.unflushed >= limits.flush_bytes;
+        if !self.applying.is_flushing && is_due {
             self.applying.is_flushing = true;
+            self.applying.unflushed = 0;
             self.run(Task::Flush);
         }
     }
@@ -261,6 +323,7 @@ impl<L: OrderedStore> Node<L> {
 
     /// The snapshot that was put in place survives a crash.
     pub(super) fn note_installed(&mut self, id: GroupId, index: u64) {
+        self.applying.done(id, u64::MAX);
         let progress = self.applying.of.entry(id).or_default();
         (progress.handed, progress.durable) = (index, index);
     }

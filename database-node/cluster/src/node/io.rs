@@ -38,6 +38,11 @@ pub struct Settings {
 pub struct Limits {
     /// When a group has applied so many entries more than survive a crash, everything is flushed.
     pub flush_entries: u64,
+    /// The same when so many bytes were applied, of all groups together: after a crash they are applied again.
+    pub flush_bytes: u64,
+    /// About so many bytes of commands are given to the applier at most, of all groups together; what is committed beyond
+    /// that waits in the log. A group of which nothing is under way may have a 256th of it more.
+    pub apply_bytes: u64,
     /// So many entries that are applied for good are kept for replicas that are behind; those that are further behind
     /// get a snapshot.
     pub tail_entries: u64,
@@ -49,6 +54,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             flush_entries: 16_384,
+            flush_bytes: 256 << 20,
+            apply_bytes: 64 << 20,
             tail_entries: 8_192,
             chunk_bytes: 256 << 10,
         }

@@ -63,6 +63,24 @@ pub(crate) struct Checkpoint {
     pub(crate) meta: Meta,
 }
 
+/// Why a node could not found a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FoundError {
+    /// It is one of a cluster: what it has belongs to that.
+    #[error(
+        "this is node {node} of cluster {cluster:032x} already; a new cluster needs a directory of its own"
+    )]
+    IsMember {
+        /// As whom.
+        node: NodeId,
+        /// Of which.
+        cluster: u128,
+    },
+    /// The log cannot be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// A node.
 pub struct Node<L: OrderedStore> {
     settings: Settings,
@@ -146,8 +164,11 @@ impl<L: OrderedStore> Node<L> {
     /// Founds a cluster of this node alone.
     ///
     /// # Errors
-    /// [`StoreError`], and nothing has changed.
-    pub fn found(&mut self, cluster: u128, token: u128, now: Now) -> Result<(), StoreError> {
+    /// [`FoundError`], and nothing has changed.
+    pub fn found(&mut self, cluster: u128, token: u128, now: Now) -> Result<(), FoundError> {
+        if let Some(Identity { cluster, node }) = self.identity {
+            return Err(FoundError::IsMember { node, cluster });
+        }
         let node = NodeId::FIRST;
         let founder = NodeRecord {
             name: self.settings.name.clone(),
@@ -159,7 +180,7 @@ impl<L: OrderedStore> Node<L> {
         let meta = Meta::found(cluster, founder);
         let identity = Identity { cluster, node };
         self.become_member(identity)?;
-        self.found_meta(meta, now)
+        Ok(self.found_meta(meta, now)?)
     }
 
     /// Asks nodes of a cluster to be one of them, until one answers.
@@ -454,11 +475,14 @@ impl<L: OrderedStore> Node<L> {
         let Some(group) = self.groups.get_mut(&id) else {
             return;
         };
-        match group.collect(now, number, &mut self.work) {
+        let room = self.applying.room(id, self.settings.limits.apply_bytes);
+        match group.collect(now, number, &mut self.work, room) {
             Ok(committed) if !committed.is_empty() => self.committed(id, committed),
             Ok(_) => {}
             Err(halt) => group.stop(halt),
         }
+        let waits = self.groups.get(&id).is_some_and(Group::waits_for_room);
+        self.applying.note_waiting(id, waits);
         if self.groups.get(&id).is_some_and(|group| !group.is_written()) {
             self.writing.insert(id);
         }

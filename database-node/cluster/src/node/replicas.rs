@@ -241,7 +241,7 @@ impl<L: OrderedStore> Node<L> {
             self.remove_replica(META, None);
             // What it knew may be of a life that is over.
             self.meta = None;
-            self.supervisor = None;
+            self.look_at_supervisor();
         }
         Some(Epoch::default())
     }
@@ -301,7 +301,8 @@ impl<L: OrderedStore> Node<L> {
             (Some(here), None) => {
                 // It is in no configuration any more when the group was seen to be as wanted.
                 if record.is_settled() && record.epoch > here.created {
-                    self.remove_replica(id, None);
+                    let is_forked = record.incarnation > here.incarnation;
+                    self.remove_replica(id, record.forced.filter(|_| is_forked));
                 }
             }
             (Some(here), Some(replica))
@@ -393,25 +394,27 @@ impl<L: OrderedStore> Node<L> {
         let group = self.groups.remove(&id);
         let stateless = self.applying.aside.stateless.remove(&id);
         let record = group.as_ref().map(|group| group.record().clone()).or(stateless);
-        let Some(LogRecord {
-            replica, incarnation, ..
-        }) = record
-        else {
+        let Some(record) = record else {
             return;
         };
-        if let (Some(group), Some(forced)) = (&group, forced) {
-            let (first, last) = (group.log().truncated().index + 1, group.log().last().index);
-            let from = first.max(forced.fork.index + 1);
-            let tail = match from <= last {
-                true => group.log().read(from, last + 1, TAIL_BYTES).unwrap_or_default(),
-                false => Vec::new(),
+        let (replica, incarnation) = (record.replica, record.incarnation);
+        if let Some(forced) = forced {
+            let tail = match &group {
+                Some(group) => Some(tail_of(group.log(), forced)),
+                None => {
+                    let (store, applied) = (Arc::clone(&self.log), record.truncated.index);
+                    let log = GroupLog::open(store, id, record, Members::default(), applied);
+                    log.ok().map(|log| tail_of(&log, forced))
+                }
             };
-            self.event(Event::Removed {
-                group: id,
-                replica,
-                from,
-                tail: tail.into_iter().map(WireEntry::of).collect(),
-            });
+            if let Some((from, tail)) = tail {
+                self.event(Event::Removed {
+                    group: id,
+                    replica,
+                    from,
+                    tail,
+                });
+            }
         }
         self.refuse_all(id, &super::Refusal::Unknown);
         self.applying.aside.removed.insert(id, (incarnation, replica));
@@ -438,7 +441,9 @@ impl<L: OrderedStore> Node<L> {
         let Some((incarnation, forced)) = self.applying.forcing(id) else {
             return;
         };
-        let Some(group) = self.groups.get(&id).filter(|group| group.is_written()) else {
+        // A snapshot on its way into the state is waited for: the log begins anew behind it.
+        let is_whole = |group: &&Group<L>| group.is_written() && !group.is_installing();
+        let Some(group) = self.groups.get(&id).filter(is_whole) else {
             return;
         };
         let config = GroupConfig {
@@ -481,6 +486,17 @@ impl<L: OrderedStore> Node<L> {
             Err(error) => self.log_failed(&error),
         }
     }
+}
+
+/// What a log has beyond the fork of its group, and from which entry on.
+fn tail_of<L: OrderedStore>(log: &GroupLog<L>, forced: Forced) -> (u64, Vec<WireEntry>) {
+    let (first, last) = (log.truncated().index + 1, log.last().index);
+    let from = first.max(forced.fork.index + 1);
+    let tail = match from <= last {
+        true => log.read(from, last + 1, TAIL_BYTES).unwrap_or_default(),
+        false => Vec::new(),
+    };
+    (from, tail.into_iter().map(WireEntry::of).collect())
 }
 
 /// Whether a replica is of a later life of its group, or a later one of the same life. Lives that were forced apart count

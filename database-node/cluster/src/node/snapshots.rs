@@ -347,10 +347,8 @@ impl<L: OrderedStore> Node<L> {
                 (fetching.number, fetching.after) = (staged.chunks, staged.next.unwrap_or_default());
                 self.ask_for_chunk(now, id);
             }
-            None => {
-                (fetching.number, fetching.after) = (0, Vec::new());
-                self.ask_for_chunk(now, id);
-            }
+            // It could not be kept. From the beginning, when some time has passed.
+            None => (fetching.number, fetching.after) = (0, Vec::new()),
         }
     }
 

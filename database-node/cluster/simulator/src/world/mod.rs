@@ -740,6 +740,8 @@ impl World {
 fn limits() -> Limits {
     Limits {
         flush_entries: 40,
+        flush_bytes: 20_000,
+        apply_bytes: 1_000,
         tail_entries: 20,
         chunk_bytes: 2_000,
     }

@@ -19,7 +19,7 @@ enum Wish {
     Factor(u8),
     Replace(u8, u8),
     Force(Option<u8>, Vec<(u8, u8)>),
-    ForceAnother(u8, u8),
+    ForceAnother(u8, u8, bool),
     ConfirmForce(u8),
     Arm,
 }
@@ -39,7 +39,7 @@ fn wish() -> impl Strategy<Value = Wish> {
         1 => any::<(u8, u8)>().prop_map(|(group, node)| Wish::Replace(group, node)),
         1 => (any::<Option<u8>>(), proptest::collection::vec(any::<(u8, u8)>(), 0..3))
             .prop_map(|(leader, holders)| Wish::Force(leader, holders)),
-        1 => any::<(u8, u8)>().prop_map(|(group, replica)| Wish::ForceAnother(group, replica)),
+        1 => any::<(u8, u8, bool)>().prop_map(|(group, replica, leads)| Wish::ForceAnother(group, replica, leads)),
         1 => any::<u8>().prop_map(Wish::ConfirmForce),
         1 => Just(Wish::Arm),
     ]
@@ -103,14 +103,16 @@ impl Wish {
                     consent: Consent::AcceptSplitBrain,
                 })
             }
-            Self::ForceAnother(group, replica) => {
+            Self::ForceAnother(group, replica, leads) => {
                 let group = a_group(*group)?;
                 let record = meta.group(group)?;
+                let replica = pick(record.former.values().copied(), *replica)?;
                 MetaCommand::ForceAnother {
                     group,
                     epoch: record.unconfirmed()?.epoch,
-                    replica: pick(record.former.values().copied(), *replica)?,
+                    replica,
                     fork: LogPoint { index: 4, term: 1 },
+                    leader: leads.then_some(replica.node()),
                 }
             }
             Self::ConfirmForce(group) => {

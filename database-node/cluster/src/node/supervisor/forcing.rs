@@ -1,6 +1,7 @@
 //! Forcing: what goes on with one replica when no leader can be elected, by itself or because an owner asks for it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use pliantdb_core::GroupId;
 use pliantdb_storage::store::OrderedStore;
@@ -12,6 +13,9 @@ use crate::ids::{Epoch, LogPoint, NodeId, ReplicaId};
 use crate::meta::{Consent, Failover, Force, Forced, GroupRecord, META, Meta, MetaCommand, Mode};
 use crate::mistakes::{Mistake, has};
 use crate::timing::{Instant, Now};
+
+/// The longest log of those that have stopped, and whose it is.
+type Stopped = Option<(LogPoint, ReplicaId)>;
 
 impl Supervisor {
     /// Whether a group can elect a leader with the nodes that are there.
@@ -45,20 +49,13 @@ impl Supervisor {
         longest.map(|report| (report.replica, report.last))
     }
 
-    /// What is to be decided next about a group that was forced and is not confirmed.
-    fn next_of_forced(
-        &self,
-        group: GroupId,
-        record: &GroupRecord,
-        forced: Forced,
-        meta: &Meta,
-        now: Instant,
-    ) -> Option<MetaCommand> {
+    /// When all other replicas of a forced group that are there have stopped: the one with the longest log, and its end.
+    fn stopped(&self, group: GroupId, record: &GroupRecord, meta: &Meta, now: Instant) -> Option<Stopped> {
         let there = record.former.values().filter(|replica| {
             let is_known = meta.nodes().contains_key(&replica.node());
             is_known && self.is_there(replica.node(), now)
         });
-        let mut longest: Option<(LogPoint, ReplicaId)> = None;
+        let mut longest = Stopped::default();
         for replica in there {
             let report = self.replicas.get(&(group, replica.node()));
             // One that the node does not have any more has no log.
@@ -75,9 +72,36 @@ impl Supervisor {
             let end = report.fork.filter(|_| is_retried).unwrap_or(report.last);
             longest = longest.max((end.index > 0).then_some((end, *replica)));
         }
+        Some(longest)
+    }
+
+    /// What is to be decided next about a group that was forced and is not confirmed.
+    fn next_of_forced(
+        &mut self,
+        group: GroupId,
+        record: &GroupRecord,
+        forced: Forced,
+        meta: &Meta,
+        now: Now,
+        promise: Duration,
+    ) -> Option<MetaCommand> {
+        let now = now.steady;
+        let Some(longest) = self.stopped(group, record, meta, now) else {
+            self.stopped_since.remove(&group);
+            return None;
+        };
+        let since = self.stopped_since.entry(group).or_insert((forced.epoch, now));
+        if since.0 != forced.epoch {
+            *since = (forced.epoch, now);
+        }
+        // The last of them may have promised the old leader a lease until now (decision 8, rule 22).
+        let is_free = now.since(since.1) >= promise;
         let holder = self.replica(group, forced.replica, record.incarnation);
         let is_there = self.is_there(forced.replica.node(), now);
-        let is_able = holder.is_none_or(|report| report.halted.is_none());
+        // A node tells of all replicas that it has opened.
+        let here = self.replicas.get(&(group, forced.replica.node()));
+        let here = here.filter(|report| report.replica == forced.replica);
+        let is_able = here.is_some_and(|report| report.halted.is_none());
         let is_exceeded = match holder.and_then(|report| report.fork) {
             Some(fork) => longest.is_some_and(|(last, _)| last > fork),
             None => false,
@@ -85,15 +109,21 @@ impl Supervisor {
         if is_there && is_able && !is_exceeded {
             let goes_on = holder.is_some_and(|report| report.role == Role::Leader);
             let epoch = forced.epoch;
-            return goes_on.then_some(MetaCommand::ConfirmForce { group, epoch });
+            return (goes_on && is_free).then_some(MetaCommand::ConfirmForce { group, epoch });
         }
         let (fork, replica) = longest?;
         let epoch = forced.epoch;
+        let is_gone = |leader: NodeId| !self.is_there(leader, now);
+        let leader = match meta.mode() {
+            Mode::OneLeader { leader } if is_gone(leader) => Some(replica.node()),
+            _ => None,
+        };
         Some(MetaCommand::ForceAnother {
             group,
             epoch,
             replica,
             fork,
+            leader,
         })
     }
 }
@@ -154,6 +184,7 @@ impl<L: OrderedStore> Node<L> {
     /// them has a longer log. Takes the one with the longest log instead when that is another, or when the replica is
     /// gone: nothing has been acknowledged in the new life yet.
     pub(super) fn confirm_forced(&mut self, now: Now, meta: &Meta) {
+        let promise = self.settings.timing.silence_after_start();
         let Some(supervisor) = &mut self.supervisor else {
             return;
         };
@@ -165,7 +196,7 @@ impl<L: OrderedStore> Node<L> {
             let Some(forced) = record.unconfirmed() else {
                 continue;
             };
-            let Some(command) = supervisor.next_of_forced(*id, record, forced, meta, now.steady) else {
+            let Some(command) = supervisor.next_of_forced(*id, record, forced, meta, now, promise) else {
                 continue;
             };
             if supervisor.may_propose(Proposal::Confirm(*id), now.steady) {

@@ -14,7 +14,7 @@ use pliantdb_storage::store::OrderedStore;
 use super::joining::Joiners;
 use super::{Node, Refusal};
 use crate::group::{Group, Order, Role};
-use crate::ids::{Incarnation, LogPoint, NodeId, ReplicaId};
+use crate::ids::{Epoch, Incarnation, LogPoint, NodeId, ReplicaId};
 use crate::meta::{Consent, GroupRecord, META, Meta, MetaCommand, Mode};
 use crate::timing::{Instant, Now};
 use crate::wire::{Heard, Message, Peer, ReplicaReport, Report};
@@ -34,6 +34,8 @@ pub(super) struct Supervisor {
     asked: Option<(u64, Option<NodeId>, Consent)>,
     /// The entry that is to force groups, until it is applied.
     forcing: Option<LogPoint>,
+    /// Of a forced group, by the epoch in which it was: since when all other replicas that are there have stopped.
+    stopped_since: BTreeMap<GroupId, (Epoch, Instant)>,
     /// What was proposed lately, so that it is not proposed over and over.
     proposed: BTreeMap<Proposal, Instant>,
 }
@@ -82,6 +84,7 @@ impl Supervisor {
             vouched: BTreeMap::new(),
             asked: None,
             forcing: None,
+            stopped_since: BTreeMap::new(),
             proposed: BTreeMap::new(),
         }
     }
@@ -125,7 +128,9 @@ impl Supervisor {
         let has_applied = |replica: ReplicaId| {
             let report = self.replica(group, replica, record.incarnation);
             report.is_some_and(|report| {
-                report.config.changed_at >= leader.config.changed_at && report.config.epoch >= record.epoch
+                report.halted.is_none()
+                    && report.config.changed_at >= leader.config.changed_at
+                    && report.config.epoch >= record.epoch
             })
         };
         is_met && leads && record.voting().into_iter().all(has_applied)

@@ -1,7 +1,7 @@
 //! Groups go on by force, whatever happens amid it.
 
 use super::*;
-use crate::meta::{Consent, Forced};
+use crate::meta::{Consent, Failover, Forced};
 
 /// A cluster of five in quorum mode, with the hosts whose replicas vote in the group: its leader first.
 fn with_voters() -> (Cluster, Vec<usize>) {
@@ -119,6 +119,38 @@ fn the_one_that_was_given_up_goes_on_when_it_comes_back_with_more() {
     assert!(cluster.finds(follower, Freshness::Linearizable));
     let record = cluster.node(follower).meta().unwrap().group(GROUP).unwrap();
     assert!(record.former.is_empty() && record.forced.unwrap().replica.node() == node(follower));
+}
+
+#[test]
+fn who_was_to_lead_by_failover_and_is_gone_at_once_is_replaced_too() {
+    let mut cluster = Cluster::asleep(5, 1, false);
+    let delay = Duration::from_secs(3);
+    cluster.change(MetaCommand::SetFailover(Failover::Automatic { delay }));
+    cluster.write(0, GROUP);
+    cluster.pass(QUIET);
+    cluster.stop(0);
+    cluster.until(200, |cluster| unconfirmed(cluster).is_some());
+    let gone = unconfirmed(&cluster).unwrap().replica.node().get() as usize - 1;
+    cluster.stop(gone);
+    let leads = |cluster: &mut Cluster| {
+        let meta = cluster
+            .leader(META)
+            .and_then(|leader| cluster.node(leader).meta())?;
+        match meta.mode() {
+            Mode::OneLeader { leader } => Some(leader.get() as usize - 1),
+            Mode::Quorum => None,
+        }
+    };
+    cluster.until(300, |cluster| {
+        leads(cluster).is_some_and(|leader| leader != gone && leader != 0)
+    });
+    let leader = leads(&mut cluster).unwrap();
+    cluster.until(300, |cluster| cluster.finds(leader, Freshness::Linearizable));
+    cluster.write(leader, GROUP);
+    cluster.start(0);
+    cluster.start(gone);
+    cluster.until(300, |cluster| is_settled(cluster));
+    assert!(cluster.finds(leader, Freshness::Linearizable));
 }
 
 #[test]

@@ -315,3 +315,24 @@ fn orders_reach_groups_that_sleep() {
     cluster.until(100, |cluster| cluster.are_all_asleep());
     assert_eq!(cluster.node(drained).asleep(), 0, "nothing is left there");
 }
+
+#[test]
+fn leaders_return_all_at_once_to_a_node_that_comes_back() {
+    let mut cluster = Cluster::asleep(3, 60, true);
+    let led = |cluster: &Cluster, host| {
+        let ids = cluster.node(host).groups.keys().copied().collect::<Vec<_>>();
+        ids.into_iter()
+            .filter(|id| *id != META && cluster.node(host).leads(*id))
+            .count()
+    };
+    for host in (0..3).rev() {
+        assert_eq!(led(&cluster, host), 20);
+        cluster.stop(host);
+        cluster.pass(QUIET);
+        cluster.start(host);
+        let took = cluster.until(1000, |cluster| led(cluster, host) == 20);
+        eprintln!("host {host}: {took} ticks");
+        assert!(took < 40, "{took} ticks");
+        cluster.until(200, |cluster| cluster.are_all_asleep());
+    }
+}

@@ -23,7 +23,7 @@ struct Alone {
 }
 
 impl Alone {
-    fn found() -> Self {
+    fn found(limits: Limits) -> Self {
         let (log, state) = (Arc::<MemoryStore>::default(), Arc::default());
         let settings = Settings {
             name: "alone".to_owned(),
@@ -31,7 +31,7 @@ impl Alone {
             apply_version: pliantdb_core::APPLY_VERSION,
             seed: 1,
             timing: Timing::default(),
-            limits: Limits::default(),
+            limits,
         };
         let (applier, found) = Applier::open(state).unwrap();
         let mut node = Node::open(settings, Arc::clone(&log), found, now(0)).unwrap();
@@ -43,6 +43,22 @@ impl Alone {
             nanos: 0,
             replies: BTreeMap::new(),
         }
+    }
+
+    /// Makes the first database, and gives its group.
+    fn database(&mut self) -> GroupId {
+        let outputs = self.at_once([]);
+        self.finish(outputs);
+        self.go_on(Duration::from_secs(3));
+        let (name, slots) = ("first".parse().unwrap(), SlotCount::try_from(4).unwrap());
+        let ask = Ask::Change(MetaCommand::CreateDatabase { name, slots });
+        let outputs = self.at_once([Input::Ask { token: 1, ask }]);
+        self.finish(outputs);
+        let Some(Answer::Changed(Ok(MetaOutcome::Group(group)))) = self.replies.remove(&1) else {
+            panic!("no database was made: {:?}", self.replies);
+        };
+        self.go_on(Duration::from_secs(3));
+        group
     }
 
     /// Takes inputs one by one, and gives what follows from all.
@@ -108,19 +124,8 @@ fn set(group: GroupId, token: u64) -> Input {
 
 #[test]
 fn what_comes_at_once_is_written_and_applied_together_and_in_order() {
-    let mut alone = Alone::found();
-    let outputs = alone.at_once([]);
-    alone.finish(outputs);
-    alone.go_on(Duration::from_secs(3));
-    let (name, slots) = ("first".parse().unwrap(), SlotCount::try_from(4).unwrap());
-    let ask = Ask::Change(MetaCommand::CreateDatabase { name, slots });
-    let outputs = alone.at_once([Input::Ask { token: 1, ask }]);
-    alone.finish(outputs);
-    let Some(Answer::Changed(Ok(MetaOutcome::Group(group)))) = alone.replies.remove(&1) else {
-        panic!("no database was made: {:?}", alone.replies);
-    };
-    alone.go_on(Duration::from_secs(3));
-
+    let mut alone = Alone::found(Limits::default());
+    let group = alone.database();
     let request = Request::GetKey {
         namespace: "test".parse().unwrap(),
         key: "key".parse().unwrap(),
@@ -178,4 +183,52 @@ fn what_comes_at_once_is_written_and_applied_together_and_in_order() {
         }) => assert_eq!(value.as_str(), "19"),
         answer => panic!("{answer:?}"),
     }
+}
+
+#[test]
+fn what_cannot_be_applied_yet_waits_in_the_log() {
+    let mut alone = Alone::found(Limits {
+        apply_bytes: 1_000,
+        ..Limits::default()
+    });
+    let group = alone.database();
+    let mut waiting = VecDeque::new();
+    let mut under_way = 0;
+    let mut outputs = VecDeque::from(alone.at_once((1..=500).map(|token| set(group, token))));
+    loop {
+        while let Some(output) = outputs.pop_front() {
+            match output {
+                Output::Persist { number, batch, .. } => {
+                    alone.log.write(&batch, Durability::Synced).unwrap();
+                    outputs.extend(alone.at_once([Input::Persisted(number)]));
+                }
+                Output::Run(Task::Apply { group, entries }) => {
+                    under_way += entries.len();
+                    waiting.push_back(Task::Apply { group, entries });
+                }
+                Output::Run(task) => panic!("{task:?}"),
+                Output::Reply { token, answer } => {
+                    assert!(
+                        matches!(answer, Answer::Written { result: Ok(_), .. }),
+                        "{answer:?}"
+                    );
+                    let before = alone.replies.insert(token, answer);
+                    assert!(
+                        before.is_none() && alone.replies.len() as u64 == token,
+                        "in order"
+                    );
+                }
+                Output::Send { .. } | Output::Event(_) => {}
+            }
+        }
+        // A command has some 28 bytes.
+        assert!(under_way < 60, "{under_way} entries are under way");
+        let Some(Task::Apply { group, entries }) = waiting.pop_front() else {
+            break;
+        };
+        under_way -= entries.len();
+        let done = alone.applier.run(Task::Apply { group, entries });
+        outputs.extend(alone.at_once(done.map(Input::Done)));
+    }
+    assert_eq!(alone.replies.len(), 500);
 }
