@@ -8,6 +8,7 @@ mod lease;
 pub mod payload;
 mod ready;
 mod sleep;
+mod snapshots;
 mod steering;
 #[cfg(test)]
 mod tests;
@@ -17,16 +18,16 @@ use std::time::Duration;
 
 use pliantdb_core::GroupId;
 use pliantdb_storage::store::{Batch, OrderedStore, StoreError};
-use raft::{ProgressState, RawNode, SnapshotStatus, StateRole};
+use raft::{ProgressState, RawNode, StateRole};
 use slog::{Discard, Logger, o};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::ids::{Epoch, Incarnation, LogPoint, ReplicaId};
-use crate::log::{Available, GroupLog, LogRecord};
+use crate::log::{GroupLog, LogRecord};
 use crate::mistakes::{Mistake, has};
 use crate::timing::{Instant, Now, Timing};
-use crate::wire::raft::{Body, RaftMessage, Stamp, raft_snapshot};
-use config::{GroupConfig, Members, MembershipChange};
+use crate::wire::raft::{Body, RaftMessage, Stamp};
+use config::{GroupConfig, MembershipChange};
 use held::Held;
 pub(crate) use leadership::Leadership;
 use payload::{InvalidPayload, Payload};
@@ -523,45 +524,6 @@ impl<L: OrderedStore> Group<L> {
         steering::next_step(&view, &order, at)
     }
 
-    /// A snapshot was sent and not fetched, or cannot be.
-    pub(crate) fn snapshot_failed(&mut self, to: ReplicaId) {
-        self.raft.report_snapshot(to.to_raft(), SnapshotStatus::Failure);
-        self.look();
-    }
-
-    /// Offers a snapshot of the state to those who are too far behind.
-    pub(crate) fn offer_snapshot(&mut self, snapshot: u128, at: LogPoint, members: &Members) {
-        let snapshot = raft_snapshot(snapshot, at, members);
-        self.log_mut().set_available(Some(Available {
-            snapshot,
-            index: at.index,
-            members: members.clone(),
-        }));
-    }
-
-    /// Whether consensus has accepted a snapshot; from then on nothing is taken from it until [`Group::installed`].
-    pub(crate) fn begin_install(&mut self) -> Option<LogPoint> {
-        if self.installing.is_some() || self.halt.is_some() {
-            return None;
-        }
-        let metadata = self.raft.snap()?.get_metadata();
-        let (index, term) = (metadata.index, metadata.term);
-        let at = LogPoint { index, term };
-        self.installing = (index > 0 && self.installed != Some(at)).then_some(at);
-        self.installing
-    }
-
-    pub(crate) fn is_installing(&self) -> bool {
-        self.installing.is_some()
-    }
-
-    /// The accepted snapshot is in place, and brought this configuration. What consensus has ready is to be taken at
-    /// once.
-    pub(crate) fn installed(&mut self, config: GroupConfig) {
-        self.installed = self.installing.take();
-        self.config = config;
-    }
-
     /// Looks at what consensus may have changed.
     fn look(&mut self) {
         self.check_log();
@@ -608,23 +570,6 @@ impl<L: OrderedStore> Group<L> {
     /// What was handed on is not all applied yet, as when a replica is opened anew while the applier is behind.
     pub(crate) fn rewind_applied(&mut self, index: u64) {
         self.applied = self.applied.min(index);
-    }
-
-    /// The replicas that were told to fetch a snapshot and have not come further since.
-    pub(crate) fn waiting_for_snapshot(&self) -> Vec<ReplicaId> {
-        if self.leadership.is_none() {
-            return Vec::new();
-        }
-        let progress = self.raft.raft.prs().iter();
-        let waiting = progress.filter(|(_, progress)| progress.state == ProgressState::Snapshot);
-        let mut waiting: Vec<ReplicaId> = waiting.map(|(id, _)| ReplicaId::from_raft(*id)).collect();
-        waiting.sort_unstable();
-        waiting
-    }
-
-    /// Offers the snapshot no longer.
-    pub(crate) fn withdraw_snapshot(&mut self) {
-        self.log_mut().set_available(None);
     }
 
     /// The log, for a replica that is opened anew on it, or destroyed.

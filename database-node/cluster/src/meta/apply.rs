@@ -75,7 +75,10 @@ impl Meta {
                 Ok(MetaOutcome::Done)
             }
         }?;
-        self.retarget();
+        match command.only_group(&outcome) {
+            Some(group) => self.retarget_these(&[group]),
+            None => self.retarget(),
+        }
         self.finish_switch();
         self.note_shortage();
         // Whoever leads now may not know yet that it needs a lease.
@@ -221,7 +224,7 @@ impl Meta {
             generations: BTreeMap::new(),
         };
         self.groups.insert(group, record);
-        self.retarget();
+        self.retarget_these(&[group]);
         if let Some(record) = self.groups.get_mut(&group) {
             record.founders = Members::new(record.voting(), record.learning());
         }

@@ -135,6 +135,23 @@ pub enum Consent {
     AcceptSplitBrain,
 }
 
+impl MetaCommand {
+    /// The group that alone can be another after this command, when it is only one; a change under way aside, which may
+    /// have come to its end by it.
+    pub(crate) fn only_group(&self, outcome: &MetaOutcome) -> Option<GroupId> {
+        match (self, outcome) {
+            (
+                Self::Settled { group, .. }
+                | Self::ReplaceReplica { group, .. }
+                | Self::ConfirmForce { group, .. },
+                _,
+            ) => Some(*group),
+            (Self::CreateDatabase { .. }, MetaOutcome::Group(group)) => Some(*group),
+            _ => None,
+        }
+    }
+}
+
 /// What came of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MetaOutcome {

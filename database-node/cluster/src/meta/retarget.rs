@@ -10,16 +10,21 @@ use crate::ids::{Epoch, Incarnation, LogPoint, NodeId, ReplicaId};
 impl Meta {
     /// Brings the records of all groups to what is wanted now. The epoch counts on when any of them changes.
     pub(super) fn retarget(&mut self) {
+        let groups: Vec<GroupId> = self.groups.keys().copied().collect();
+        self.retarget_these(&groups);
+    }
+
+    /// The same, when only these can be affected.
+    pub(super) fn retarget_these(&mut self, groups: &[GroupId]) {
         let next = self.epoch.next();
         let mut load = self.load();
         let mut is_changed = false;
-        let groups: Vec<GroupId> = self.groups.keys().copied().collect();
         for group in groups {
-            let Some(record) = self.groups.get(&group) else {
+            let Some(record) = self.groups.get(group) else {
                 continue;
             };
-            let wanted = self.wanted(group, record, &mut load);
-            if let Some(record) = self.groups.get_mut(&group) {
+            let wanted = self.wanted(*group, record, &mut load);
+            if let Some(record) = self.groups.get_mut(group) {
                 is_changed |= record.aim(wanted, next);
             }
         }

@@ -7,7 +7,7 @@ use pliantdb_storage::group::{LogEntry, Position};
 use pliantdb_storage::machine::CommandResult;
 use pliantdb_storage::store::OrderedStore;
 
-use super::replicas::{Aside, encode_config};
+use super::replicas::{Aside, Unmatched, encode_config};
 use super::{Answer, Event, Mark, Node, Refusal, SwitchPhase};
 use crate::applier::Task;
 use crate::group::config::GroupConfig;
@@ -213,6 +213,15 @@ impl<L: OrderedStore> Node<L> {
                         }
                         _ => None,
                     };
+                    let only = outcome
+                        .as_ref()
+                        .ok()
+                        .and_then(|outcome| command.only_group(outcome));
+                    match only.filter(|_| before.is_none() && after.is_none()) {
+                        Some(group) => self.unmatched.add(group),
+                        None if outcome.is_ok() => self.unmatched = Unmatched::All,
+                        None => {}
+                    }
                     self.tell_of_switch(before, after);
                     if let Some((group, incarnation)) = confirmed {
                         self.event(Event::ForceConfirmed { group, incarnation });
@@ -233,7 +242,6 @@ impl<L: OrderedStore> Node<L> {
                 group.set_applied(at.index);
             }
             self.applying.of.entry(META).or_default().handed = at.index;
-            self.is_meta_changed = true;
             self.note_forced(at);
             if let Some(outcome) = outcome {
                 self.answer_changed(at, outcome);

@@ -243,18 +243,20 @@ impl<L: OrderedStore> Node<L> {
             .is_some_and(|start| self.meta_applied() >= start)
     }
 
+    /// Whether a group was forced, and may yet give way to another life of it: nobody is answered then, neither in the
+    /// new life nor in the one before.
+    fn is_unconfirmed(&self, id: GroupId) -> bool {
+        let record = self.meta().and_then(|meta| meta.group(id));
+        record.is_some_and(|record| record.unconfirmed().is_some()) && !has(Mistake::AnswerUnconfirmed)
+    }
+
     /// Whether this node may act as the leader of a group. Where others vote their answers say so. The only voter can be
     /// replaced without being asked.
     pub(super) fn is_vouched_for(&self, now: Now, id: GroupId) -> bool {
         let (Some(meta), Some(group)) = (self.meta(), self.groups.get(&id)) else {
             return false;
         };
-        // One that was forced and is not confirmed may yet give way to another.
-        let record = meta
-            .group(id)
-            .filter(|record| record.incarnation == group.incarnation());
-        let is_unconfirmed = record.is_some_and(|record| record.unconfirmed().is_some());
-        if is_unconfirmed && !has(Mistake::AnswerUnconfirmed) {
+        if self.is_unconfirmed(id) {
             return false;
         }
         if !group.is_alone() || has(Mistake::UnfencedLeader) {
@@ -309,8 +311,7 @@ impl<L: OrderedStore> Node<L> {
         if let Some(halt) = group.halt() {
             return Err(Refusal::Halted(halt.to_string()));
         }
-        let record = self.meta().and_then(|meta| meta.group(id));
-        if record.is_some_and(|record| record.unconfirmed().is_some()) {
+        if self.is_unconfirmed(id) {
             return Err(Refusal::Busy(
                 "the group was forced, and with which replica it goes on is not confirmed",
             ));

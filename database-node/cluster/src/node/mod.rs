@@ -50,6 +50,7 @@ use clients::Clients;
 use clocks::{Clocks, Sample};
 pub use io::{Answer, Ask, Event, Freshness, Input, Limits, Mark, Output, Refusal, Settings, SwitchPhase};
 use joining::Joining;
+use replicas::Unmatched;
 use reports::Reporting;
 use sleep::Sleeping;
 use snapshots::Snapshots;
@@ -93,8 +94,7 @@ pub struct Node<L: OrderedStore> {
     touched: BTreeSet<GroupId>,
     /// The groups that have something being written.
     writing: BTreeSet<GroupId>,
-    /// Whether the replicas here may not be those that the meta group wants.
-    is_meta_changed: bool,
+    unmatched: Unmatched,
     applying: Applying,
     clients: Clients,
     snapshots: Snapshots,
@@ -138,7 +138,7 @@ impl<L: OrderedStore> Node<L> {
             groups: BTreeMap::new(),
             touched: BTreeSet::new(),
             writing: BTreeSet::new(),
-            is_meta_changed: true,
+            unmatched: Unmatched::All,
             applying: Applying::default(),
             clients: Clients::default(),
             snapshots: Snapshots::default(),
@@ -236,9 +236,7 @@ impl<L: OrderedStore> Node<L> {
     /// much happens at once, a group's entries and messages go together, and what all have to write is one batch.
     pub fn take(&mut self, now: Now, input: Input) {
         // What happens next goes by the replicas that are to be here by now.
-        if mem::take(&mut self.is_meta_changed) {
-            self.match_replicas(now);
-        }
+        self.match_replicas(now);
         match input {
             Input::Tick => self.tick(now),
             Input::Receive(envelope) => self.receive(now, envelope),
@@ -448,16 +446,12 @@ impl<L: OrderedStore> Node<L> {
     /// Looks at every group that something happened to, until nothing is left to do.
     fn settle(&mut self, now: Now) {
         loop {
-            if mem::take(&mut self.is_meta_changed) {
-                self.match_replicas(now);
+            let is_matched = self.match_replicas(now);
+            match self.touched.pop_first() {
+                Some(id) => self.look_at(now, id),
+                None if is_matched => {}
+                None => break,
             }
-            let Some(id) = self.touched.pop_first() else {
-                if self.is_meta_changed {
-                    continue;
-                }
-                break;
-            };
-            self.look_at(now, id);
         }
         self.write();
         self.send();

@@ -35,6 +35,31 @@ pub(super) struct Aside {
     pub(super) removed: BTreeMap<GroupId, (Incarnation, ReplicaId)>,
 }
 
+/// The groups whose replicas here may not be as the meta group wants it.
+#[derive(Debug)]
+pub(super) enum Unmatched {
+    Only(BTreeSet<GroupId>),
+    All,
+}
+
+impl Default for Unmatched {
+    fn default() -> Self {
+        Self::Only(BTreeSet::new())
+    }
+}
+
+impl Unmatched {
+    pub(super) fn add(&mut self, group: GroupId) {
+        if let Self::Only(groups) = self {
+            groups.insert(group);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Only(groups) if groups.is_empty())
+    }
+}
+
 impl<L: OrderedStore> Node<L> {
     /// Opens the replicas whose logs are here.
     pub(super) fn open_replicas(&mut self, now: Now) -> Result<(), StoreError> {
@@ -257,29 +282,29 @@ impl<L: OrderedStore> Node<L> {
         (is_wanted && record.incarnation == message.incarnation).then_some(record.epoch)
     }
 
-    /// Brings the replicas here to what the meta group wants.
-    pub(super) fn match_replicas(&mut self, now: Now) {
+    /// Brings the replicas here to what the meta group wants; whether there was anything to look at.
+    pub(super) fn match_replicas(&mut self, now: Now) -> bool {
         let (Some(node), Some(meta)) = (self.id(), self.meta()) else {
-            return;
+            return false;
         };
-        if !meta.nodes().contains_key(&node) {
-            return;
+        if self.unmatched.is_empty() || !meta.nodes().contains_key(&node) {
+            return false;
         }
-        let wanted: Vec<(GroupId, Option<ReplicaId>)> = meta
-            .groups()
-            .iter()
-            .filter(|(id, _)| **id != META)
-            .map(|(id, record)| (*id, record.replicas.get(&node).copied()))
-            .collect();
-        for (id, replica) in wanted {
-            if self.applying.aside.leaving.contains(&id) {
+        let groups: Vec<GroupId> = match &self.unmatched {
+            Unmatched::Only(groups) => groups.iter().copied().collect(),
+            Unmatched::All => meta.groups().keys().copied().collect(),
+        };
+        self.unmatched = Unmatched::default();
+        for id in groups {
+            if id == META || self.applying.aside.leaving.contains(&id) {
                 continue;
             }
             let Some(record) = self.meta().and_then(|meta| meta.group(id)).cloned() else {
                 continue;
             };
-            self.match_replica(now, id, replica, &record);
+            self.match_replica(now, id, record.replicas.get(&node).copied(), &record);
         }
+        true
     }
 
     fn match_replica(&mut self, now: Now, id: GroupId, wanted: Option<ReplicaId>, record: &GroupRecord) {
@@ -433,7 +458,7 @@ impl<L: OrderedStore> Node<L> {
 
     pub(super) fn destroyed(&mut self, id: GroupId) {
         self.applying.aside.leaving.remove(&id);
-        self.is_meta_changed = true;
+        self.unmatched.add(id);
     }
 
     /// Lets a replica go on alone, once everything that it has is written.

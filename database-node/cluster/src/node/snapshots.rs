@@ -8,6 +8,7 @@ use pliantdb_storage::group::{Chunk, Position, Staged};
 use pliantdb_storage::store::OrderedStore;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
 
+use super::replicas::Unmatched;
 use super::{Checkpoint, Event, Node};
 use crate::applier::Task;
 use crate::group::Halt;
@@ -404,7 +405,7 @@ impl<L: OrderedStore> Node<L> {
         }
         self.note_installed(META, checkpoint.at.index);
         self.meta = Some(checkpoint);
-        self.is_meta_changed = true;
+        self.unmatched = Unmatched::All;
         self.touched.insert(META);
     }
 

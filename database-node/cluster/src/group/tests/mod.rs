@@ -1,11 +1,15 @@
 //! A few replicas that talk as a test tells them to: promises and leases, and what the library must not be led to.
 
+mod lease;
+mod votes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use pliantdb_storage::store::{Durability, MemoryStore};
 
+use super::config::Members;
 use super::*;
 use crate::ids::NodeId;
 use crate::wire::raft::{Rejected, WireEntry};
@@ -284,139 +288,6 @@ fn rejected(hint: u64, hint_term: u64) -> Option<Rejected> {
 }
 
 #[test]
-fn there_is_no_lease_before_a_majority_has_confirmed_it() {
-    let mut net = Net::new(&[1, 2, 3]);
-    net.group(1).campaign();
-    net.settle_where(|message| !matches!(message.body, Body::Appended { .. }));
-    assert_eq!(net.group(1).role(), Role::Leader);
-    assert!(!net.has_lease(1), "nothing of its term is committed");
-    net.group(1).ask_for_confirmation();
-    net.settle_where(|message| !matches!(message.body, Body::Appended { .. } | Body::Append { .. }));
-    assert!(
-        !net.has_lease(1),
-        "confirmed, and it does not know what was committed before"
-    );
-    net.propose(1, 1);
-    net.tick(1, 3);
-    net.settle_where(|message| ![message.from, message.to].contains(&replica(3)));
-    assert!(net.has_lease(1), "one of two others is a majority with itself");
-    for node in [2, 3] {
-        assert!(!net.has_lease(node));
-    }
-}
-
-#[test]
-fn a_lease_counts_from_when_the_leader_asked() {
-    let mut net = Net::led_by(1, &[1, 2, 3]);
-    assert!(net.has_lease(1));
-    let lease = net.timing.leader_lease();
-    net.pass(lease - Duration::from_nanos(1));
-    assert!(net.has_lease(1));
-    net.pass(Duration::from_nanos(1));
-    assert!(!net.has_lease(1), "it ends by itself");
-    // It asks, and the answer takes a while.
-    net.group(1).ask_for_confirmation();
-    net.collect(1);
-    let half = lease / 2;
-    net.pass(half);
-    net.settle();
-    assert!(net.has_lease(1));
-    net.pass(lease - half);
-    assert!(!net.has_lease(1), "the time on the way counts");
-}
-
-#[test]
-fn a_promise_by_a_wrong_clock_is_no_lease() {
-    let mut net = Net::new(&[1, 2, 3]);
-    net.distrusted.extend([2, 3]);
-    net.elect(1);
-    net.group(1).ask_for_confirmation();
-    net.settle();
-    assert!(!net.has_lease(1));
-    let now = net.now;
-    assert_eq!(
-        net.group(1).confirmed_since(now),
-        Some(now),
-        "what needs no clock counts"
-    );
-    net.distrusted.remove(&2);
-    net.group(1).ask_for_confirmation();
-    net.settle();
-    assert!(net.has_lease(1), "one of two others is a majority");
-}
-
-#[test]
-fn an_old_answer_does_not_prolong_a_lease() {
-    let mut net = Net::led_by(1, &[1, 2, 3]);
-    net.group(1).ask_for_confirmation();
-    net.collect(1);
-    let asked = std::mem::take(&mut net.sent);
-    for message in asked {
-        net.receive(message);
-    }
-    for node in [2, 3] {
-        net.collect(node);
-    }
-    let answers = std::mem::take(&mut net.sent);
-    assert_eq!(answers.len(), 2);
-    net.pass(net.timing.leader_lease());
-    for message in answers {
-        net.receive(message);
-    }
-    assert!(!net.has_lease(1));
-}
-
-#[test]
-fn a_leader_that_hands_over_has_no_lease_in_its_term_any_more() {
-    let mut net = Net::led_by(1, &[1, 2, 3]);
-    net.group(1).set_order(Order {
-        epoch: Epoch::default(),
-        voters: set(&[1, 2, 3]),
-        learners: BTreeSet::new(),
-        leader: replica(2),
-    });
-    assert!(net.has_lease(1));
-    net.group(1).steer();
-    assert!(!net.has_lease(1), "at once, before anything is sent");
-    net.settle_where(|message| message.body != Body::TimeoutNow);
-    // The request may still be on its way when the leader has given the attempt up.
-    net.group(1).order = None;
-    for _ in 0..15 {
-        net.pass(net.timing.tick);
-        net.tick(1, 1);
-        net.settle();
-    }
-    assert_eq!(net.group(1).role(), Role::Leader);
-    net.propose(1, 1);
-    net.settle();
-    assert!(!net.has_lease(1));
-    // In another term it may have one again.
-    net.pass(net.timing.silence_after_start());
-    net.tick(2, 10);
-    net.tick(3, 10);
-    net.elect(2);
-    assert!(net.has_lease(2) && !net.has_lease(1));
-}
-
-#[test]
-fn who_is_asked_to_lead_gets_votes_at_once() {
-    let mut net = Net::led_by(1, &[1, 2, 3]);
-    net.group(1).set_order(Order {
-        epoch: Epoch::default(),
-        voters: set(&[1, 2, 3]),
-        learners: BTreeSet::new(),
-        leader: replica(2),
-    });
-    net.group(1).steer();
-    net.settle();
-    assert_eq!(
-        (net.group(2).role(), net.group(1).role()),
-        (Role::Leader, Role::Follower)
-    );
-    assert!(net.has_lease(2) && !net.has_lease(1));
-}
-
-#[test]
 fn a_fence_is_proposed_once() {
     let mut net = Net::led_by(1, &[1, 2, 3]);
     let last = net.group(1).last().index;
@@ -450,93 +321,6 @@ fn the_only_voter_needs_nobody() {
     assert!(net.has_lease(1));
     net.pass(Duration::from_secs(1000));
     assert!(net.has_lease(1));
-}
-
-fn vote(from: u32, to: u32, term: u64, last: LogPoint, is_transfer: bool) -> RaftMessage {
-    RaftMessage {
-        group: GROUP,
-        incarnation: Incarnation::FIRST,
-        from: replica(from),
-        to: replica(to),
-        term,
-        stamp: None,
-        body: Body::Vote {
-            is_pre_vote: false,
-            last,
-            committed: FOUNDATION,
-            is_transfer,
-        },
-    }
-}
-
-/// Whether a replica gives its vote to one whose log is long enough.
-fn grants(net: &mut Net, from: u32, to: u32, is_transfer: bool) -> bool {
-    let last = net.group(to).last();
-    let term = net.group(to).term() + 1;
-    net.sent.clear();
-    net.receive(vote(from, to, term, last, is_transfer));
-    net.collect(to);
-    net.sent
-        .drain(..)
-        .any(|message| matches!(message.body, Body::Voted { is_granted: true, .. }))
-}
-
-#[test]
-fn nobody_votes_for_another_within_its_promise() {
-    let mut net = Net::led_by(1, &[1, 2, 3]);
-    // The library counts ticks, which may come late and then fast; a promise is by the clock.
-    net.tick(2, 10);
-    net.sent.clear();
-    assert!(!grants(&mut net, 3, 2, false));
-    net.pass(net.timing.silence_after_start() - Duration::from_nanos(1));
-    assert!(!grants(&mut net, 3, 2, false));
-    net.pass(Duration::from_nanos(1));
-    assert!(grants(&mut net, 3, 2, false));
-}
-
-#[test]
-fn a_promise_is_kept_until_after_the_lease_that_rests_on_it() {
-    let mut net = Net::led_by(1, &[1, 2, 3]);
-    net.tick(2, 10);
-    net.sent.clear();
-    net.pass(net.timing.leader_lease());
-    assert!(!net.has_lease(1));
-    assert!(!grants(&mut net, 3, 2, false));
-}
-
-#[test]
-fn a_promise_binds_nobody_who_asks_for_the_leader() {
-    let mut net = Net::led_by(1, &[1, 2, 3]);
-    assert!(grants(&mut net, 3, 2, true));
-}
-
-#[test]
-fn nobody_votes_just_after_a_start() {
-    let mut net = Net::led_by(1, &[1, 2, 3]);
-    net.restart(2);
-    assert_eq!(net.group(2).leader(), None, "it has forgotten whom it follows");
-    assert!(!grants(&mut net, 3, 2, false), "and may have promised");
-    net.pass(net.timing.silence_after_start());
-    assert!(grants(&mut net, 3, 2, false));
-}
-
-#[test]
-fn a_vote_survives_a_restart() {
-    let mut net = Net::led_by(1, &[1, 2, 3]);
-    net.pass(net.timing.silence_after_start());
-    net.tick(2, 10);
-    net.sent.clear();
-    assert!(grants(&mut net, 3, 2, false));
-    let (term, last) = (net.group(2).term(), net.group(2).last());
-    net.restart(2);
-    net.pass(net.timing.silence_after_start());
-    net.receive(vote(1, 2, term, last, false));
-    net.collect(2);
-    let is_granted = net
-        .sent
-        .drain(..)
-        .any(|message| matches!(message.body, Body::Voted { is_granted: true, .. }));
-    assert!(!is_granted, "one vote a term");
 }
 
 /// raft 0.7.0 does not have https://github.com/tikv/raft-rs/pull/557: a late refusal in a probe sets the next entry to

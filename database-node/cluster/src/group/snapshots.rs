@@ -1,0 +1,68 @@
+//! How a replica that is too far behind gets a snapshot, as consensus sees it.
+
+use pliantdb_storage::store::OrderedStore;
+use raft::{ProgressState, SnapshotStatus};
+
+use super::Group;
+use super::config::{GroupConfig, Members};
+use crate::ids::{LogPoint, ReplicaId};
+use crate::log::Available;
+use crate::wire::raft::raft_snapshot;
+
+impl<L: OrderedStore> Group<L> {
+    /// A snapshot was sent and not fetched, or cannot be.
+    pub(crate) fn snapshot_failed(&mut self, to: ReplicaId) {
+        self.raft.report_snapshot(to.to_raft(), SnapshotStatus::Failure);
+        self.look();
+    }
+
+    /// Offers a snapshot of the state to those who are too far behind.
+    pub(crate) fn offer_snapshot(&mut self, snapshot: u128, at: LogPoint, members: &Members) {
+        let snapshot = raft_snapshot(snapshot, at, members);
+        self.log_mut().set_available(Some(Available {
+            snapshot,
+            index: at.index,
+            members: members.clone(),
+        }));
+    }
+
+    /// Whether consensus has accepted a snapshot; from then on nothing is taken from it until [`Group::installed`].
+    pub(crate) fn begin_install(&mut self) -> Option<LogPoint> {
+        if self.installing.is_some() || self.halt.is_some() {
+            return None;
+        }
+        let metadata = self.raft.snap()?.get_metadata();
+        let (index, term) = (metadata.index, metadata.term);
+        let at = LogPoint { index, term };
+        self.installing = (index > 0 && self.installed != Some(at)).then_some(at);
+        self.installing
+    }
+
+    pub(crate) fn is_installing(&self) -> bool {
+        self.installing.is_some()
+    }
+
+    /// The accepted snapshot is in place, and brought this configuration. What consensus has ready is to be taken at
+    /// once.
+    pub(crate) fn installed(&mut self, config: GroupConfig) {
+        self.installed = self.installing.take();
+        self.config = config;
+    }
+
+    /// The replicas that were told to fetch a snapshot and have not come further since.
+    pub(crate) fn waiting_for_snapshot(&self) -> Vec<ReplicaId> {
+        if self.leadership.is_none() {
+            return Vec::new();
+        }
+        let progress = self.raft.raft.prs().iter();
+        let waiting = progress.filter(|(_, progress)| progress.state == ProgressState::Snapshot);
+        let mut waiting: Vec<ReplicaId> = waiting.map(|(id, _)| ReplicaId::from_raft(*id)).collect();
+        waiting.sort_unstable();
+        waiting
+    }
+
+    /// Offers the snapshot no longer.
+    pub(crate) fn withdraw_snapshot(&mut self) {
+        self.log_mut().set_available(None);
+    }
+}
