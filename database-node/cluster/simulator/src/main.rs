@@ -64,6 +64,8 @@ struct Sums {
     faults_asleep: u64,
     struck_after: BTreeMap<Step, u64>,
     least_faults: Option<u64>,
+    /// Of what happened in all seeds, whatever their order.
+    digest: u64,
     failures: Vec<Verdict>,
 }
 
@@ -133,6 +135,7 @@ fn work(arguments: &Arguments, began: Instant, next: &AtomicU64, sums: &Mutex<Su
         sums.faults += verdict.faults;
         sums.operations += verdict.operations;
         sums.answered += verdict.answered;
+        sums.digest = sums.digest.wrapping_add(verdict.digest);
         sums.switches += verdict.switches;
         sums.forced += verdict.forced;
         sums.snapshots += verdict.snapshots;
@@ -180,6 +183,7 @@ fn tell(sums: &Sums, took: Duration) {
             "naps": sums.naps,
             "faults_asleep": sums.faults_asleep,
             "struck_after": sums.struck_after.iter().map(|(step, count)| (format!("{step:?}"), count)).collect::<BTreeMap<_, _>>(),
+            "digest": format!("{:016x}", sums.digest),
             "seconds": took.as_secs(),
             "times_real_time": (hours * 3600.0 / took.as_secs_f64()).round(),
         })
