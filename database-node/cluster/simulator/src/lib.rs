@@ -9,6 +9,7 @@
 //! - module [`steps`]: what nodes do step by step, for faults to strike in between
 //! - module [`history`]: what was asked and answered
 //! - module [`invariants`]: what must hold, each in a file of its own
+//! - module [`states`]: what machines have of groups
 //! - module [`run`]: a seed from its beginning to its verdict
 
 pub mod clients;
@@ -17,6 +18,7 @@ pub mod history;
 pub mod invariants;
 pub mod run;
 pub mod scenario;
+mod states;
 pub mod steps;
 pub mod watchers;
 pub mod world;

@@ -1,28 +1,20 @@
 //! A seed, from its beginning to its verdict.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use pliantdb_cluster::group::Role;
-use pliantdb_cluster::meta::Guarantee;
 use pliantdb_cluster::mistakes::{Mistake, plant};
 use pliantdb_cluster::node::Event;
-use pliantdb_cluster::{META, Meta, Mode};
-use pliantdb_core::GroupId;
-use xxhash_rust::xxh3::xxh3_64;
+use pliantdb_cluster::{Meta, Mode};
 
-use crate::clients::{Clients, Contents, Database, contents};
+use crate::clients::{Clients, Database};
 use crate::faults::Faults;
 use crate::history::ForcedGroup;
-use crate::invariants::{Evidence, Replica, Violation, check};
+use crate::invariants::healing::{self, Stuck};
+use crate::invariants::{Evidence, Violation, check, guarantee, panics};
 use crate::scenario::Scenario;
+use crate::states::{look, states};
 use crate::steps::Step;
 use crate::world::{Happening, MS, SECOND, Time, World};
-
-/// How long a cluster without faults may take to be as its owner wants it, and to answer everything.
-const HEALING: Time = 60 * SECOND;
-/// How long a cluster may take to come together.
-const FORMING: Time = 60 * SECOND;
 
 /// What came of a seed.
 #[derive(Debug, Clone, Default)]
@@ -61,14 +53,11 @@ pub struct Verdict {
 #[must_use]
 pub fn run(scenario: &Scenario, mistake: Option<Mistake>, is_loud: bool) -> Verdict {
     plant(mistake);
-    let verdict = catch_unwind(AssertUnwindSafe(|| Run::new(scenario, mistake, is_loud).run()));
+    let verdict = panics::guard(|| Run::new(scenario, mistake, is_loud).run());
     plant(None);
-    verdict.unwrap_or_else(|_| Verdict {
+    verdict.unwrap_or_else(|violation| Verdict {
         seed: scenario.seed,
-        violations: vec![Violation {
-            invariant: "nothing panics",
-            seen: "see above".to_owned(),
-        }],
+        violations: vec![violation],
         ..Verdict::default()
     })
 }
@@ -169,39 +158,27 @@ impl Run {
     }
 
     fn run(mut self) -> Verdict {
-        let mut violations = Vec::new();
-        match self.form() {
+        let stuck = match self.form() {
             Ok(databases) => {
                 self.load(databases);
-                let healed = self.heal();
-                // Where a leader needs a lease, one whose clock is wrong does not act.
-                let must_act = !(self.scenario.are_clocks_wild && self.scenario.is_automatic);
-                violations.extend(healed.err().filter(|_| must_act));
+                self.heal()
             }
-            Err(violation) => violations.push(violation),
-        }
-        if let Some(seen) = self.overstated.take() {
-            violations.push(Violation {
-                invariant: "what is published is given",
-                seen,
-            });
-        }
-        if self.world.is_forced_amid_switch() && self.faults.forced == 0 {
-            violations.push(Violation {
-                invariant: "while a switch is open nobody is replaced by itself",
-                seen: "groups were forced, and no owner had asked for it".to_owned(),
-            });
-        }
-        let (contents, replicas) = self.look();
-        let evidence = Evidence {
+            Err(stuck) => Err(stuck),
+        };
+        let (contents, replicas) = look(&self.world, self.clients.databases());
+        let violations = check(&Evidence {
             history: &self.clients.history,
             are_clocks_wild: self.scenario.are_clocks_wild,
+            is_automatic: self.scenario.is_automatic,
+            stuck: stuck.as_ref().err(),
+            overstated: self.overstated.as_deref(),
+            is_forced_amid_switch: self.world.is_forced_amid_switch(),
+            has_owner_forced: self.faults.forced > 0,
             told: &self.world.told,
             differing: &self.world.differing,
             contents: &contents,
             replicas: &replicas,
-        };
-        violations.extend(check(&evidence));
+        });
         let operations = &self.clients.history.operations;
         Verdict {
             seed: self.scenario.seed,
@@ -230,7 +207,9 @@ impl Run {
         loop {
             let Some(what) = self.world.next(until.min(looked + 200 * MS)) else {
                 self.hear();
-                self.note_guarantee();
+                if self.overstated.is_none() {
+                    self.overstated = guarantee::overstated(&self.world);
+                }
                 self.naps.note(&self.world);
                 looked = self.world.now();
                 if is_enough(self) {
@@ -257,54 +236,6 @@ impl Run {
                 }
                 Happening::Mend(what) => self.faults.end(&mut self.world, what),
                 _ => {}
-            }
-        }
-    }
-
-    /// What is published is given: while a majority is promised, every group has one to lose a member of.
-    fn note_guarantee(&mut self) {
-        let processes = || {
-            let hosts = self.world.hosts.iter();
-            hosts.filter_map(|machine| machine.process.as_ref())
-        };
-        let meta_terms = processes().filter_map(|process| {
-            let replicas = process.node.replicas().into_iter();
-            replicas
-                .filter(|report| report.group == META)
-                .map(|report| report.term)
-                .max()
-        });
-        let Some(latest) = meta_terms.max() else { return };
-        let mut leaders = processes().filter(|process| process.node.leads(META));
-        let (Some(process), None) = (leaders.next(), leaders.next()) else {
-            return;
-        };
-        // One that slept and has not heard of its successor yet tells of what was.
-        let replicas = process.node.replicas().into_iter();
-        if !replicas
-            .filter(|report| report.group == META)
-            .any(|report| report.term == latest)
-        {
-            return;
-        }
-        let Some(meta) = process
-            .node
-            .meta()
-            .filter(|meta| meta.guarantee() == Guarantee::Majority)
-        else {
-            return;
-        };
-        for (group, record) in meta.groups() {
-            let reports = processes().flat_map(|process| process.node.replicas());
-            let of_group = reports.filter(|report| report.group == *group && report.role == Role::Leader);
-            let of_life = of_group.filter(|report| report.incarnation == record.incarnation);
-            let Some(leader) = of_life.max_by_key(|report| report.term) else {
-                continue;
-            };
-            let members = &leader.config.members;
-            if members.voters.len() < 3 || (members.is_joint() && members.outgoing.len() < 3) {
-                let seen = format!("group {group} has {members:?} at {} ms", self.world.now() / MS);
-                self.overstated.get_or_insert(seen);
             }
         }
     }
@@ -357,10 +288,10 @@ impl Run {
     }
 
     /// Brings the cluster to where the scenario begins.
-    fn form(&mut self) -> Result<Vec<Database>, Violation> {
+    fn form(&mut self) -> Result<Vec<Database>, Stuck> {
         self.world.start(0);
         self.world.found(0);
-        let until = self.world.now() + FORMING;
+        let until = self.world.now() + healing::BOUND;
         self.go_on(until, |run| run.meta().is_some());
         for host in 1..self.scenario.nodes {
             self.world.start(host);
@@ -373,7 +304,7 @@ impl Run {
             })
         };
         if !self.go_on(until, is_whole) {
-            return Err(not_healed("the nodes did not come together", self));
+            return Err(Stuck::forming("the nodes did not come together", &self.world));
         }
         for number in 0..self.scenario.databases {
             self.faults
@@ -381,14 +312,17 @@ impl Run {
             let made = number + 2;
             let is_made = |run: &Self| run.meta().is_some_and(|meta| meta.groups().len() == made);
             if !self.go_on(until, is_made) {
-                return Err(not_healed("a database was not made", self));
+                return Err(Stuck::forming("a database was not made", &self.world));
             }
         }
         if self.scenario.begins_as_quorum {
             self.faults.switch(&mut self.world, Mode::Quorum);
             let is_quorum = |run: &Self| run.meta().is_some_and(|meta| meta.mode() == Mode::Quorum);
             if !self.go_on(until, is_quorum) {
-                return Err(not_healed("the cluster did not become one of a quorum", self));
+                return Err(Stuck::forming(
+                    "the cluster did not become one of a quorum",
+                    &self.world,
+                ));
             }
         }
         if self.scenario.is_automatic {
@@ -422,24 +356,19 @@ impl Run {
     }
 
     /// No more faults: the cluster must come to rest, and answer.
-    fn heal(&mut self) -> Result<(), Violation> {
+    fn heal(&mut self) -> Result<(), Stuck> {
         self.clients.is_open = false;
         self.clients.watchers.close();
         self.faults.heal(&mut self.world);
-        let until = self.world.now() + HEALING;
-        let is_at_rest = |run: &Self| {
-            let settled = run.meta().is_some_and(|meta| {
-                meta.switch().is_none() && meta.groups().values().all(|record| record.is_settled())
-            });
-            settled && run.clients.are_idle() && !run.faults.is_replacing()
-        };
+        let until = self.world.now() + healing::BOUND;
+        let is_at_rest = |run: &Self| healing::is_at_rest(run.meta().as_ref(), &run.clients, &run.faults);
         if !self.go_on(until, is_at_rest) {
-            return Err(not_healed("the cluster did not come to rest", self));
+            return Err(Stuck::healing("the cluster did not come to rest", &self.world));
         }
         // Everything is read once more, by the first client.
         for (database, object, asked) in self.clients.read_all() {
             self.clients.start(&mut self.world, 0, &database, object, asked);
-            let until = self.world.now() + HEALING;
+            let until = self.world.now() + healing::BOUND;
             let is_answered = |run: &Self| run.clients.is_idle(0);
             let in_time = self.go_on(until, is_answered);
             let was_answered = self
@@ -449,181 +378,20 @@ impl Run {
                 .last()
                 .is_some_and(|operation| operation.ended.is_some());
             if !in_time || !was_answered {
-                return Err(not_healed(
+                return Err(Stuck::healing(
                     "a read was not answered after all faults had ended",
-                    self,
+                    &self.world,
                 ));
             }
         }
         // Whoever is behind catches up.
-        let until = self.world.now() + HEALING;
-        let has_caught_up = |run: &Self| {
-            run.states().values().all(|replicas| {
-                replicas
-                    .iter()
-                    .all(|(_, applied, _)| Some(applied) == replicas.first().map(|(_, first, _)| first))
-            })
-        };
-        match self.go_on(until, has_caught_up) {
+        let until = self.world.now() + healing::BOUND;
+        match self.go_on(until, |run| healing::have_caught_up(&states(&run.world))) {
             true => Ok(()),
-            false => Err(not_healed(
+            false => Err(Stuck::healing(
                 "a replica did not catch up after all faults had ended",
-                self,
+                &self.world,
             )),
         }
-    }
-
-    /// What each machine has of each group.
-    fn states(&self) -> BTreeMap<GroupId, Vec<Replica>> {
-        let mut replicas: BTreeMap<GroupId, Vec<Replica>> = BTreeMap::new();
-        let Some(meta) = self.meta() else {
-            return replicas;
-        };
-        for (host, machine) in self.world.hosts.iter().enumerate() {
-            let (Some(process), Some(node)) = (&machine.process, machine.node) else {
-                continue;
-            };
-            for (group, record) in meta.groups().iter().filter(|(group, _)| **group != META) {
-                if !record.replicas.contains_key(&node) {
-                    continue;
-                }
-                let is_of_this_life = process.node.incarnation(*group) == Some(record.incarnation);
-                let snapshot = process.applier.snapshot(*group).filter(|_| is_of_this_life);
-                let applied = snapshot.map(|snapshot| snapshot.position().index);
-                replicas
-                    .entry(*group)
-                    .or_default()
-                    .push((host, applied.unwrap_or_default(), 0));
-            }
-        }
-        replicas
-    }
-
-    /// Prints what differs between two machines.
-    fn tell_difference(&self, a: usize, b: usize) {
-        use pliantdb_storage::store::{Cursor, KeyRange, OrderedStore, Snapshot};
-        let all = |host: usize| {
-            let mut all = BTreeMap::new();
-            if let Some(machine) = self.world.hosts.get(host) {
-                let snapshot = machine.state.snapshot();
-                if let Ok(mut cursor) =
-                    snapshot.scan(KeyRange::prefixed(&[]), pliantdb_core::Order::Ascending)
-                {
-                    while let Some((key, value)) = cursor.entry() {
-                        all.insert(key.to_vec(), value.to_vec());
-                        if cursor.advance().is_err() {
-                            break;
-                        }
-                    }
-                }
-            }
-            all
-        };
-        let (first, second) = (all(a), all(b));
-        for key in first
-            .keys()
-            .chain(second.keys())
-            .collect::<std::collections::BTreeSet<_>>()
-        {
-            let (one, other) = (first.get(key), second.get(key));
-            if one != other {
-                self.world
-                    .say(|| format!("{key:?}: {one:?} on {a} and {other:?} on {b}"));
-            }
-        }
-    }
-
-    fn look(&self) -> (BTreeMap<GroupId, Contents>, BTreeMap<GroupId, Vec<Replica>>) {
-        let mut replicas = self.states();
-        let mut all = BTreeMap::new();
-        for (group, of_group) in &mut replicas {
-            for (host, _, digest) in of_group.iter_mut() {
-                *digest = self.digest(*host, *group).unwrap_or_default();
-            }
-            let differs = of_group
-                .iter()
-                .find(|(_, _, digest)| of_group.first().is_some_and(|first| first.2 != *digest));
-            if let (Some((a, ..)), Some((b, ..))) = (of_group.first(), differs)
-                && self.world.is_loud
-            {
-                self.tell_difference(*a, *b);
-            }
-            let furthest = of_group.iter().max_by_key(|(_, applied, _)| *applied);
-            let database = self
-                .clients
-                .databases()
-                .iter()
-                .find(|database| database.group == *group);
-            if let (Some((host, ..)), Some(database)) = (furthest, database)
-                && let Some(contents) = contents(&self.world, *host, database)
-            {
-                all.insert(*group, contents);
-            }
-        }
-        (all, replicas)
-    }
-
-    /// A digest of the state that a machine has of a group.
-    fn digest(&self, host: usize, group: GroupId) -> Option<u64> {
-        let process = self.world.hosts.get(host)?.process.as_ref()?;
-        let snapshot = process.applier.snapshot(group)?;
-        let (mut after, mut digests) = (Vec::new(), Vec::new());
-        loop {
-            let chunk = snapshot.chunk(&after, 1 << 20).ok()?;
-            digests.extend(xxh3_64(&chunk.bytes).to_be_bytes());
-            match chunk.next {
-                Some(next) => after = next,
-                None => return Some(xxh3_64(&digests)),
-            }
-        }
-    }
-}
-
-/// What did not come about in time, with how everything stands.
-fn not_healed(what: &str, run: &Run) -> Violation {
-    let mut seen = vec![what.to_owned()];
-    if let Some(meta) = run.meta() {
-        let (mode, switch, epoch, failover) = (meta.mode(), meta.switch(), meta.epoch(), meta.failover());
-        seen.push(format!("{mode:?} {switch:?} {epoch} {failover:?}"));
-        for (group, record) in meta.groups() {
-            let (voters, learners) = (record.voting(), record.learning());
-            let (leader, epoch, settled) = (record.leader, record.epoch, record.settled);
-            seen.push(format!(
-                "group {group} {} is to be led by {leader} with {voters:?} and {learners:?} as of {epoch}, settled {settled}",
-                record.incarnation
-            ));
-        }
-    }
-    for (host, machine) in run.world.hosts.iter().enumerate() {
-        let node = machine.node;
-        let Some(process) = &machine.process else {
-            seen.push(format!("machine {host} {node:?} is off"));
-            continue;
-        };
-        seen.push(format!(
-            "machine {host} {node:?} knows meta up to {}",
-            process.node.meta_applied()
-        ));
-        for report in process.node.replicas() {
-            let (members, epoch) = (&report.config.members, report.config.epoch);
-            seen.push(format!(
-                "  {} {} {} {:?} term {} last {:?} applied {} voters {:?} outgoing {:?} learners {:?} by {epoch} {}",
-                report.group,
-                report.replica,
-                report.incarnation,
-                report.role,
-                report.term,
-                report.last,
-                report.applied,
-                members.voters,
-                members.outgoing,
-                members.learners,
-                report.halted.unwrap_or_default()
-            ));
-        }
-    }
-    Violation {
-        invariant: "without faults a cluster comes to rest and answers",
-        seen: seen.join("\n    "),
     }
 }

@@ -3,10 +3,15 @@
 mod atomic;
 mod converged;
 mod durable;
+mod fenced;
 mod fresh;
+pub(crate) mod guarantee;
+pub(crate) mod healing;
 mod leaders;
 mod linearizable;
 mod once;
+pub(crate) mod panics;
+mod replaced;
 mod sessions;
 
 use std::collections::BTreeMap;
@@ -28,6 +33,16 @@ pub struct Evidence<'a> {
     pub history: &'a History,
     /// Whether clocks run wrong by up to 35 %.
     pub are_clocks_wild: bool,
+    /// Whether a leader that is gone is replaced by itself.
+    pub is_automatic: bool,
+    /// What the cluster did not do in time when there were no faults.
+    pub stuck: Option<&'a healing::Stuck>,
+    /// A group that had less than was promised.
+    pub overstated: Option<&'a str>,
+    /// Whether groups were forced while a switch was open.
+    pub is_forced_amid_switch: bool,
+    /// Whether an owner has asked for groups to be forced.
+    pub has_owner_forced: bool,
     /// What nodes told of.
     pub told: &'a [Told],
     /// Where replicas have applied different entries.
@@ -50,7 +65,16 @@ pub struct Violation {
 /// Everything that does not hold.
 #[must_use]
 pub fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
-    let all: [(&'static str, Check); 8] = [
+    let all: [(&'static str, Check); 12] = [
+        (
+            "without faults a cluster comes to rest and answers",
+            healing::check,
+        ),
+        ("what is published is given", guarantee::check),
+        (
+            "while a switch is open nobody is replaced by itself",
+            replaced::check,
+        ),
         (
             "each object is as if there were one copy of it",
             linearizable::check,
@@ -60,10 +84,8 @@ pub fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
         ("what is asked for twice is done once", once::check),
         ("whoever wrote reads what was written", sessions::check),
         ("what may be old is not older than was allowed", fresh::check),
-        (
-            "a term of a life has one leader, and a life that is over acknowledges nothing",
-            leaders::check,
-        ),
+        ("a term of a life has one leader", leaders::check),
+        ("a life that is over acknowledges nothing", fenced::check),
         ("all replicas have the same state", converged::check),
     ];
     all.into_iter()
