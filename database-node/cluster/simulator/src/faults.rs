@@ -1,10 +1,11 @@
 //! What goes wrong, and what owners do meanwhile.
 
+mod owners;
 mod targeted;
 
 use std::collections::BTreeMap;
 
-use pliantdb_cluster::meta::{Consent, Failover, MetaCommand, NodeState};
+use pliantdb_cluster::meta::{MetaCommand, NodeState};
 use pliantdb_cluster::mistakes::Mistake;
 use pliantdb_cluster::node::Ask;
 use pliantdb_cluster::{META, Meta, Mode, NodeId};
@@ -311,55 +312,6 @@ impl Faults {
         world.say(|| format!("machine {host} stands still until {} ms", until / MS));
     }
 
-    /// Changes the mode, the leader, or what was asked for before.
-    fn change(&mut self, world: &mut World) {
-        let Some((_, meta)) = Self::meta(world) else {
-            return;
-        };
-        if let Some(switch) = meta.switch() {
-            if world.random.random_bool(0.4) {
-                self.tell(world, Ask::Change(MetaCommand::AbortSwitch { switch: switch.id }));
-            }
-            return;
-        }
-        let active: Vec<NodeId> = meta
-            .nodes()
-            .iter()
-            .filter(|(_, node)| node.state == NodeState::Active)
-            .map(|(id, _)| *id)
-            .collect();
-        if active.is_empty() {
-            return;
-        }
-        let leader = active[world.random.random_range(0..active.len())];
-        let to = match meta.mode() {
-            Mode::Quorum => Mode::OneLeader { leader },
-            Mode::OneLeader { .. } if world.random.random_bool(0.6) => Mode::Quorum,
-            Mode::OneLeader { .. } => Mode::OneLeader { leader },
-        };
-        self.changes += 1;
-        world.say(|| format!("the owner wants {to:?}"));
-        self.tell(world, Ask::Change(MetaCommand::Switch { to }));
-        if world.random.random_bool(0.2) {
-            self.mend(world, 10 * MS..2 * SECOND, Mending::Abort);
-        }
-    }
-
-    fn drain_or_keep(&mut self, world: &mut World) {
-        let Some((_, meta)) = Self::meta(world) else {
-            return;
-        };
-        let nodes: Vec<NodeId> = meta.nodes().keys().copied().collect();
-        if nodes.is_empty() {
-            return;
-        }
-        let node = nodes[world.random.random_range(0..nodes.len())];
-        world.say(|| format!("the owner drains {node}"));
-        let is_draining = true;
-        self.tell(world, Ask::Change(MetaCommand::SetDraining { node, is_draining }));
-        self.mend(world, SECOND..15 * SECOND, Mending::Keep(node));
-    }
-
     /// A machine loses its disk, when others have all that was on it.
     fn lose(&mut self, world: &mut World) {
         let Some(meta) = world.known_meta() else {
@@ -423,73 +375,6 @@ impl Faults {
         members.map(|replica| replica.node()).collect()
     }
 
-    /// What an owner does when a group cannot go on.
-    fn look_after(&mut self, world: &mut World) {
-        if !self.scenario.is_forced_by_hand || !world.random.random_bool(0.3) {
-            return;
-        }
-        self.force(world);
-    }
-
-    /// Forces groups that cannot go on, by somebody who saw the process of the leader end, or takes the risk.
-    pub fn force(&mut self, world: &mut World) {
-        let Some((_, meta)) = Self::meta(world) else {
-            return;
-        };
-        let is_up = |node: NodeId| {
-            let host = world.host_of(node).and_then(|host| world.hosts.get(host));
-            host.is_some_and(crate::world::Host::is_up)
-        };
-        let voters = |group: &pliantdb_cluster::meta::GroupRecord| group.voters.clone();
-        let are_gone = meta
-            .groups()
-            .values()
-            .flat_map(voters)
-            .filter(|node| !is_up(*node))
-            .count();
-        let consent = match are_gone {
-            0 => Consent::AcceptSplitBrain,
-            _ => Consent::ProcessGone,
-        };
-        // Those that are up and cannot be heard may go on acknowledging.
-        let may_go_on = consent == Consent::AcceptSplitBrain || !world.network.cut.is_empty();
-        let has_meta_leader = world.hosts.iter().any(|machine| {
-            machine
-                .process
-                .as_ref()
-                .is_some_and(|process| process.node.leads(META))
-        });
-        self.is_split_brain_accepted |= may_go_on;
-        self.forced += 1;
-        world.say(|| format!("the owner forces what cannot go on: {consent:?}"));
-        if has_meta_leader {
-            return self.tell(
-                world,
-                Ask::Force {
-                    leader: None,
-                    consent,
-                },
-            );
-        }
-        // Of two nodes one can go on. Of more, a majority that was only away could come back and go on too: whoever
-        // forces one of them has to see to it that the others are gone for good.
-        // And who lets two go on apart, each in its turn, has two clusters.
-        if self.scenario.nodes != 2 || self.has_forced_meta {
-            return;
-        }
-        self.has_forced_meta = true;
-        self.is_split_brain_accepted = true;
-        let known = world.hosts.iter().enumerate().filter_map(|(host, machine)| {
-            let node = &machine.process.as_ref()?.node;
-            node.meta()?;
-            Some((node.meta_applied(), host))
-        });
-        if let Some((_, host)) = known.max() {
-            self.next_token += 1;
-            world.ask(host, self.next_token, Ask::ForceMeta { consent });
-        }
-    }
-
     /// A fault ends.
     pub fn end(&mut self, world: &mut World, what: Mending) {
         match what {
@@ -543,25 +428,6 @@ impl Faults {
         }
     }
 
-    /// Declares a node lost, and lets its machine join as another when that is known.
-    fn replace(&mut self, world: &mut World, host: usize, lost: NodeId) {
-        let is_known = Self::meta(world).is_none_or(|(_, meta)| meta.nodes().contains_key(&lost));
-        if is_known {
-            let is_lost = true;
-            // Nothing can lead there any more.
-            if let Some(switch) = Self::meta(world).and_then(|(_, meta)| meta.switch()) {
-                self.tell(world, Ask::Change(MetaCommand::AbortSwitch { switch: switch.id }));
-            }
-            self.tell(
-                world,
-                Ask::Change(MetaCommand::RemoveNode { node: lost, is_lost }),
-            );
-            return self.mend(world, SECOND..2 * SECOND, Mending::Replace { host, lost });
-        }
-        self.lost.retain(|(node, _)| *node != lost);
-        self.end(world, Mending::Join(host));
-    }
-
     /// Whether a node is still to be replaced.
     #[must_use]
     pub fn is_replacing(&self) -> bool {
@@ -594,26 +460,5 @@ impl Faults {
                 self.end(world, Mending::Keep(*node));
             }
         }
-    }
-
-    /// Makes leaders that are gone be replaced by themselves.
-    pub fn set_automatic(&mut self, world: &mut World) {
-        let delay = std::time::Duration::from_secs(4);
-        self.tell(
-            world,
-            Ask::Change(MetaCommand::SetFailover(Failover::Automatic { delay })),
-        );
-    }
-
-    /// Makes a database.
-    pub fn create_database(&mut self, world: &mut World, name: &str) {
-        if let (Ok(name), Ok(slots)) = (name.parse(), pliantdb_core::SlotCount::try_from(4)) {
-            self.tell(world, Ask::Change(MetaCommand::CreateDatabase { name, slots }));
-        }
-    }
-
-    /// Wants a mode.
-    pub fn switch(&mut self, world: &mut World, to: Mode) {
-        self.tell(world, Ask::Change(MetaCommand::Switch { to }));
     }
 }

@@ -1,23 +1,27 @@
 //! Machines, the network between them, and time.
 
 mod clock;
+mod disks;
+mod happening;
 mod host;
+mod machines;
 mod network;
 mod noticing;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use pliantdb_cluster::applier::Task;
-use pliantdb_cluster::node::{Answer, Ask, Event, Limits};
+use pliantdb_cluster::node::{Ask, Event};
 use pliantdb_cluster::wire::{Envelope, Peer};
 use pliantdb_cluster::{Incarnation, Input, NodeId, Output, Timing};
 use pliantdb_core::GroupId;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+use xxhash_rust::xxh3::Xxh3;
 
 pub use clock::Clock;
+pub use happening::Happening;
+use happening::Scheduled;
 pub use host::{Host, Process};
 pub use network::Network;
 use noticing::Noticed;
@@ -29,111 +33,6 @@ pub type Time = u64;
 pub const MS: Time = 1_000_000;
 /// A second.
 pub const SECOND: Time = 1_000 * MS;
-
-/// Something that will happen.
-#[derive(Debug)]
-pub enum Happening {
-    /// A process is to look at its clock.
-    Tick {
-        /// On which machine.
-        host: usize,
-        /// Of which start of it.
-        life: u64,
-    },
-    /// A message arrives.
-    Deliver {
-        /// At which machine.
-        to: usize,
-        /// As bytes.
-        envelope: Vec<u8>,
-    },
-    /// The disk has finished what it was given.
-    DiskDone {
-        /// Of which machine.
-        host: usize,
-        /// Of which start of it.
-        life: u64,
-        /// The last batch of it.
-        number: u64,
-    },
-    /// The applier takes its next task.
-    Apply {
-        /// On which machine.
-        host: usize,
-        /// Of which start of it.
-        life: u64,
-    },
-    /// A process looks at what follows from all that it has taken.
-    Give {
-        /// On which machine.
-        host: usize,
-        /// Of which start of it.
-        life: u64,
-    },
-    /// A question of a client arrives.
-    Asked {
-        /// At which machine.
-        host: usize,
-        /// What it is known by.
-        token: u64,
-        /// What.
-        ask: Box<Ask>,
-    },
-    /// An answer arrives at a client.
-    Answered {
-        /// To which question.
-        token: u64,
-        /// What.
-        answer: Box<Answer>,
-        /// From which machine.
-        from: usize,
-    },
-    /// A client goes on, or waits no longer for an answer.
-    Client {
-        /// Which.
-        client: usize,
-        /// Void when it has gone on since.
-        turn: u64,
-    },
-    /// A client that asks one machine goes on.
-    Watch {
-        /// Which.
-        watcher: usize,
-    },
-    /// A node has taken a step.
-    Stepped(crate::steps::Stepped),
-    /// The next fault strikes.
-    Fault,
-    /// What a fault began ends.
-    Mend(crate::faults::Mending),
-}
-
-struct Scheduled {
-    at: Time,
-    /// In the order in which they were scheduled.
-    number: u64,
-    what: Happening,
-}
-
-impl PartialEq for Scheduled {
-    fn eq(&self, other: &Self) -> bool {
-        (self.at, self.number) == (other.at, other.number)
-    }
-}
-
-impl Eq for Scheduled {}
-
-impl PartialOrd for Scheduled {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Scheduled {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.number).cmp(&(other.at, other.number))
-    }
-}
 
 /// Something that a node told of.
 #[derive(Debug, Clone)]
@@ -300,106 +199,6 @@ impl World {
         };
         self.hash.update(&self.now.to_be_bytes());
         self.hash.update(&[kind, host as u8]);
-    }
-
-    /// Switches a machine on.
-    pub fn start(&mut self, host: usize) {
-        let seed = self.random.random();
-        let now = self.now;
-        let Some(machine) = self.hosts.get_mut(host) else {
-            return;
-        };
-        if machine.process.is_some() {
-            return;
-        }
-        if let Err(error) = machine.start(now, seed, self.timing.clone(), limits()) {
-            self.say(|| format!("machine {host} does not start: {error}"));
-            return;
-        }
-        let life = machine.life;
-        // Whoever starts a node that has not joined yet lets it ask again, as the same.
-        let is_member = machine
-            .process
-            .as_ref()
-            .is_some_and(|process| process.node.id().is_some());
-        if let (Some(token), false) = (machine.token, is_member) {
-            self.ask_to_join(host, token);
-        }
-        self.say(|| format!("machine {host} starts"));
-        if self.hosts.get(host).is_some_and(|machine| machine.is_space_short) {
-            self.step(host, Input::Space { is_short: true });
-        }
-        self.schedule(0, Happening::Tick { host, life });
-    }
-
-    /// Lets the room on a machine's disks become little, or enough again. Its process sees that before they are full.
-    pub fn set_space(&mut self, host: usize, is_short: bool) {
-        if let Some(machine) = self.hosts.get_mut(host) {
-            machine.is_space_short = is_short;
-        }
-        self.say(|| format!("machine {host} is short of room: {is_short}"));
-        self.step(host, Input::Space { is_short });
-    }
-
-    /// Switches a machine off: what was not synced is lost, or a part of it.
-    pub fn crash(&mut self, host: usize) {
-        let share = self.random.random_range(0.0..=1.0);
-        if let Some(machine) = self.hosts.get_mut(host) {
-            machine.crash(share);
-        }
-        self.say(|| format!("machine {host} crashes, keeping {share:.2} of what was not synced"));
-    }
-
-    /// Gives a machine an empty disk. It must be off.
-    pub fn wipe(&mut self, host: usize) {
-        if let Some(node) = self.hosts.get_mut(host).and_then(Host::wipe) {
-            self.nodes.remove(&node);
-        }
-        self.noticed.forget(host);
-        self.say(|| format!("machine {host} gets an empty disk"));
-    }
-
-    /// Takes from a machine all that it has of groups, and leaves it who it is: nobody should do that.
-    pub fn wipe_groups(&mut self, host: usize) {
-        if let Some(machine) = self.hosts.get_mut(host) {
-            machine.wipe_groups();
-        }
-        self.say(|| format!("machine {host} loses its logs and state, and stays who it is"));
-    }
-
-    /// Founds the cluster on a machine.
-    pub fn found(&mut self, host: usize) {
-        let token = self.random.random();
-        let now = self.hosts.get(host).map(|machine| machine.clock.now(self.now));
-        let process = self
-            .hosts
-            .get_mut(host)
-            .and_then(|machine| machine.process.as_mut());
-        if let (Some(process), Some(now)) = (process, now) {
-            // A store in memory that is not full takes everything.
-            let _ = process.node.found(7, token, now);
-        }
-    }
-
-    /// Lets a machine ask all others to join.
-    pub fn join(&mut self, host: usize) {
-        let token = self.random.random();
-        if let Some(machine) = self.hosts.get_mut(host) {
-            machine.token = Some(token);
-        }
-        self.ask_to_join(host, token);
-    }
-
-    fn ask_to_join(&mut self, host: usize, token: u128) {
-        let others = self.nodes.iter().filter(|(_, at)| **at != host);
-        let seeds: Vec<Peer> = others.map(|(node, _)| Peer::Node(*node)).collect();
-        let Some(machine) = self.hosts.get_mut(host) else {
-            return;
-        };
-        if let Some(process) = &mut machine.process {
-            process.node.join(token, seeds);
-            self.joiners.insert(token, host);
-        }
     }
 
     /// The machine of a node.
@@ -589,160 +388,5 @@ impl World {
             let envelope = bytes.clone();
             self.schedule(delay, Happening::Deliver { to, envelope });
         }
-    }
-
-    /// Gives the disk what waits, if it is idle.
-    fn write(&mut self, host: usize) {
-        let Some(machine) = self.hosts.get_mut(host) else {
-            return;
-        };
-        let (log, slowness, life) = (machine.log.clone(), machine.disk_slowness, machine.life);
-        let Some(process) = machine.process.as_mut() else {
-            return;
-        };
-        if process.is_writing || process.to_write.is_empty() {
-            return;
-        }
-        match process.begin_write(&log) {
-            Ok(number) => {
-                let delay = self.random.random_range(200_000..3 * MS) * slowness;
-                self.schedule(delay, Happening::DiskDone { host, life, number });
-            }
-            Err(error) => {
-                self.say(|| format!("machine {host} cannot write its log: {error}"));
-                self.crash(host);
-            }
-        }
-    }
-
-    fn disk_done(&mut self, host: usize, life: u64, number: u64) {
-        let Some(machine) = self.hosts.get_mut(host).filter(|machine| machine.life == life) else {
-            return;
-        };
-        let log = machine.log.clone();
-        let Some(process) = machine.process.as_mut() else {
-            return;
-        };
-        if process.end_write(&log).is_err() {
-            return self.crash(host);
-        }
-        if self
-            .waits(host, Happening::DiskDone { host, life, number })
-            .is_none()
-        {
-            if let Some(process) = self.process(host) {
-                process.is_writing = true;
-            }
-            return;
-        }
-        self.step(host, Input::Persisted(number));
-        self.write(host);
-    }
-
-    /// Lets the applier begin its next task, if it is idle.
-    fn work(&mut self, host: usize) {
-        let Some(machine) = self.hosts.get_mut(host) else {
-            return;
-        };
-        let life = machine.life;
-        let Some(process) = machine.process.as_mut() else {
-            return;
-        };
-        if process.is_applying || process.tasks.is_empty() {
-            return;
-        }
-        process.is_applying = true;
-        let slow = self.random.random_bool(0.02);
-        let delay = match slow {
-            true => self.random.random_range(MS..200 * MS),
-            false => self.random.random_range(10_000..500_000),
-        };
-        self.schedule(delay, Happening::Apply { host, life });
-    }
-
-    fn apply(&mut self, host: usize, life: u64) {
-        let is_alive = self
-            .hosts
-            .get(host)
-            .is_some_and(|machine| machine.life == life && machine.process.is_some());
-        if !is_alive || self.waits(host, Happening::Apply { host, life }).is_none() {
-            return;
-        }
-        let Some(process) = self.process(host) else {
-            return;
-        };
-        process.is_applying = false;
-        let Some(task) = process.tasks.pop_front() else {
-            return;
-        };
-        self.note_applied(host, &task);
-        let Some(process) = self.process(host) else {
-            return;
-        };
-        let installing = match &task {
-            Task::Install { group } => Some(*group),
-            _ => None,
-        };
-        let done = process.applier.run(task);
-        if let Some(pliantdb_cluster::applier::Done::Failed { error, .. }) = &done
-            && matches!(error, pliantdb_storage::StorageError::Commit(_))
-        {
-            // What a store that cannot write has done only recovery can tell.
-            self.say(|| format!("machine {host} cannot write its state: {error}"));
-            self.notice_failed(host, installing);
-            return self.crash(host);
-        }
-        if let Some(done) = done {
-            self.notice_done(host, &done);
-            self.step(host, Input::Done(done));
-        }
-        self.work(host);
-    }
-}
-
-impl World {
-    /// Notes which entry each replica applies where.
-    fn note_applied(&mut self, host: usize, task: &Task) {
-        let Task::Apply { group, entries } = task else {
-            return;
-        };
-        let process = self.hosts.get(host).and_then(|machine| machine.process.as_ref());
-        let Some(incarnation) = process.and_then(|process| process.node.incarnation(*group)) else {
-            return;
-        };
-        for entry in entries {
-            self.say(|| {
-                format!(
-                    "machine {host} applies {group} {} {} {:?} {:?}",
-                    entry.index,
-                    entry.term,
-                    entry.command.as_ref().map(|command| command.timestamp),
-                    entry.config
-                )
-            });
-            let digest = xxh3_64(format!("{:?}", entry.command).as_bytes());
-            let key = (*group, incarnation, entry.index);
-            let (term, other, known) = *self.applied.entry(key).or_insert((entry.term, host, digest));
-            if (term, known) != (entry.term, digest) {
-                let differs = format!(
-                    "machines {other} and {host} apply different entries {} of group {group} in {incarnation}, of \
-                     terms {term} and {}",
-                    entry.index, entry.term
-                );
-                self.say(|| differs.clone());
-                self.differing.push(differs);
-            }
-        }
-    }
-}
-
-/// Small, so that snapshots are met.
-fn limits() -> Limits {
-    Limits {
-        flush_entries: 40,
-        flush_bytes: 20_000,
-        apply_bytes: 1_000,
-        tail_entries: 20,
-        chunk_bytes: 2_000,
     }
 }
