@@ -1,5 +1,6 @@
 //! A thousand clusters on bad days.
 
+use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -41,12 +42,15 @@ fn hold_whatever_happens() {
     let sum = |of: fn(&Verdict) -> u64| verdicts.iter().map(of).sum::<u64>();
     let least = |of: fn(&Verdict) -> u64| verdicts.iter().map(of).min().unwrap_or_default();
     let virtual_seconds = sum(|verdict| verdict.virtual_nanos) as f64 / 1e9;
-    println!(
-        "{count} seeds, {:.1} virtual hours at {:.0} times real time; {} operations, {} faults (at least {} in a seed), \
-         {} switches ended, {} groups forced, {} snapshots, {} naps, {} faults amid them",
+    let took = began.elapsed().as_secs_f64();
+    let summary = format!(
+        "\n{count} seeds, {:.1} virtual hours in {took:.0} seconds, {:.0} times real time; {} operations (at least {} in a \
+         seed), {} faults (at least {} in a seed), {} switches ended, {} groups forced, {} snapshots, {} naps, {} faults \
+         amid them",
         virtual_seconds / 3600.0,
-        virtual_seconds / began.elapsed().as_secs_f64(),
+        virtual_seconds / took,
         sum(|verdict| verdict.operations),
+        least(|verdict| verdict.operations),
         sum(|verdict| verdict.faults),
         least(|verdict| verdict.faults),
         sum(|verdict| verdict.switches),
@@ -55,6 +59,8 @@ fn hold_whatever_happens() {
         sum(|verdict| verdict.naps),
         sum(|verdict| verdict.faults_asleep),
     );
+    // What println! prints the test harness shows of failures only, and this is always to be seen.
+    writeln!(std::io::stdout().lock(), "{summary}").unwrap();
     let failed: Vec<&Verdict> = verdicts
         .iter()
         .filter(|verdict| !verdict.violations.is_empty())
