@@ -22,6 +22,10 @@ pub(crate) use things::{collection, document, put};
 const PATIENCE: Time = 2 * SECOND;
 /// How long an operation is tried.
 const PERSISTENCE: Time = 20 * SECOND;
+/// How long a read is tried by whoever was not answered before.
+const IMPATIENCE: Time = SECOND;
+/// So many operations are to be begun; whoever is behind that rests for a quarter of the time only.
+pub(crate) const LEAST: usize = 500;
 /// How long all clients are busy, before and after they rest together.
 const BUSY: std::ops::Range<Time> = 5 * SECOND..15 * SECOND;
 /// How long they then rest. A group falls asleep after two seconds.
@@ -44,6 +48,8 @@ struct Client {
     /// What each register was when it was last read.
     read: BTreeMap<Object, (Value, Revision)>,
     doing: Option<Doing>,
+    /// Whether nobody has answered its last operation: it then reads until somebody does.
+    is_unanswered: bool,
     turn: u64,
 }
 
@@ -67,6 +73,8 @@ pub struct Clients {
     next_value: Value,
     /// The mean pause between two operations of a client.
     pause: Time,
+    /// When the first begins, and when the last is to.
+    time: std::ops::Range<Time>,
     /// When no client begins anything, in order.
     lulls: Vec<std::ops::Range<Time>>,
     /// Whether new operations are begun.
@@ -88,6 +96,7 @@ impl Clients {
             seen: BTreeMap::new(),
             read: BTreeMap::new(),
             doing: None,
+            is_unanswered: false,
             turn: 0,
         };
         let nanos = duration.as_nanos() as u64;
@@ -98,6 +107,7 @@ impl Clients {
             next_token: 1 << 32,
             next_value: 0,
             pause: nanos * count as u64 / operations.max(1),
+            time: 0..nanos,
             lulls: Vec::new(),
             is_open: true,
             resting: BTreeMap::new(),
@@ -125,6 +135,7 @@ impl Clients {
 
     /// Lets every client begin.
     pub fn begin(&mut self, world: &mut World) {
+        self.time = world.now()..world.now() + self.time.end;
         for client in 0..self.clients.len() {
             self.rest(world, client);
         }
@@ -136,8 +147,18 @@ impl Clients {
         self.clients.iter().all(|client| client.doing.is_none())
     }
 
+    /// Whether fewer operations were begun than should have been by now.
+    fn are_behind(&self, now: Time) -> bool {
+        let (passed, whole) = (now - self.time.start, self.time.end - self.time.start);
+        (self.begun() as u64) * whole < LEAST as u64 * passed
+    }
+
     fn rest(&mut self, world: &mut World, client: usize) {
-        let after = world.random.random_range(MS..2 * self.pause.max(2 * MS));
+        let pause = match self.are_behind(world.now()) {
+            true => self.pause / 4,
+            false => self.pause,
+        };
+        let after = world.random.random_range(MS..2 * pause.max(2 * MS));
         let at = world.now() + after;
         let lull = self.lulls.iter().find(|lull| lull.contains(&at));
         // Whoever would begin amid one begins as long after it.
@@ -164,8 +185,12 @@ impl Clients {
         let Some(state) = self.clients.get(client).filter(|state| state.turn == turn) else {
             return;
         };
+        let persistence = match self.is_open && state.is_unanswered {
+            true => IMPATIENCE,
+            false => PERSISTENCE,
+        };
         match &state.doing {
-            Some(doing) if world.now() - doing.began > PERSISTENCE => {
+            Some(doing) if world.now() - doing.began > persistence => {
                 self.end(world, client, Came::Unknown, None);
             }
             Some(_) => self.ask(world, client, true),
@@ -216,7 +241,8 @@ impl Clients {
             _ => (object(SET), Asked::Insert(value)),
         };
         let is_resting = self.resting.get(&group).is_some_and(|until| *until > world.now());
-        let (object, asked) = match is_resting {
+        let is_unanswered = self.clients.get(client).is_some_and(|state| state.is_unanswered);
+        let (object, asked) = match is_resting || is_unanswered {
             true => (register, Asked::Read),
             false => (object, asked),
         };
@@ -456,6 +482,7 @@ impl Clients {
         let Some(doing) = state.doing.take() else {
             return;
         };
+        state.is_unanswered = came == Came::Unknown;
         if let Some(operation) = self.history.operations.get_mut(doing.operation) {
             operation.ended = (came != Came::Unknown).then_some(now);
             operation.came = came;

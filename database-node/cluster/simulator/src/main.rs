@@ -64,6 +64,7 @@ struct Sums {
     faults_asleep: u64,
     struck_after: BTreeMap<Step, u64>,
     least_faults: Option<u64>,
+    least_operations: Option<u64>,
     /// Of what happened in all seeds, whatever their order.
     digest: u64,
     failures: Vec<Verdict>,
@@ -145,6 +146,7 @@ fn work(arguments: &Arguments, began: Instant, next: &AtomicU64, sums: &Mutex<Su
             *sums.struck_after.entry(*step).or_default() += count;
         }
         sums.least_faults = Some(sums.least_faults.unwrap_or(u64::MAX).min(verdict.faults));
+        sums.least_operations = Some(sums.least_operations.unwrap_or(u64::MAX).min(verdict.operations));
         if !verdict.violations.is_empty() {
             describe(&verdict);
             sums.failures.push(verdict);
@@ -177,6 +179,7 @@ fn tell(sums: &Sums, took: Duration) {
             "failures": sums.failures.len(),
             "answered": sums.answered,
             "least_faults_of_a_seed": sums.least_faults.unwrap_or_default(),
+            "least_operations_of_a_seed": sums.least_operations.unwrap_or_default(),
             "switches": sums.switches,
             "forced": sums.forced,
             "snapshots": sums.snapshots,

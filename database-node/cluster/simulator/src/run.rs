@@ -6,7 +6,7 @@ use pliantdb_cluster::mistakes::{Mistake, plant};
 use pliantdb_cluster::node::Event;
 use pliantdb_cluster::{Meta, Mode};
 
-use crate::clients::{Clients, Database};
+use crate::clients::{self, Clients, Database};
 use crate::faults::Faults;
 use crate::history::ForcedGroup;
 use crate::invariants::healing::{self, Stuck};
@@ -340,12 +340,12 @@ impl Run {
     /// Clients ask, and faults strike.
     fn load(&mut self, databases: Vec<Database>) {
         let Scenario {
-            clients,
+            clients: count,
             operations,
             duration,
             ..
         } = self.scenario;
-        self.clients = Clients::new(clients, databases, operations, duration);
+        self.clients = Clients::new(count, databases, operations, duration);
         if self.scenario.has_lulls {
             self.clients.take_lulls(&mut self.world, duration);
         }
@@ -353,6 +353,9 @@ impl Run {
         self.faults.begin(&mut self.world);
         let until = self.world.now() + duration.as_nanos() as Time;
         self.go_on(until, |_| false);
+        // Where hardly anybody was answered, all goes on until enough was asked.
+        let is_enough = |run: &Self| run.clients.begun() >= clients::LEAST;
+        self.go_on(until + 4 * duration.as_nanos() as Time, is_enough);
     }
 
     /// No more faults: the cluster must come to rest, and answer.

@@ -18,7 +18,7 @@ pub struct Scenario {
     pub clients: usize,
     /// How long faults strike.
     pub duration: Duration,
-    /// About how many operations are begun meanwhile.
+    /// About how many operations are begun meanwhile when all are answered at once.
     pub operations: u64,
     /// Whether the cluster begins in quorum mode.
     pub begins_as_quorum: bool,

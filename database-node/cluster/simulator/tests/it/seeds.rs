@@ -94,7 +94,7 @@ fn hold_whatever_happens() {
         "too few naps to mean anything"
     );
     assert!(
-        sum(|verdict| verdict.operations) >= 500 * count,
+        least(|verdict| verdict.operations) >= 500,
         "too few operations to mean anything"
     );
     assert!(
