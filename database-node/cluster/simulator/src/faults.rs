@@ -1,5 +1,6 @@
 //! What goes wrong, and what owners do meanwhile.
 
+mod clocks;
 mod owners;
 mod targeted;
 
@@ -13,9 +14,9 @@ use pliantdb_storage::store::Fault;
 use rand::RngExt;
 
 use crate::clients::Clients;
-use crate::scenario::Scenario;
+use crate::scenario::{Clocks, Scenario};
 use crate::steps::Step;
-use crate::world::{Happening, MS, SECOND, Time, World};
+use crate::world::{Happening, MS, SECOND, Time, Turn, World};
 
 /// What ends a fault.
 #[derive(Debug, Clone)]
@@ -43,6 +44,8 @@ pub enum Mending {
     Blink(usize),
     /// The network is cut as well from whom to whom.
     Cut(Vec<(usize, usize)>),
+    /// The steady clock of a machine runs right again.
+    Clock(usize),
     /// A machine that is not part of the cluster joins.
     Join(usize),
 }
@@ -62,6 +65,8 @@ pub struct Faults {
     pub changes: u64,
     /// How many groups were asked to be forced.
     pub forced: u64,
+    /// How often a clock began to run out of bound.
+    pub turned: u64,
     has_forced_meta: bool,
     /// Whether consent to split brain was given.
     pub is_split_brain_accepted: bool,
@@ -83,6 +88,7 @@ impl Faults {
             struck_after: BTreeMap::new(),
             changes: 0,
             forced: 0,
+            turned: 0,
             has_forced_meta: false,
             is_split_brain_accepted: false,
             lost: Vec::new(),
@@ -150,9 +156,11 @@ impl Faults {
             return;
         }
         self.struck += 1;
-        // With clocks that are wrong it is leases that fail.
-        if self.scenario.are_clocks_wild && world.random.random_bool(0.15) {
-            self.isolate_leader(world, clients);
+        match self.scenario.clocks {
+            // With clocks that are wrong it is leases that fail.
+            Clocks::Wild if world.random.random_bool(0.15) => self.isolate_leader(world, clients),
+            Clocks::Turning => self.turn_wild(world, clients),
+            _ => {}
         }
         let host = Self::anybody(world);
         if let Some(host) = Self::who_leads_asleep(world)
@@ -189,13 +197,7 @@ impl Faults {
                 world.say(|| format!("a disk of machine {host} is full"));
                 self.mend(world, SECOND..5 * SECOND, Mending::Room(host));
             }
-            66..70 => {
-                let error = world.random.random_range(-60_000..60_000);
-                if let Some(machine) = world.hosts.get_mut(host) {
-                    machine.clock.wall_error_ms = error;
-                }
-                world.say(|| format!("the wall clock of machine {host} jumps: it is wrong by {error} ms"));
-            }
+            66..70 => self.turn_clocks(world, host),
             70..90 => self.change(world),
             90..94 => self.drain_or_keep(world),
             94..97 => self.lose_leader(world),
@@ -394,6 +396,7 @@ impl Faults {
                 world.say(|| "the network is whole".to_owned());
                 world.network.heal();
             }
+            Mending::Clock(host) => world.turn_clock(host, Turn::Right),
             Mending::Disk(host) => {
                 if let Some(machine) = world.hosts.get_mut(host) {
                     machine.disk_slowness = 1;
@@ -445,6 +448,9 @@ impl Faults {
                 machine.is_space_short = false;
                 machine.log.set_fault(Fault::None);
                 machine.state.set_fault(Fault::None);
+            }
+            if self.scenario.clocks == Clocks::Turning {
+                world.turn_clock(host, Turn::Right);
             }
             let is_being_replaced = self.lost.iter().any(|(_, of)| *of == host);
             if !is_being_replaced {

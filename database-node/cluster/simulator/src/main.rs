@@ -62,6 +62,8 @@ struct Sums {
     snapshots: u64,
     naps: u64,
     faults_asleep: u64,
+    turned: u64,
+    drifts: u64,
     struck_after: BTreeMap<Step, u64>,
     least_faults: Option<u64>,
     least_operations: Option<u64>,
@@ -142,6 +144,8 @@ fn work(arguments: &Arguments, began: Instant, next: &AtomicU64, sums: &Mutex<Su
         sums.snapshots += verdict.snapshots;
         sums.naps += verdict.naps;
         sums.faults_asleep += verdict.faults_asleep;
+        sums.turned += verdict.turned;
+        sums.drifts += verdict.drifts;
         for (step, count) in &verdict.struck_after {
             *sums.struck_after.entry(*step).or_default() += count;
         }
@@ -185,6 +189,8 @@ fn tell(sums: &Sums, took: Duration) {
             "snapshots": sums.snapshots,
             "naps": sums.naps,
             "faults_asleep": sums.faults_asleep,
+            "clocks_turned": sums.turned,
+            "clocks_found_wrong": sums.drifts,
             "struck_after": sums.struck_after.iter().map(|(step, count)| (format!("{step:?}"), count)).collect::<BTreeMap<_, _>>(),
             "digest": format!("{:016x}", sums.digest),
             "seconds": took.as_secs(),

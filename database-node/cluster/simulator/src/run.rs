@@ -10,8 +10,8 @@ use crate::clients::{self, Clients, Database};
 use crate::faults::Faults;
 use crate::history::ForcedGroup;
 use crate::invariants::healing::{self, Stuck};
-use crate::invariants::{Evidence, Violation, check, guarantee, panics};
-use crate::scenario::Scenario;
+use crate::invariants::{Evidence, Violation, check, clocks, guarantee, panics};
+use crate::scenario::{Clocks, Scenario};
 use crate::states::{look, states};
 use crate::steps::Step;
 use crate::world::{Happening, MS, SECOND, Time, World};
@@ -45,6 +45,10 @@ pub struct Verdict {
     pub naps: u64,
     /// How many faults struck while a group slept.
     pub faults_asleep: u64,
+    /// How often a clock began to run out of bound while nodes ran.
+    pub turned: u64,
+    /// How often a node found the clock of another to run out of bound.
+    pub drifts: u64,
     /// How many faults struck directly after a step of a node.
     pub struck_after: BTreeMap<Step, u64>,
 }
@@ -134,13 +138,15 @@ struct Run {
     faults_asleep: u64,
     /// Where more was promised than given.
     overstated: Option<String>,
+    /// Who trusts a clock that is wrong.
+    trusting: Option<String>,
 }
 
 impl Run {
     fn new(scenario: &Scenario, mistake: Option<Mistake>, is_loud: bool) -> Self {
         let mut world = World::new(scenario.seed, scenario.nodes, scenario.drift_ppm);
         world.is_loud = is_loud;
-        if scenario.are_clocks_wild {
+        if scenario.clocks == Clocks::Wild {
             world.let_clocks_run_wild();
         }
         Self {
@@ -154,6 +160,7 @@ impl Run {
             naps: Naps::default(),
             faults_asleep: 0,
             overstated: None,
+            trusting: None,
         }
     }
 
@@ -168,7 +175,10 @@ impl Run {
         let (contents, replicas) = look(&self.world, self.clients.databases());
         let violations = check(&Evidence {
             history: &self.clients.history,
-            are_clocks_wild: self.scenario.are_clocks_wild,
+            clocks: self.scenario.clocks,
+            machines: &self.world.hosts,
+            drifts: &self.world.drifts,
+            trusting: self.trusting.as_deref(),
             is_automatic: self.scenario.is_automatic,
             stuck: stuck.as_ref().err(),
             overstated: self.overstated.as_deref(),
@@ -197,6 +207,8 @@ impl Run {
             snapshots: self.snapshots,
             naps: self.naps.all,
             faults_asleep: self.faults_asleep,
+            turned: self.faults.turned,
+            drifts: self.world.drifts.len() as u64,
             struck_after: self.faults.struck_after.clone(),
         }
     }
@@ -209,6 +221,9 @@ impl Run {
                 self.hear();
                 if self.overstated.is_none() {
                     self.overstated = guarantee::overstated(&self.world);
+                }
+                if self.trusting.is_none() {
+                    self.trusting = clocks::trusting(&self.world);
                 }
                 self.naps.note(&self.world);
                 looked = self.world.now();

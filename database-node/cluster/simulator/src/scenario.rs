@@ -5,6 +5,17 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+/// How the steady clocks of a cluster run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clocks {
+    /// Within what leases allow for, and otherwise now and then.
+    Right,
+    /// Some run wrong by more than that, by 3 to 35 %, from the beginning on.
+    Wild,
+    /// They begin to run as wrong while nodes run, and run right again after a while.
+    Turning,
+}
+
 /// What a simulated cluster is, and what happens to it. Everything comes of the seed.
 #[derive(Debug, Clone)]
 pub struct Scenario {
@@ -30,10 +41,10 @@ pub struct Scenario {
     pub has_lulls: bool,
     /// How long between two faults, on average.
     pub fault_pause: Duration,
-    /// By how much clocks run wrong, in parts per million.
+    /// By how much clocks that are right run wrong at most, in parts per million.
     pub drift_ppm: u32,
-    /// Whether some clocks run wrong by more than leases allow for: by 3 to 35 %.
-    pub are_clocks_wild: bool,
+    /// Whether clocks keep to that.
+    pub clocks: Clocks,
 }
 
 impl Scenario {
@@ -55,7 +66,11 @@ impl Scenario {
             fault_pause: Duration::from_millis(random.random_range(1_800..3_800)),
             has_lulls: random.random_bool(0.7),
             drift_ppm: 9_000,
-            are_clocks_wild: random.random_bool(0.15),
+            clocks: match random.random_range(0..100) {
+                0..15 => Clocks::Wild,
+                15..35 => Clocks::Turning,
+                _ => Clocks::Right,
+            },
         }
     }
 }

@@ -10,9 +10,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use pliantdb_storage::store::OrderedStore;
+
+use super::Node;
 use crate::ids::NodeId;
 use crate::mistakes::{Mistake, has};
-use crate::timing::{Instant, Timing};
+use crate::timing::{Instant, Now, Timing};
 use crate::wire::raft::{Body, RaftMessage};
 
 /// Answers are compared with earlier ones up to this age; and what was shown counts for as long.
@@ -182,6 +185,14 @@ impl PeerClock {
             self.kept.push_back(best);
             self.best = None;
         }
+    }
+}
+
+impl<L: OrderedStore> Node<L> {
+    /// Whether the clock of another node is known to run right against this node's, as far as leases need it.
+    #[must_use]
+    pub fn trusts_clock_of(&self, node: NodeId, now: Now) -> bool {
+        self.clocks.trusts(node, now.steady)
     }
 }
 

@@ -123,7 +123,7 @@ impl Faults {
 
     /// A shard that is led by one of several voters: its leader's machine, which does not lead the meta group, and those
     /// of the other voters.
-    fn led_by_quorum(world: &mut World) -> Option<(GroupId, usize, Vec<usize>)> {
+    pub(super) fn led_by_quorum(world: &mut World) -> Option<(GroupId, usize, Vec<usize>)> {
         let mut found = Vec::new();
         for (host, machine) in world.hosts.iter().enumerate() {
             let Some(process) = machine

@@ -2,19 +2,19 @@
 
 use super::Evidence;
 use crate::history::{Asked, Came};
+use crate::scenario::Clocks;
 use crate::world::MS;
 
 /// By how much the clock of a replica may run slow while it counts, in parts per thousand, rounded up.
 const DRIFT: u64 = 20;
-/// The same, when clocks run wild.
+/// The same, when clocks run out of bound.
 const WILD_DRIFT: u64 = 560;
 
 pub(super) fn check(evidence: &Evidence<'_>) -> Result<(), String> {
     let operations = &evidence.history.operations;
-    let drift = if evidence.are_clocks_wild {
-        WILD_DRIFT
-    } else {
-        DRIFT
+    let drift = match evidence.clocks {
+        Clocks::Right => DRIFT,
+        Clocks::Wild | Clocks::Turning => WILD_DRIFT,
     };
     for read in operations {
         let (Asked::ReadWithin(allowed), Came::Value(_), Some(at)) = (&read.asked, &read.came, read.at)

@@ -9,6 +9,7 @@ use pliantdb_core::GroupId;
 use super::{Evidence, Replica};
 use crate::clients::Clients;
 use crate::faults::Faults;
+use crate::scenario::Clocks;
 use crate::world::{SECOND, Time, World};
 
 /// How long each of these may take.
@@ -25,7 +26,7 @@ pub struct Stuck {
 
 pub(super) fn check(evidence: &Evidence<'_>) -> Result<(), String> {
     // Where a leader needs a lease, one whose clock is wrong does not act.
-    let need_not_act = evidence.are_clocks_wild && evidence.is_automatic;
+    let need_not_act = evidence.clocks == Clocks::Wild && evidence.is_automatic;
     match evidence.stuck {
         Some(stuck) if !(stuck.has_formed && need_not_act) => Err(stuck.seen.clone()),
         _ => Ok(()),

@@ -7,8 +7,13 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use pliantdb_cluster::Incarnation;
 
 use super::Evidence;
+use super::clocks::may_be_unnoticed;
 use crate::history::{Asked, Came, Object, Operation, Value};
-use crate::world::Time;
+use crate::world::{SECOND, Time};
+
+/// For how long a leader may read by a lease after a clock has begun to run out of bound: until that is noticed, and what
+/// was promised before is over.
+const LEASE_UNNOTICED: Time = 5 * SECOND;
 
 /// An operation on one object.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +38,10 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Result<(), String> {
             operation.asked,
             Asked::Insert(_) | Asked::Count | Asked::ReadAtLeast { .. } | Asked::ReadWithin(_)
         );
-        if is_of_one_value {
+        let time = (operation.began, operation.ended.unwrap_or(Time::MAX));
+        let may_be_stale =
+            operation.asked == Asked::Read && may_be_unnoticed(evidence, time, LEASE_UNNOTICED);
+        if is_of_one_value && !may_be_stale {
             objects.entry(operation.object).or_default().push(operation);
         }
     }

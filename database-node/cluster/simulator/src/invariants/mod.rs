@@ -1,6 +1,7 @@
 //! What must hold, whatever happens.
 
 mod atomic;
+pub(crate) mod clocks;
 mod converged;
 mod durable;
 mod fenced;
@@ -20,7 +21,8 @@ use pliantdb_core::GroupId;
 
 use crate::clients::Contents;
 use crate::history::History;
-use crate::world::Told;
+use crate::scenario::Clocks;
+use crate::world::{Drift, Host, Told};
 
 /// What a machine has of a group: the machine, how far it has applied the log, and a digest of its state.
 pub type Replica = (usize, u64, u64);
@@ -31,8 +33,14 @@ type Check = fn(&Evidence<'_>) -> Result<(), String>;
 pub struct Evidence<'a> {
     /// What clients asked and were answered.
     pub history: &'a History,
-    /// Whether clocks run wrong by up to 35 %.
-    pub are_clocks_wild: bool,
+    /// How clocks run.
+    pub clocks: Clocks,
+    /// The machines, with how their clocks ran.
+    pub machines: &'a [Host],
+    /// Which clocks were found to be wrong.
+    pub drifts: &'a [Drift],
+    /// Who trusts a clock that is wrong.
+    pub trusting: Option<&'a str>,
     /// Whether a leader that is gone is replaced by itself.
     pub is_automatic: bool,
     /// What the cluster did not do in time when there were no faults.
@@ -65,7 +73,7 @@ pub struct Violation {
 /// Everything that does not hold.
 #[must_use]
 pub fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
-    let all: [(&'static str, Check); 12] = [
+    let all: [(&'static str, Check); 13] = [
         (
             "without faults a cluster comes to rest and answers",
             healing::check,
@@ -87,6 +95,10 @@ pub fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
         ("a term of a life has one leader", leaders::check),
         ("a life that is over acknowledges nothing", fenced::check),
         ("all replicas have the same state", converged::check),
+        (
+            "a clock that is wrong is found out, and one that is right is not taken for wrong",
+            clocks::check,
+        ),
     ];
     all.into_iter()
         .filter_map(|(invariant, check)| {

@@ -29,6 +29,8 @@ pub struct Host {
     pub token: Option<u128>,
     /// Counts its starts, so that what was meant for a process does not reach the next.
     pub life: u64,
+    /// When its process was started.
+    pub started: Time,
     /// What runs on it.
     pub process: Option<Process>,
     /// Until when its process stands still.
@@ -94,6 +96,7 @@ impl Host {
             node: None,
             token: None,
             life: 0,
+            started: 0,
             process: None,
             stands_until: 0,
             is_space_short: false,
@@ -122,6 +125,7 @@ impl Host {
     ) -> anyhow::Result<()> {
         self.life += 1;
         self.stands_until = 0;
+        self.started = now;
         let settings = Settings {
             name: self.name(),
             attributes: BTreeMap::new(),

@@ -19,7 +19,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use xxhash_rust::xxh3::Xxh3;
 
-pub use clock::Clock;
+use clock::MILLION;
+pub use clock::{Clock, Turn};
 pub use happening::Happening;
 use happening::Scheduled;
 pub use host::{Host, Process};
@@ -45,6 +46,19 @@ pub struct Told {
     pub event: Event,
 }
 
+/// A node has found the clock of another to run out of bound.
+#[derive(Debug, Clone)]
+pub struct Drift {
+    /// When.
+    pub at: Time,
+    /// On which machine.
+    pub by: usize,
+    /// That of which machine.
+    pub of: usize,
+    /// By how much, in parts per million.
+    pub ppm: i64,
+}
+
 /// Everything there is.
 pub struct World {
     now: Time,
@@ -61,11 +75,14 @@ pub struct World {
     joiners: BTreeMap<u128, usize>,
     /// What nodes told of.
     pub told: Vec<Told>,
+    /// Which clocks were found to be wrong.
+    pub drifts: Vec<Drift>,
     /// By group, life and index: which entry was applied, and by whom first.
     applied: BTreeMap<(GroupId, Incarnation, u64), (u64, usize, u64)>,
     /// Where replicas have applied different entries.
     pub differing: Vec<String>,
     noticed: Noticed,
+    drift_ppm: u32,
     timing: Timing,
     /// How many of a thousand inputs wait for others that are taken with them, and chance of its own for that.
     gathered: (u32, StdRng),
@@ -98,9 +115,11 @@ impl World {
             nodes: BTreeMap::new(),
             joiners: BTreeMap::new(),
             told: Vec::new(),
+            drifts: Vec::new(),
             applied: BTreeMap::new(),
             differing: Vec::new(),
             noticed: Noticed::default(),
+            drift_ppm,
             timing,
             gathered: (gathered, gathering),
             hash: Xxh3::new(),
@@ -114,9 +133,27 @@ impl World {
         let one = self.random.random_range(0..self.hosts.len());
         for (host, machine) in self.hosts.iter_mut().enumerate() {
             if host == one || self.random.random_bool(0.3) {
-                machine.clock.run_wild(&mut self.random);
+                let drift = clock::wild_drift(&mut self.random);
+                let rate = match self.random.random_bool(0.5) {
+                    true => MILLION + drift,
+                    false => MILLION - drift,
+                };
+                machine.clock.set_rate(self.now, rate);
             }
         }
+    }
+
+    /// Lets the steady clock of a machine run otherwise from now on.
+    pub fn turn_clock(&mut self, host: usize, turn: Turn) {
+        let rate = match turn {
+            Turn::Right => clock::rate_within(&mut self.random, self.drift_ppm),
+            Turn::Slow => MILLION - clock::wild_drift(&mut self.random),
+            Turn::Fast => MILLION + clock::wild_drift(&mut self.random),
+        };
+        if let Some(machine) = self.hosts.get_mut(host) {
+            machine.clock.set_rate(self.now, rate);
+        }
+        self.say(|| format!("the steady clock of machine {host} runs at {rate} ppm from now on"));
     }
 
     /// The true time.
@@ -365,6 +402,12 @@ impl World {
             }
         }
         let at = self.now;
+        if let Event::ClockDrift { node, ppm } = &event
+            && let Some(of) = self.host_of(*node)
+        {
+            let (by, ppm) = (host, *ppm);
+            self.drifts.push(Drift { at, by, of, ppm });
+        }
         self.told.push(Told { at, host, event });
     }
 

@@ -46,7 +46,7 @@ fn hold_whatever_happens() {
     let summary = format!(
         "\n{count} seeds, {:.1} virtual hours in {took:.0} seconds, {:.0} times real time; {} operations (at least {} in a \
          seed), {} faults (at least {} in a seed), {} switches ended, {} groups forced, {} snapshots, {} naps, {} faults \
-         amid them",
+         amid them, {} clocks began to run wrong, {} times one was found out",
         virtual_seconds / 3600.0,
         virtual_seconds / took,
         sum(|verdict| verdict.operations),
@@ -58,6 +58,8 @@ fn hold_whatever_happens() {
         sum(|verdict| verdict.snapshots),
         sum(|verdict| verdict.naps),
         sum(|verdict| verdict.faults_asleep),
+        sum(|verdict| verdict.turned),
+        sum(|verdict| verdict.drifts),
     );
     // What println! prints the test harness shows of failures only, and this is always to be seen.
     writeln!(std::io::stdout().lock(), "{summary}").unwrap();
@@ -92,6 +94,10 @@ fn hold_whatever_happens() {
     assert!(
         sum(|verdict| verdict.naps) >= 2 * count && sum(|verdict| verdict.faults_asleep) >= count,
         "too few naps to mean anything"
+    );
+    assert!(
+        sum(|verdict| verdict.turned) >= count / 2 && sum(|verdict| verdict.drifts) >= count,
+        "too few wrong clocks to mean anything"
     );
     assert!(
         least(|verdict| verdict.operations) >= 500,
