@@ -343,6 +343,11 @@ impl Clients {
                 group: doing.group,
                 operation,
             },
+            // Every other one reads by itself, as soon as it may.
+            Requested::Read(_, freshness) if token.is_multiple_of(2) => Ask::Await {
+                group: doing.group,
+                freshness,
+            },
             Requested::Read(request, freshness) => Ask::Read {
                 group: doing.group,
                 request,
@@ -377,6 +382,13 @@ impl Clients {
             return;
         };
         let group = doing.group;
+        let answer = match (answer, &doing.request) {
+            (Answer::Ready { at }, Requested::Read(request, _)) => match world.read(from, group, request) {
+                Some(result) => Answer::Read { at, result },
+                None => Answer::Refused(Refusal::UnknownGroup(group)),
+            },
+            (answer, _) => answer,
+        };
         match answer {
             Answer::Refused(Refusal::NotLeader { leader }) => {
                 let host = leader.and_then(|leader: NodeId| world.host_of(leader));
@@ -427,7 +439,7 @@ impl Clients {
                     _ => self.wake(world, client, 100 * MS),
                 }
             }
-            Answer::Changed(_) => {}
+            Answer::Changed(_) | Answer::Ready { .. } => {}
         }
     }
 

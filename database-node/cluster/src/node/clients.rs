@@ -24,16 +24,16 @@ const READ_PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Clients {
     /// By group and index: the term of the entry, and who waits for it.
     writes: BTreeMap<GroupId, BTreeMap<u64, (u64, u64)>>,
-    /// By number.
-    reads: BTreeMap<u64, Read>,
+    /// By group and number.
+    reads: BTreeMap<GroupId, BTreeMap<u64, Read>>,
     last_read: u64,
 }
 
 /// A read on its way.
 struct Read {
     token: u64,
-    group: GroupId,
-    request: Request,
+    /// `None` for one that reads by itself when it may.
+    request: Option<Request>,
     freshness: Freshness,
     since: Instant,
     /// The term of the leader that reads.
@@ -47,18 +47,31 @@ impl Clients {
     /// Whether anybody waits for a group.
     pub(super) fn wait_for(&self, id: GroupId) -> bool {
         let is_written = self.writes.get(&id).is_some_and(|writes| !writes.is_empty());
-        is_written || self.reads.values().any(|read| read.group == id)
+        is_written || self.reads.contains_key(&id)
     }
 
     /// Whether a read waits for an entry behind this one.
     pub(super) fn wait_for_entry_after(&self, id: GroupId, index: u64) -> bool {
-        let mut reads = self.reads.values();
-        reads.any(|read| read.group == id && read.index > index)
+        let reads = self.reads.get(&id);
+        reads.is_some_and(|reads| reads.values().any(|read| read.index > index))
     }
 
     /// The groups of which somebody reads.
     pub(super) fn read_groups(&self) -> impl Iterator<Item = GroupId> + '_ {
-        self.reads.values().map(|read| read.group)
+        self.reads.keys().copied()
+    }
+
+    fn read(&mut self, id: GroupId, number: u64) -> Option<&mut Read> {
+        self.reads.get_mut(&id)?.get_mut(&number)
+    }
+
+    fn take_read(&mut self, id: GroupId, number: u64) -> Option<Read> {
+        let reads = self.reads.get_mut(&id)?;
+        let read = reads.remove(&number);
+        if reads.is_empty() {
+            self.reads.remove(&id);
+        }
+        read
     }
 }
 
@@ -70,7 +83,7 @@ enum ReadState {
     /// For a majority to confirm that this leader still was one after the read had come.
     Answered {
         applied: u64,
-        result: Result<Response, Error>,
+        result: Option<Result<Response, Error>>,
     },
 }
 
@@ -85,7 +98,8 @@ impl<L: OrderedStore> Node<L> {
                 group,
                 request,
                 freshness,
-            } => self.read_asked(now, token, group, request, freshness),
+            } => self.read_asked(now, token, group, Some(request), freshness),
+            Ask::Await { group, freshness } => self.read_asked(now, token, group, None, freshness),
             Ask::Change(command) => self.change_asked(now, token, command),
             Ask::Force { leader, consent } => self.force_asked(token, leader, consent),
             Ask::ForceMeta { consent } => self.force_meta_asked(now, token, consent),
@@ -220,19 +234,9 @@ impl<L: OrderedStore> Node<L> {
         for (_, token) in self.clients.writes.remove(&id).unwrap_or_default().into_values() {
             self.refuse(token, refusal.clone());
         }
-        let reads: Vec<u64> = self.reads_of(id).collect();
-        for read in reads {
-            if let Some(read) = self.clients.reads.remove(&read) {
-                self.refuse(read.token, Refusal::NotLeader { leader: None });
-            }
+        for read in self.clients.reads.remove(&id).unwrap_or_default().into_values() {
+            self.refuse(read.token, Refusal::NotLeader { leader: None });
         }
-    }
-
-    fn reads_of(&self, id: GroupId) -> impl Iterator<Item = u64> + '_ {
-        let reads = self.clients.reads.iter();
-        reads
-            .filter(move |(_, read)| read.group == id)
-            .map(|(number, _)| *number)
     }
 
     /// Whether this node knows all that was decided before it was started. Until then it takes no part in any group but
@@ -274,7 +278,14 @@ impl<L: OrderedStore> Node<L> {
         }
     }
 
-    fn read_asked(&mut self, now: Now, token: u64, id: GroupId, request: Request, freshness: Freshness) {
+    fn read_asked(
+        &mut self,
+        now: Now,
+        token: u64,
+        id: GroupId,
+        request: Option<Request>,
+        freshness: Freshness,
+    ) {
         let is_by_leader = matches!(freshness, Freshness::Linearizable | Freshness::Quorum);
         self.wake_to_read(now, id, freshness);
         let checked = match is_by_leader {
@@ -293,7 +304,6 @@ impl<L: OrderedStore> Node<L> {
         self.clients.last_read += 1;
         let read = Read {
             token,
-            group: id,
             request,
             freshness,
             since: now.steady,
@@ -301,7 +311,8 @@ impl<L: OrderedStore> Node<L> {
             index,
             state: ReadState::Waiting,
         };
-        self.clients.reads.insert(self.clients.last_read, read);
+        let reads = self.clients.reads.entry(id).or_default();
+        reads.insert(self.clients.last_read, read);
         self.touched.insert(id);
     }
 
@@ -346,21 +357,18 @@ impl<L: OrderedStore> Node<L> {
 
     /// Goes on with the reads of a group.
     pub(super) fn look_at_reads(&mut self, now: Now, id: GroupId) {
-        let reads: Vec<u64> = self.reads_of(id).collect();
+        let Some(reads) = self.clients.reads.get(&id) else {
+            return;
+        };
+        let reads: Vec<u64> = reads.keys().copied().collect();
         for number in reads {
-            self.look_at_read(now, number);
+            self.look_at_read(now, id, number);
         }
     }
 
-    fn look_at_read(&mut self, now: Now, number: u64) {
-        let Some(id) = self.clients.reads.get(&number).map(|read| read.group) else {
-            return;
-        };
+    fn look_at_read(&mut self, now: Now, id: GroupId, number: u64) {
         let is_vouched_for = self.is_vouched_for(now, id);
-        let Some(read) = self.clients.reads.get_mut(&number) else {
-            return;
-        };
-        let Some(group) = self.groups.get(&read.group) else {
+        let (Some(read), Some(group)) = (self.clients.read(id, number), self.groups.get(&id)) else {
             return;
         };
         let is_by_leader = matches!(read.freshness, Freshness::Linearizable | Freshness::Quorum);
@@ -370,19 +378,24 @@ impl<L: OrderedStore> Node<L> {
                 .is_none_or(|leadership| leadership.term() != read.term)
         {
             let (token, leader) = (read.token, group.leader().map(|replica| replica.node()));
-            self.clients.reads.remove(&number);
+            self.clients.take_read(id, number);
             return self.refuse(token, Refusal::NotLeader { leader });
         }
-        match &read.state {
-            ReadState::Waiting if group.applied() >= read.index && !group.is_installing() => {
-                read.state = ReadState::Reading;
-                let task = Task::Read {
-                    group: read.group,
-                    read: number,
-                    request: read.request.clone(),
+        if matches!(read.state, ReadState::Waiting) && group.applied() >= read.index && !group.is_installing()
+        {
+            let Some(request) = read.request.take() else {
+                let applied = group.applied();
+                read.state = ReadState::Answered {
+                    applied,
+                    result: None,
                 };
-                self.run(task);
-            }
+                return self.look_at_read(now, id, number);
+            };
+            read.state = ReadState::Reading;
+            let (group, read) = (id, number);
+            return self.run(Task::Read { group, read, request });
+        }
+        match &read.state {
             ReadState::Answered { .. } => {
                 let is_confirmed = group
                     .confirmed_since(now.steady)
@@ -397,7 +410,7 @@ impl<L: OrderedStore> Node<L> {
                     return;
                 }
                 let (incarnation, term) = (group.incarnation(), group.term());
-                let Some(read) = self.clients.reads.remove(&number) else {
+                let Some(read) = self.clients.take_read(id, number) else {
                     return;
                 };
                 if let ReadState::Answered { applied, result } = read.state {
@@ -406,7 +419,11 @@ impl<L: OrderedStore> Node<L> {
                         term,
                         index: applied,
                     };
-                    self.reply(read.token, Answer::Read { at, result });
+                    let answer = match result {
+                        Some(result) => Answer::Read { at, result },
+                        None => Answer::Ready { at },
+                    };
+                    self.reply(read.token, answer);
                 }
             }
             ReadState::Waiting | ReadState::Reading => {}
@@ -421,9 +438,10 @@ impl<L: OrderedStore> Node<L> {
         applied: u64,
         result: Result<Response, Error>,
     ) {
-        if let Some(read) = self.clients.reads.get_mut(&number) {
+        if let Some(read) = self.clients.read(id, number) {
+            let result = Some(result);
             read.state = ReadState::Answered { applied, result };
-            self.look_at_read(now, number);
+            self.look_at_read(now, id, number);
         }
         self.touched.insert(id);
     }
@@ -431,10 +449,13 @@ impl<L: OrderedStore> Node<L> {
     /// Gives up what has waited too long.
     pub(super) fn tick_clients(&mut self, now: Now) {
         let is_late = |read: &Read| now.steady.since(read.since) > READ_PATIENCE;
-        let late = self.clients.reads.iter().filter(|(_, read)| is_late(read));
-        let late: Vec<u64> = late.map(|(number, _)| *number).collect();
-        for number in late {
-            if let Some(read) = self.clients.reads.remove(&number) {
+        let reads = self.clients.reads.iter();
+        let reads =
+            reads.flat_map(|(id, reads)| reads.iter().map(move |(number, read)| (*id, *number, read)));
+        let late = reads.filter(|(_, _, read)| is_late(read));
+        let late: Vec<(GroupId, u64)> = late.map(|(id, number, _)| (id, number)).collect();
+        for (id, number) in late {
+            if let Some(read) = self.clients.take_read(id, number) {
                 self.refuse(
                     read.token,
                     Refusal::Busy("the replica could not catch up, or no majority confirms it"),

@@ -107,6 +107,14 @@ pub enum Ask {
         /// How fresh.
         freshness: Freshness,
     },
+    /// To read the state of this node's replica without the node, once it is fresh enough: [`Answer::Ready`]. Whatever is
+    /// read then is as fresh as was asked for at the moment of this question.
+    Await {
+        /// The group that has it.
+        group: GroupId,
+        /// How fresh.
+        freshness: Freshness,
+    },
     /// To change the cluster.
     Change(MetaCommand),
     /// To replace a leader that is gone, or groups that cannot elect one: what others have and the chosen replicas have
@@ -165,6 +173,11 @@ pub enum Answer {
         at: Mark,
         /// The answer.
         result: Result<Response, Error>,
+    },
+    /// The replica here is fresh enough.
+    Ready {
+        /// Up to which entry it has applied, at least.
+        at: Mark,
     },
     /// What came of a change of the cluster.
     Changed(Result<MetaOutcome, MetaRejection>),

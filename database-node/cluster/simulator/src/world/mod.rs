@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use pliantdb_cluster::node::{Ask, Event};
 use pliantdb_cluster::wire::{Envelope, Peer};
 use pliantdb_cluster::{Incarnation, Input, NodeId, Output, Timing};
-use pliantdb_core::GroupId;
+use pliantdb_core::{GroupId, Request, Response};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use xxhash_rust::xxh3::Xxh3;
@@ -255,6 +255,17 @@ impl World {
                 ask: Box::new(ask),
             },
         );
+    }
+
+    /// Reads what a machine's replica has applied by now.
+    pub fn read(
+        &self,
+        host: usize,
+        group: GroupId,
+        request: &Request,
+    ) -> Option<Result<Response, pliantdb_core::Error>> {
+        let process = self.hosts.get(host)?.process.as_ref()?;
+        process.applier.answer(group, request)
     }
 
     fn tick(&mut self, host: usize, life: u64) {
