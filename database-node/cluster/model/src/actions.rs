@@ -41,12 +41,22 @@ pub enum Action {
     },
     Decide {
         shard: usize,
+        node: usize,
     },
     Fence {
         shard: usize,
         node: usize,
     },
     ForceOn {
+        shard: usize,
+        node: usize,
+        life: u8,
+    },
+    Confirm {
+        shard: usize,
+        life: u8,
+    },
+    ForceAnother {
         shard: usize,
         node: usize,
     },
@@ -96,9 +106,11 @@ impl Action {
             }
             Self::Leave { shard, node } => next.leads(shard, node) && next.leave(bound, shard, node),
             Self::Expire { shard, node } => next.expire(shard, node),
-            Self::Decide { shard } => next.decide(bound, shard),
-            Self::Fence { shard, node } => next.fence(shard, node),
-            Self::ForceOn { shard, node } => next.force_on(bound, shard, node),
+            Self::Decide { shard, node } => next.decide(bound, shard, node),
+            Self::Fence { shard, node } => next.fence(bound, shard, node),
+            Self::ForceOn { shard, node, life } => next.force_on(shard, node, life),
+            Self::Confirm { shard, life } => next.confirm_force(bound, shard, life),
+            Self::ForceAnother { shard, node } => next.force_another(bound, shard, node),
             Self::Rejoin { shard, node } => next.rejoin(bound, shard, node),
             Self::Crash { node, loss } => next.crash(bound, node, loss),
             Self::Restart { node } => next.restart(bound, node),
@@ -165,6 +177,7 @@ impl Action {
 fn of_shard(bound: &Bound, state: &State, shard: usize, actions: &mut Vec<Action>) {
     let coarse = shard > 0 && bound.coarse;
     let led = coarse && is_well_led(bound, state, shard);
+    let newest = state.meta.incarnations[shard];
     for node in 0..NODES {
         let replica = &state.shards[shard].replicas[node];
         if state.leads(shard, node) {
@@ -193,21 +206,28 @@ fn of_shard(bound: &Bound, state: &State, shard: usize, actions: &mut Vec<Action
         if replica.promise != 0 {
             actions.push(Action::Expire { shard, node });
         }
-        if replica.incarnation < state.meta.incarnations[shard] {
+        if replica.incarnation < newest {
             actions.push(Action::Fence { shard, node });
             actions.push(Action::Rejoin { shard, node });
-            actions.push(Action::ForceOn { shard, node });
+            let lives = replica.incarnation + 1..=newest;
+            actions.extend(lives.map(|life| Action::ForceOn { shard, node, life }));
+        }
+        if state.is_unconfirmed(shard) {
+            actions.push(Action::ForceAnother { shard, node });
+        } else if state.meta.phase == Phase::Promoting {
+            actions.push(Action::Decide { shard, node });
         }
     }
-    if state.meta.phase == Phase::Promoting {
-        actions.push(Action::Decide { shard });
-    }
+    let outdated = bound.has(Mistake::ConfirmOutdated);
+    let lives = if outdated { 1 } else { newest.max(1) }..=newest;
+    actions.extend(lives.map(|life| Action::Confirm { shard, life }));
 }
 
 /// Whether a shard has a leader that runs and stays.
 fn is_well_led(bound: &Bound, state: &State, shard: usize) -> bool {
     let group = &state.shards[shard];
-    group.newest_leader().is_some_and(|leader| {
+    let newest = state.meta.incarnations[shard];
+    group.newest_leader(newest).is_some_and(|leader| {
         state.leads(shard, leader) && group.applied(leader, bound).voters & group.id(leader) != 0
     })
 }

@@ -44,6 +44,8 @@ pub struct Bound {
     pub aborts: u8,
     /// Forced promotions.
     pub promotions: u8,
+    /// How often another replica is forced instead of one that was forced and is not confirmed.
+    pub others: u8,
     /// How promotions are decided on.
     pub policy: Policy,
     /// Whether leaders of several voters answer reads under a lease. Without it they are not looked at, which
@@ -107,10 +109,25 @@ pub enum Mistake {
     RestartWithoutMeta,
     /// The node that was given up takes part again while the promotion is still under way.
     GivenUpReturns,
-    /// A shard is forced on one node while others of its replicas may still go on.
-    ForceWithoutFence,
-    /// A shard is forced while promises to its old leader are in force.
+    /// A force is confirmed while others of the replicas may still go on.
+    ConfirmWithoutFence,
+    /// A force is confirmed while promises to the old leader are in force.
     ForceInsideLease,
+    /// A force is confirmed although another replica that is there has a longer log.
+    ConfirmShorter,
+    /// A confirmation does not compare what it was decided on: it confirms a replica that another has replaced.
+    ConfirmOutdated,
+    /// A forced replica acknowledges and answers before it is confirmed.
+    AnswerUnconfirmed,
+    /// The other replicas are wiped before the forced one is confirmed.
+    WipeUnconfirmed,
+    /// When the forced replica is gone, another is taken whatever it has, and no log is compared any more.
+    AnotherShorter,
+    /// When the forced replica is gone, nobody else is taken.
+    NoOther,
+    /// A forced replica that another has replaced goes on when it hears of that, and is silent only as long as its own
+    /// life is the newest.
+    SupersededStays,
     /// A replica that is no voter by its own configuration does not vote.
     OutgoingRefusesVotes,
     /// A replica that does not stay among the voters leads them into the joint configuration and out of it.
@@ -123,7 +140,7 @@ pub enum Mistake {
 
 impl Mistake {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 27] = [
         Self::OneStep,
         Self::BlindFailover,
         Self::PublishEarly,
@@ -138,8 +155,15 @@ impl Mistake {
         Self::CommitForgotten,
         Self::RestartWithoutMeta,
         Self::GivenUpReturns,
-        Self::ForceWithoutFence,
+        Self::ConfirmWithoutFence,
         Self::ForceInsideLease,
+        Self::ConfirmShorter,
+        Self::ConfirmOutdated,
+        Self::AnswerUnconfirmed,
+        Self::WipeUnconfirmed,
+        Self::AnotherShorter,
+        Self::NoOther,
+        Self::SupersededStays,
         Self::OutgoingRefusesVotes,
         Self::OutgoingLeads,
         Self::EnterBehind,

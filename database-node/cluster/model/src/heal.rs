@@ -30,6 +30,7 @@ pub fn stuck(bound: &Bound, state: &State) -> Option<(Option<usize>, Vec<Action>
     };
     let mut state = *state;
     state.budget.crashes = u8::MAX;
+    state.budget.others = u8::MAX;
     // A node whose disk was lost is the one that is gone.
     let wiped = (0..NODES).find(|node| state.shards[0].replicas[*node].generation > 0);
     let gone = (0..NODES).filter(|node| wiped.is_none_or(|wiped| wiped == *node));
@@ -115,9 +116,7 @@ impl Healing {
         for node in 0..NODES {
             any |= self.take(Action::Fence { shard, node });
         }
-        for node in 0..NODES {
-            any |= self.take(Action::ForceOn { shard, node });
-        }
+        any |= self.force(shard);
         for node in 0..NODES {
             any |= self.take(Action::Rejoin { shard, node });
         }
@@ -138,9 +137,9 @@ impl Healing {
                 node: leader,
                 epoch: self.state.meta.epoch,
             });
-            if any {
-                return true;
-            }
+        }
+        if any {
+            return true;
         }
         // Who will stay leads, if it can; else whoever can.
         let leader = self.newest_leader(shard);
@@ -162,6 +161,20 @@ impl Healing {
             return !incoming(leader) && self.elect(shard, incoming);
         }
         !stays(leader) && self.elect(shard, stays)
+    }
+
+    /// Who is to go on does, and is confirmed, or gives way to another when it is gone or lacks something.
+    fn force(&mut self, shard: usize) -> bool {
+        let life = self.state.meta.incarnations[shard];
+        let holder = usize::from(self.state.meta.lives[shard][usize::from(life)].holder);
+        let mut any = (0..NODES).any(|node| self.take(Action::ForceOn { shard, node, life }));
+        any |= self.take(Action::Confirm { shard, life });
+        if self.state.is_unconfirmed(shard)
+            && (!self.state.can_hold(shard, holder) || self.state.is_exceeded(shard, holder))
+        {
+            any |= (0..NODES).any(|node| self.take(Action::ForceAnother { shard, node }));
+        }
+        any
     }
 
     fn newest_leader(&self, shard: usize) -> Option<usize> {
@@ -210,7 +223,14 @@ impl Healing {
             };
             return (0..NODES).any(|to| self.take_in(&by_hand, Action::Promote { to }));
         }
-        (0..self.bound.shards).any(|shard| self.take(Action::Decide { shard }))
+        // The longest at once; that another may be chosen is for the faults.
+        let longest = Bound {
+            others: 0,
+            ..self.bound
+        };
+        let decides = (0..self.bound.shards).flat_map(|shard| (0..NODES).map(move |node| (shard, node)));
+        let mut decides = decides.map(|(shard, node)| Action::Decide { shard, node });
+        decides.any(|decide| self.take_in(&longest, decide))
             || (self.gone.is_some() && self.state.target() == Target::Quorum && self.take(Action::Abort))
     }
 }

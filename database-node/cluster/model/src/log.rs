@@ -74,7 +74,14 @@ impl Log {
 
     /// What elections compare: the last term, then the length.
     pub fn position(&self) -> (u8, u8) {
-        (self.entries().last().map_or(0, |entry| entry.term), self.length)
+        self.position_at(self.length)
+    }
+
+    /// The position of the first entries.
+    pub fn position_at(&self, length: u8) -> (u8, u8) {
+        let length = length.min(self.length);
+        let last = self.entries()[..usize::from(length)].last();
+        (last.map_or(0, |entry| entry.term), length)
     }
 
     /// How many entries from the beginning two logs have in common.

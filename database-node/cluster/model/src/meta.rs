@@ -101,8 +101,11 @@ impl State {
         self.budget.promotions -= 1;
         self.meta.home = to as u8;
         for shard in 0..bound.shards {
-            self.meta.incarnations[shard] += 1;
-            self.force(bound, shard, to);
+            let could = self.can_elect(bound, shard);
+            if self.begin_life(shard, to) {
+                self.force(shard, to, self.meta.incarnations[shard]);
+                self.confirm(bound, shard, could);
+            }
         }
         true
     }

@@ -38,6 +38,7 @@ impl State {
                 replica.term = 0;
                 replica.commit = 0;
                 replica.floor = 0;
+                replica.before = (replica.before.0, 0, 0);
                 replica.generation += u8::from(!bound.has(Mistake::WipedKeepsId));
             }
         }
@@ -80,9 +81,8 @@ impl State {
             return false;
         }
         self.joined |= only(node);
-        for (shard, incarnation) in self.shards.iter_mut().zip(self.meta.incarnations) {
-            let replica = &mut shard.replicas[node];
-            replica.fenced |= replica.incarnation < incarnation;
+        for shard in 0..bound.shards {
+            self.hear(bound, shard, node);
         }
         true
     }

@@ -5,7 +5,7 @@ use stateright::Property;
 use crate::Cluster;
 use crate::bound::{Bound, Mode};
 use crate::heal::ends;
-use crate::state::{NODES, Phase, State, Target, only};
+use crate::state::{Life, NODES, Phase, State, Target, only};
 
 /// All properties, in the order in which they are reported.
 pub fn all() -> Vec<Property<Cluster>> {
@@ -41,6 +41,22 @@ pub fn all() -> Vec<Property<Cluster>> {
         Property::always(
             "no replica gives up what it knew to be committed",
             |_: &Cluster, state: &State| !state.broken.conflict,
+        ),
+        Property::always(
+            "a confirmed force loses nothing that another who is there has",
+            |_: &Cluster, state: &State| !state.broken.lost_from_present,
+        ),
+        Property::always(
+            "nobody is wiped who has what the leader lacks and nobody declared lost",
+            |_: &Cluster, state: &State| !state.broken.wiped,
+        ),
+        Property::always(
+            "of one life at most one other is confirmed",
+            |model: &Cluster, state: &State| each(model, |shard| has_one_successor(state, shard)),
+        ),
+        Property::always(
+            "nobody was answered in a life that was given up",
+            |model: &Cluster, state: &State| each(model, |shard| was_silent(&model.bound, state, shard)),
         ),
         Property::always(
             "published Quorum survives any one node",
@@ -98,13 +114,48 @@ pub fn all() -> Vec<Property<Cluster>> {
         Property::sometimes(
             "a promotion forces one shard and elects in the other",
             |model: &Cluster, state: &State| {
-                let forced = |shard: usize| state.shards[shard].newest() > 0;
+                let forced = |shard: usize| state.life(shard) > 0;
                 model.bound.shards == 2 && state.meta.phase == Phase::Stable && forced(0) != forced(1)
             },
         ),
         Property::sometimes("a promotion declares a loss", |_: &Cluster, state: &State| {
             state.shards.iter().any(|shard| shard.lost != 0)
         }),
+        Property::sometimes(
+            "another is confirmed instead of the one that was forced",
+            |model: &Cluster, state: &State| (0..model.bound.shards).any(|shard| is_another(state, shard)),
+        ),
+        Property::sometimes(
+            "the one that was forced first is taken again",
+            |model: &Cluster, state: &State| {
+                let lives = |shard: usize| &state.meta.lives[shard][..=usize::from(state.life(shard))];
+                (0..model.bound.shards).any(|shard| {
+                    let (life, last) = (usize::from(state.life(shard)), lives(shard));
+                    (1..life).any(|tried| {
+                        last[tried]
+                            == Life {
+                                epoch: last[tried].epoch,
+                                ..last[life]
+                            }
+                    })
+                })
+            },
+        ),
+        Property::sometimes(
+            "one that was given up comes back in the life that was confirmed",
+            |model: &Cluster, state: &State| {
+                (0..model.bound.shards).any(|shard| {
+                    let (life, lives) = (state.life(shard), &state.meta.lives[shard]);
+                    let replicas = &state.shards[shard].replicas;
+                    let tried = &lives[usize::from(lives[usize::from(life)].from) + 1..=usize::from(life)];
+                    let is_back = |tried: &Life| {
+                        tried.holder != lives[usize::from(life)].holder
+                            && replicas[usize::from(tried.holder)].incarnation == life
+                    };
+                    tried.iter().any(is_back)
+                })
+            },
+        ),
         Property::sometimes(
             "a lease expires and its node gets a successor",
             |model: &Cluster, state: &State| {
@@ -153,7 +204,7 @@ fn each(model: &Cluster, holds: impl Fn(usize) -> bool) -> bool {
 /// The newest leader of the newest incarnation has every acknowledged write that was not declared lost.
 fn has_all(state: &State, shard: usize) -> bool {
     let group = &state.shards[shard];
-    group.newest_leader().is_none_or(|leader| {
+    group.newest_leader(state.life(shard)).is_none_or(|leader| {
         let log = &group.replicas[leader].log;
         group.acknowledged & !group.lost & !log.writes(log.len() as u8) == 0
     })
@@ -182,9 +233,35 @@ fn is_fresh(bound: &Bound, state: &State, shard: usize) -> bool {
     (0..NODES).all(|node| {
         let replica = &group.replicas[node];
         let known = replica.log.writes(replica.commit);
-        let excused = state.meta.split_brain && replica.incarnation < group.newest();
+        let excused = state.meta.split_brain && replica.incarnation < state.life(shard);
         group.acknowledged & !group.lost & !known == 0 || excused || !state.answers(bound, shard, node)
     })
+}
+
+/// No two lives were confirmed that began from the same one.
+fn has_one_successor(state: &State, shard: usize) -> bool {
+    let is_confirmed = |life: &usize| state.meta.confirmed[shard] & 1 << life != 0;
+    let from = |life: usize| state.meta.lives[shard][life].from;
+    let newest = usize::from(state.meta.incarnations[shard]);
+    let confirmed = || (1..=newest).filter(is_confirmed);
+    confirmed().all(|one| confirmed().all(|other| one == other || from(one) != from(other)))
+}
+
+/// Whether the life that was confirmed last is not the first that was tried.
+fn is_another(state: &State, shard: usize) -> bool {
+    let life = state.life(shard);
+    life > state.meta.lives[shard][usize::from(life)].from + 1
+}
+
+/// In a life that was given up before it was confirmed nobody was answered, and nobody is.
+fn was_silent(bound: &Bound, state: &State, shard: usize) -> bool {
+    let newest = state.meta.incarnations[shard];
+    let given_up = ((1 << newest) - 1) & !state.meta.confirmed[shard];
+    let group = &state.shards[shard];
+    group.answered & given_up == 0
+        && (0..NODES).all(|node| {
+            given_up & 1 << group.replicas[node].incarnation == 0 || !state.answers(bound, shard, node)
+        })
 }
 
 /// With any one node gone for good, and the others restarted, these can elect a leader. A disk that was lost
@@ -213,13 +290,14 @@ fn survives(bound: &Bound, state: &State, shard: usize) -> bool {
 /// The newest leader has the voters of the mode and nothing else on its way.
 fn is_settled(bound: &Bound, state: &State, shard: usize) -> bool {
     let group = &state.shards[shard];
-    group.newest_leader().is_none_or(|leader| {
-        let replica = &group.replicas[leader];
-        let applied = group.applied(leader, bound);
-        let nodes = |replicas: u8| (replicas | replicas >> NODES) & 7;
-        let repairs = group.replicas.iter().any(|replica| replica.generation > 0);
-        let at_rest = !applied.is_joint() && !replica.log.has_change_after(replica.commit);
-        !state.is_settled(shard, leader)
-            || (nodes(applied.voters) == nodes(group.voters(state.target())) && (at_rest || repairs))
-    })
+    !state.is_unconfirmed(shard)
+        && group.newest_leader(state.life(shard)).is_none_or(|leader| {
+            let replica = &group.replicas[leader];
+            let applied = group.applied(leader, bound);
+            let nodes = |replicas: u8| (replicas | replicas >> NODES) & 7;
+            let repairs = group.replicas.iter().any(|replica| replica.generation > 0);
+            let at_rest = !applied.is_joint() && !replica.log.has_change_after(replica.commit);
+            !state.is_settled(shard, leader)
+                || (nodes(applied.voters) == nodes(group.voters(state.target())) && (at_rest || repairs))
+        })
 }

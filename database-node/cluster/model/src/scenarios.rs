@@ -14,6 +14,7 @@ pub const GROW: Bound = Bound {
     switches: 1,
     aborts: 1,
     promotions: 0,
+    others: 0,
     policy: Policy::Manual,
     read_leases: false,
     start: Mode::OneLeader,
@@ -91,6 +92,22 @@ pub const DISK: Bound = Bound {
     ..SHRINK
 };
 
+/// A shard is forced, its replica crashes before it is confirmed, and another is taken.
+pub const FORCE: Bound = Bound {
+    switches: 0,
+    crashes: 2,
+    terms: 3,
+    others: 1,
+    ..GROW_PROMOTE
+};
+
+/// The same when a lease runs out and its node lives on.
+pub const FORCE_AUTOMATIC: Bound = Bound {
+    policy: Policy::Automatic,
+    crashes: 1,
+    ..FORCE
+};
+
 /// Two shards grow, of which a promotion forces some.
 pub const TWO: Bound = Bound {
     shards: 2,
@@ -100,7 +117,7 @@ pub const TWO: Bound = Bound {
 };
 
 /// The bounds for every run of the tests.
-pub const SMALL: [(&str, Bound); 11] = [
+pub const SMALL: [(&str, Bound); 13] = [
     ("grow", GROW),
     ("shrink", SHRINK),
     ("grow-promote", GROW_PROMOTE),
@@ -111,11 +128,13 @@ pub const SMALL: [(&str, Bound); 11] = [
     ("reads", READS),
     ("reads-automatic", READS_AUTOMATIC),
     ("disk", DISK),
+    ("force", FORCE),
+    ("force-automatic", FORCE_AUTOMATIC),
     ("two", TWO),
 ];
 
 /// The bounds for a long look: some minutes on two cores, and a few GiB.
-pub const BIG: [(&str, Bound); 12] = [
+pub const BIG: [(&str, Bound); 16] = [
     (
         "big-grow",
         Bound {
@@ -177,6 +196,38 @@ pub const BIG: [(&str, Bound); 12] = [
     (
         "big-split-brain",
         Bound {
+            liveness: true,
+            ..SPLIT_BRAIN
+        },
+    ),
+    (
+        "big-force",
+        Bound {
+            others: 2,
+            crashes: 3,
+            ..FORCE
+        },
+    ),
+    (
+        "big-force-grow",
+        Bound {
+            switches: 1,
+            terms: 2,
+            ..FORCE
+        },
+    ),
+    (
+        "big-force-automatic",
+        Bound {
+            terms: 1,
+            ..FORCE_AUTOMATIC
+        },
+    ),
+    (
+        "big-force-split-brain",
+        Bound {
+            others: 1,
+            terms: 1,
             liveness: true,
             ..SPLIT_BRAIN
         },

@@ -149,8 +149,10 @@ impl State {
             };
             let writes = replica.log.writes(index as u8) & !replica.log.writes(replica.commit);
             let alone = configuration.is_quorum(group.id(leader));
-            let superseded = group.newest() > replica.incarnation;
-            let may = !alone || self.has_lease(bound, leader);
+            let life = replica.incarnation;
+            let superseded = self.life(shard) > life;
+            let unconfirmed = self.meta.confirmed[shard] & 1 << life == 0;
+            let may = !self.is_silent(bound, shard, leader) && (!alone || self.has_lease(bound, leader));
             let group = &mut self.shards[shard];
             let replica = &mut group.replicas[leader];
             let before = replica.commit;
@@ -163,6 +165,7 @@ impl State {
                     self.broken.superseded |= !self.meta.split_brain;
                 }
                 group.acknowledged |= writes;
+                group.answered |= u8::from(unconfirmed) << life;
             }
             let applied = group.applied(leader, bound);
             if !applied.is_joint() && applied.voters & group.id(leader) == 0 {
@@ -181,7 +184,7 @@ impl State {
 
     /// Whether a leader answers reads from what it has applied.
     pub fn answers(&self, bound: &Bound, shard: usize, node: usize) -> bool {
-        if !self.leads(shard, node) || !self.is_settled(shard, node) {
+        if !self.leads(shard, node) || !self.is_settled(shard, node) || self.is_silent(bound, shard, node) {
             return false;
         }
         let group = &self.shards[shard];
@@ -204,8 +207,9 @@ impl State {
 
     /// A client writes.
     pub fn write(&mut self, bound: &Bound, shard: usize, node: usize) -> bool {
+        let silent = self.is_silent(bound, shard, node);
         let group = &mut self.shards[shard];
-        if group.writes >= bound.writes || !group.replicas[node].log.has_room() {
+        if silent || group.writes >= bound.writes || !group.replicas[node].log.has_room() {
             return false;
         }
         group.writes += 1;
@@ -223,6 +227,7 @@ impl State {
         if applied.is_joint()
             || replica.log.has_change_after(replica.commit)
             || !self.is_settled(shard, node)
+            || self.is_silent(bound, shard, node)
             || !replica.log.has_room()
         {
             return false;
@@ -279,6 +284,7 @@ impl State {
         let voters = group.voters(self.target());
         let knows = bound.has(Mistake::AbortWithoutFence) || bound.has(Mistake::NoEpochs);
         group.replicas[node].incarnation == self.meta.incarnations[shard]
+            && !self.is_unconfirmed(shard)
             && voters & group.id(node) != 0
             && configuration.voters == voters
             && !configuration.is_joint()
@@ -303,21 +309,21 @@ impl State {
         })
     }
 
-    /// Whether the nodes that run, but for the one that was given up, could elect a leader.
+    /// Whether the nodes that are there, but for the one that was given up, could elect a leader.
     pub fn can_elect(&self, bound: &Bound, shard: usize) -> bool {
         let group = &self.shards[shard];
-        let newest = group.newest();
-        let counts = |node: usize| self.takes_part(node) && self.meta.given_up & only(node) == 0;
+        let life = self.life(shard);
+        let counts = |node: usize| {
+            let given_up = self.meta.given_up & only(node) != 0;
+            let heard = self.takes_part(node) && !given_up && !self.is_unheard(shard, node);
+            heard && self.had(shard, node).life == life
+        };
         (0..NODES).any(|node| {
-            let candidate = &group.replicas[node];
-            let votes = |voter: &usize| {
-                let replica = &group.replicas[*voter];
-                counts(*voter)
-                    && replica.incarnation == newest
-                    && replica.log.position() <= candidate.log.position()
-            };
+            let candidate = self.had(shard, node);
+            let votes = |voter: &usize| counts(*voter) && self.had(shard, *voter) <= candidate;
             let voters = (0..NODES).filter(votes).map(|voter| group.id(voter)).sum();
-            counts(node) && candidate.incarnation == newest && group.applied(node, bound).is_quorum(voters)
+            let configuration = group.configuration(node, candidate.commit, bound);
+            counts(node) && configuration.is_quorum(voters)
         })
     }
 

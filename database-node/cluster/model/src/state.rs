@@ -9,6 +9,9 @@ pub const NODES: usize = 3;
 /// The most epochs that the meta group may come to.
 pub const EPOCHS: usize = 8;
 
+/// The most lives that a shard may come to.
+pub const LIVES: usize = 8;
+
 /// A set of nodes, a bit for each.
 pub type Nodes = u8;
 
@@ -38,6 +41,17 @@ pub enum Phase {
     Promoting,
 }
 
+/// How a shard was forced into another life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Life {
+    /// The node whose replica is to go on.
+    pub holder: u8,
+    /// The life that was confirmed last before.
+    pub from: u8,
+    /// The epoch in which it was decided.
+    pub epoch: u8,
+}
+
 /// What the meta group has committed. It is one history, and what is committed in it compares the epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Meta {
@@ -59,9 +73,13 @@ pub struct Meta {
     pub expired: bool,
     /// The incarnation of each shard.
     pub incarnations: [u8; 2],
+    /// How each incarnation of each shard was begun; nothing for the first.
+    pub lives: [[Life; LIVES]; 2],
+    /// The incarnations of each shard that may answer, a bit for each: the first, and those that were confirmed.
+    pub confirmed: [u8; 2],
 }
 
-/// A shard on a node. `log`, `term`, `incarnation`, `fenced` and `floor` are durable.
+/// A shard on a node. All of it but `leads`, `commit` and the promise is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Replica {
     /// The incarnation that the log belongs to.
@@ -72,6 +90,9 @@ pub struct Replica {
     pub leads: bool,
     /// Whether it takes no part in its incarnation any more.
     pub fenced: bool,
+    /// Where it was forced and is not confirmed: the incarnation before, how many entries it had then, and how many of
+    /// them it knew to be committed.
+    pub before: (u8, u8, u8),
     /// How often its disk was lost.
     pub generation: u8,
     /// Up to where it knows that entries are committed, and has applied them.
@@ -97,6 +118,8 @@ pub struct Shard {
     pub acknowledged: u8,
     /// The acknowledged writes that a promotion declared lost.
     pub lost: u8,
+    /// The incarnations in which somebody was answered before they were confirmed, a bit for each.
+    pub answered: u8,
 }
 
 /// What went wrong in a step, where the state after it does not show it.
@@ -110,6 +133,10 @@ pub struct Broken {
     pub lost_needlessly: bool,
     /// A replica had to give up entries that it knew to be committed.
     pub conflict: bool,
+    /// A force was confirmed that lost acknowledged writes which another replica had that was there.
+    pub lost_from_present: bool,
+    /// A replica was wiped that had acknowledged writes which the leader lacks, and which were not declared lost.
+    pub wiped: bool,
 }
 
 /// What may still happen.
@@ -125,6 +152,8 @@ pub struct Budget {
     pub aborts: u8,
     /// Promotions.
     pub promotions: u8,
+    /// Other replicas that are forced instead of one that is not confirmed.
+    pub others: u8,
 }
 
 /// The whole world at one moment.
@@ -178,6 +207,8 @@ impl State {
                 split_brain: false,
                 expired: false,
                 incarnations: [0; 2],
+                lives: [[Life::default(); LIVES]; 2],
+                confirmed: [1; 2],
             },
             shards,
             budget: Budget {
@@ -186,6 +217,7 @@ impl State {
                 switches: bound.switches,
                 aborts: bound.aborts,
                 promotions: bound.promotions,
+                others: bound.others,
             },
             broken: Broken::default(),
         }
@@ -204,6 +236,16 @@ impl State {
     /// Whether the meta group can commit: its three voters are on the three nodes.
     pub fn meta_available(&self) -> bool {
         self.up.count_ones() >= 2
+    }
+
+    /// The incarnation of a shard that was confirmed last.
+    pub fn life(&self, shard: usize) -> u8 {
+        (u8::BITS - 1 - self.meta.confirmed[shard].leading_zeros()) as u8
+    }
+
+    /// Whether a shard was forced and that is not confirmed.
+    pub fn is_unconfirmed(&self, shard: usize) -> bool {
+        self.life(shard) < self.meta.incarnations[shard]
     }
 
     /// Where the current epoch leads.
@@ -240,8 +282,8 @@ impl std::fmt::Debug for State {
         {
             writeln!(
                 formatter,
-                "    shard {number} of incarnation {}: acknowledged {:b} lost {:b}",
-                meta.incarnations[number], shard.acknowledged, shard.lost
+                "    shard {number} of incarnation {}, confirmed {:b}: acknowledged {:b} lost {:b}",
+                meta.incarnations[number], meta.confirmed[number], shard.acknowledged, shard.lost
             )?;
             for (node, replica) in shard.replicas.iter().enumerate() {
                 writeln!(
@@ -292,15 +334,8 @@ impl Shard {
         self.replicas[node].log.configuration(up_to, first, bound)
     }
 
-    /// The newest incarnation that a replica is in.
-    pub fn newest(&self) -> u8 {
-        let incarnations = self.replicas.iter().map(|replica| replica.incarnation);
-        incarnations.max().unwrap_or_default()
-    }
-
-    /// The leader of the newest term of the newest incarnation, if it still leads.
-    pub fn newest_leader(&self) -> Option<usize> {
-        let newest = self.newest();
+    /// The leader of the newest term of an incarnation, if it still leads.
+    pub fn newest_leader(&self, newest: u8) -> Option<usize> {
         let current = self
             .replicas
             .iter()

@@ -15,6 +15,8 @@ impl State {
         if alike && key(&self, 0) > key(&self, 1) {
             self.shards.swap(0, 1);
             self.meta.incarnations.swap(0, 1);
+            self.meta.lives.swap(0, 1);
+            self.meta.confirmed.swap(0, 1);
         }
         self
     }
@@ -29,6 +31,11 @@ impl State {
         for target in &mut self.meta.targets {
             if let Target::One(home) = target {
                 *home = node(*home);
+            }
+        }
+        for (lives, newest) in self.meta.lives.iter_mut().zip(self.meta.incarnations) {
+            for life in &mut lives[1..=usize::from(newest)] {
+                life.holder = node(life.holder);
             }
         }
         for shard in &mut self.shards {

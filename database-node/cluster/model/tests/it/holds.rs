@@ -86,6 +86,44 @@ fn an_accepted_split_brain_loses_what_was_declared() {
 }
 
 #[test]
+fn a_forced_replica_that_is_gone_gives_way_to_another() {
+    let reached = [
+        "a promotion declares a loss",
+        "another is confirmed instead of the one that was forced",
+        "one that was given up comes back in the life that was confirmed",
+    ];
+    holds(scenarios::FORCE, &reached);
+}
+
+#[test]
+fn the_one_that_was_forced_first_may_be_taken_again() {
+    let bound = Bound {
+        others: 2,
+        liveness: false,
+        ..scenarios::FORCE
+    };
+    let reached = [
+        "another is confirmed instead of the one that was forced",
+        "the one that was forced first is taken again",
+    ];
+    holds(bound, &reached);
+}
+
+#[test]
+fn another_is_forced_while_the_old_leader_lives() {
+    let bound = Bound {
+        terms: 1,
+        crashes: 0,
+        ..scenarios::FORCE_AUTOMATIC
+    };
+    let reached = [
+        "another is confirmed instead of the one that was forced",
+        "a promotion declares a loss",
+    ];
+    holds(bound, &reached);
+}
+
+#[test]
 fn reads_under_leases_are_fresh() {
     holds(
         scenarios::READS,

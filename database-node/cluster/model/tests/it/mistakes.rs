@@ -15,6 +15,10 @@ const QUORUM: &str = "published Quorum survives any one node";
 const REST: &str = "at rest every shard is as the mode says";
 const ENDS: &str = "whatever happens, the switch ends";
 const DECLARED: &str = "losses are declared in one-leader mode only";
+const PRESENT: &str = "a confirmed force loses nothing that another who is there has";
+const WIPED: &str = "nobody is wiped who has what the leader lacks and nobody declared lost";
+const SUCCESSOR: &str = "of one life at most one other is confirmed";
+const SILENT: &str = "nobody was answered in a life that was given up";
 const NEEDLESS: &str = "a promotion loses nothing that an election would keep";
 
 /// With the mistake there is a counterexample to the property, and without it there is none (holds.rs).
@@ -119,8 +123,53 @@ fn the_given_up_node_returns_too_early() {
 }
 
 #[test]
-fn forcing_without_a_fence() {
-    breaks(Mistake::ForceWithoutFence, scenarios::GROW_AUTOMATIC, OVER);
+fn confirming_a_force_before_the_others_have_stopped() {
+    breaks(Mistake::ConfirmWithoutFence, scenarios::GROW_AUTOMATIC, OVER);
+}
+
+#[test]
+fn confirming_a_force_although_another_has_more() {
+    breaks(Mistake::ConfirmShorter, safety(scenarios::FORCE), PRESENT);
+}
+
+#[test]
+fn confirming_a_force_that_another_has_replaced() {
+    breaks(Mistake::ConfirmOutdated, safety(scenarios::FORCE), SUCCESSOR);
+}
+
+#[test]
+fn acknowledging_before_the_force_is_confirmed() {
+    breaks(Mistake::AnswerUnconfirmed, safety(scenarios::FORCE), SILENT);
+}
+
+#[test]
+fn wiping_the_others_before_the_force_is_confirmed() {
+    breaks(Mistake::WipeUnconfirmed, safety(scenarios::FORCE), WIPED);
+}
+
+#[test]
+fn a_force_that_the_wiped_others_cannot_take_over() {
+    breaks(Mistake::WipeUnconfirmed, scenarios::FORCE, ENDS);
+}
+
+#[test]
+fn forcing_another_that_has_less() {
+    breaks(Mistake::AnotherShorter, safety(scenarios::FORCE), PRESENT);
+}
+
+#[test]
+fn a_forced_replica_that_is_gone_and_has_no_successor() {
+    breaks(Mistake::NoOther, scenarios::FORCE, ENDS);
+}
+
+#[test]
+fn a_superseded_replica_that_goes_on() {
+    breaks(Mistake::SupersededStays, safety(scenarios::FORCE), SILENT);
+}
+
+#[test]
+fn two_leaders_of_which_one_was_superseded() {
+    breaks(Mistake::SupersededStays, safety(scenarios::FORCE), VOICE);
 }
 
 #[test]
