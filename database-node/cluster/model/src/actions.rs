@@ -108,7 +108,7 @@ impl Action {
             Self::Expire { shard, node } => next.expire(shard, node),
             Self::Decide { shard, node } => next.decide(bound, shard, node),
             Self::Fence { shard, node } => next.fence(bound, shard, node),
-            Self::ForceOn { shard, node, life } => next.force_on(shard, node, life),
+            Self::ForceOn { shard, node, life } => next.force_on(bound, shard, node, life),
             Self::Confirm { shard, life } => next.confirm_force(bound, shard, life),
             Self::ForceAnother { shard, node } => next.force_another(bound, shard, node),
             Self::Rejoin { shard, node } => next.rejoin(bound, shard, node),

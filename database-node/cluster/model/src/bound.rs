@@ -125,6 +125,9 @@ pub enum Mistake {
     AnotherShorter,
     /// When the forced replica is gone, nobody else is taken.
     NoOther,
+    /// A replica that waits to be forced still is when it hears that another was forced instead, and is not silent: what
+    /// is not confirmed is another life than its own.
+    ForceOutdated,
     /// A forced replica that another has replaced goes on when it hears of that, and is silent only as long as its own
     /// life is the newest.
     SupersededStays,
@@ -140,7 +143,7 @@ pub enum Mistake {
 
 impl Mistake {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::OneStep,
         Self::BlindFailover,
         Self::PublishEarly,
@@ -163,6 +166,7 @@ impl Mistake {
         Self::WipeUnconfirmed,
         Self::AnotherShorter,
         Self::NoOther,
+        Self::ForceOutdated,
         Self::SupersededStays,
         Self::OutgoingRefusesVotes,
         Self::OutgoingLeads,

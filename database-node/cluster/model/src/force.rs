@@ -39,6 +39,9 @@ impl State {
             Some(Mistake::SupersededStays) => {
                 self.is_unconfirmed(shard) && life == self.meta.incarnations[shard]
             }
+            Some(Mistake::ForceOutdated) => {
+                (self.meta.confirmed[shard] | self.shards[shard].answered) & 1 << life == 0
+            }
             _ => self.meta.confirmed[shard] & 1 << life == 0,
         }
     }
@@ -55,11 +58,15 @@ impl State {
             .any(|other| self.end(shard, other) > self.end(shard, node))
     }
 
-    /// Whether a replica goes on in a life that was given up: its node has not heard of that, and is not heard.
+    /// Whether the replica on a node was to go on and another was taken instead, and the node has not heard of that: it
+    /// is there, and is not heard.
     pub fn is_unheard(&self, shard: usize, node: usize) -> bool {
         let replica = &self.shards[shard].replicas[node];
-        let is_tried = self.meta.confirmed[shard] & 1 << replica.incarnation == 0;
-        is_tried && !replica.fenced && replica.incarnation < self.meta.incarnations[shard]
+        let newest = self.meta.incarnations[shard];
+        let mut given_up = self.life(shard) + 1..newest;
+        let is_tried =
+            given_up.any(|life| usize::from(self.meta.lives[shard][usize::from(life)].holder) == node);
+        is_tried && !replica.fenced && replica.incarnation < newest
     }
 
     /// What decides with whom a shard goes on.
@@ -136,20 +143,22 @@ impl State {
     }
 
     /// The replica with which a shard is to go on hears of it. It may not have heard yet that another was forced since.
-    pub fn force_on(&mut self, shard: usize, node: usize, life: u8) -> bool {
+    pub fn force_on(&mut self, bound: &Bound, shard: usize, node: usize, life: u8) -> bool {
         let newest = self.meta.incarnations[shard];
         let holder = usize::from(self.meta.lives[shard][usize::from(life)].holder);
         let replica = &self.shards[shard].replicas[node];
+        let is_outdated = life < newest && replica.fenced;
         if life > newest
             || holder != node
             || !self.can_hold(shard, node)
             || replica.incarnation >= life
-            || (life < newest && replica.fenced)
+            || (is_outdated && !bound.has(Mistake::ForceOutdated))
             || !replica.log.has_room()
         {
             return false;
         }
         self.force(shard, node, life);
+        self.shards[shard].answered |= u8::from(is_outdated) << life;
         true
     }
 
@@ -172,8 +181,9 @@ impl State {
     }
 
     /// Whether somebody may still commit in the incarnation that was left. Who is not fenced has been given up, and
-    /// cannot commit but alone; alone it needs a lease, and has none. One that was forced in vain is silent.
-    fn goes_on(&self, bound: &Bound, shard: usize) -> bool {
+    /// cannot commit but alone; alone it needs a lease, and has none. One that was to go on and is not heard cannot
+    /// commit at all; where it has been forced it is silent.
+    fn goes_on(&self, bound: &Bound, shard: usize, gone: Option<usize>) -> bool {
         let group = &self.shards[shard];
         (0..NODES).any(|node| {
             let incarnation = group.replicas[node].incarnation;
@@ -187,7 +197,10 @@ impl State {
             let alone = configuration.is_quorum(group.id(node));
             free(node)
                 && incarnation <= self.life(shard)
-                && (self.meta.given_up & only(node) == 0 || (may_commit && !alone))
+                && match self.meta.given_up & only(node) {
+                    0 => may_commit || !(gone == Some(node) || self.is_unheard(shard, node)),
+                    _ => may_commit && !alone,
+                }
         })
     }
 
@@ -207,7 +220,7 @@ impl State {
             .replicas
             .iter()
             .any(|replica| replica.promise != 0);
-        if (self.goes_on(bound, shard) && !bound.has(Mistake::ConfirmWithoutFence))
+        if (self.goes_on(bound, shard, None) && !bound.has(Mistake::ConfirmWithoutFence))
             || (self.is_exceeded(shard, holder) && !is_blind)
             || (promised && !bound.has(Mistake::ForceInsideLease))
         {
@@ -251,7 +264,7 @@ impl State {
             || node == holder
             || !self.stopped(shard).any(|other| other == node)
             || (self.stopped(shard).any(is_longer) && !bound.has(Mistake::AnotherShorter))
-            || self.goes_on(bound, shard)
+            || self.goes_on(bound, shard, Some(holder))
             || !self.meta_available()
         {
             return false;

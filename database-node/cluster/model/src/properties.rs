@@ -201,22 +201,29 @@ fn each(model: &Cluster, holds: impl Fn(usize) -> bool) -> bool {
     (0..model.bound.shards).all(holds)
 }
 
-/// The newest leader of the newest incarnation has every acknowledged write that was not declared lost.
+/// The newest leader of the incarnation that was confirmed last has every acknowledged write that was not declared
+/// lost. When replicas have left for another that is not confirmed, who is the newest cannot be told any more.
 fn has_all(state: &State, shard: usize) -> bool {
     let group = &state.shards[shard];
-    group.newest_leader(state.life(shard)).is_none_or(|leader| {
-        let log = &group.replicas[leader].log;
-        group.acknowledged & !group.lost & !log.writes(log.len() as u8) == 0
-    })
+    let life = state.life(shard);
+    let is_left = group.replicas.iter().any(|replica| replica.incarnation > life);
+    is_left
+        || group.newest_leader(life).is_none_or(|leader| {
+            let log = &group.replicas[leader].log;
+            group.acknowledged & !group.lost & !log.writes(log.len() as u8) == 0
+        })
 }
 
 /// What two replicas of one incarnation know to be committed is the same as far as both know.
 fn is_one_history(state: &State, shard: usize) -> bool {
     let replicas = &state.shards[shard].replicas;
-    replicas.iter().all(|one| {
-        replicas.iter().all(|other| {
-            let both = usize::from(one.commit.min(other.commit));
-            one.incarnation != other.incarnation || one.log.common(&other.log) >= both
+    (0..NODES).all(|node| {
+        (0..node).all(|another| {
+            let (one, other) = (&replicas[node], &replicas[another]);
+            let (had, has) = (state.had(shard, node), state.had(shard, another));
+            let common = one.log.common(&other.log);
+            (one.incarnation != other.incarnation || common >= usize::from(one.commit.min(other.commit)))
+                && (had.life != has.life || common >= usize::from(had.commit.min(has.commit)))
         })
     })
 }

@@ -171,7 +171,7 @@ pub const BIG: [(&str, Bound); 16] = [
     (
         "big-automatic",
         Bound {
-            writes: 1,
+            others: 1,
             ..GROW_AUTOMATIC
         },
     ),

@@ -163,6 +163,11 @@ fn a_forced_replica_that_is_gone_and_has_no_successor() {
 }
 
 #[test]
+fn two_leaders_of_which_one_was_forced_too_late() {
+    breaks(Mistake::ForceOutdated, safety(scenarios::FORCE), VOICE);
+}
+
+#[test]
 fn a_superseded_replica_that_goes_on() {
     breaks(Mistake::SupersededStays, safety(scenarios::FORCE), SILENT);
 }
