@@ -121,6 +121,7 @@ impl Applying {
     pub(super) fn forced(&mut self, id: GroupId) {
         if let Some(progress) = self.of.get_mut(&id) {
             progress.forcing = None;
+            progress.is_halt_told = false;
         }
     }
 

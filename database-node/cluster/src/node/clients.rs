@@ -248,10 +248,16 @@ impl<L: OrderedStore> Node<L> {
     }
 
     /// Whether a group was forced, and may yet give way to another life of it: nobody is answered then, neither in the
-    /// new life nor in the one before.
+    /// new life nor in any other.
     fn is_unconfirmed(&self, id: GroupId) -> bool {
         let record = self.meta().and_then(|meta| meta.group(id));
         record.is_some_and(|record| record.unconfirmed().is_some()) && !has(Mistake::AnswerUnconfirmed)
+    }
+
+    /// Whether a replica here is of another life than the one in which its group goes on, as far as is known here.
+    fn is_of_another_life(&self, id: GroupId) -> bool {
+        let record = self.meta().and_then(|meta| meta.group(id));
+        id != META && record.map(|record| record.incarnation) != self.incarnation(id)
     }
 
     /// Whether this node may act as the leader of a group. Where others vote their answers say so. The only voter can be
@@ -260,7 +266,7 @@ impl<L: OrderedStore> Node<L> {
         let (Some(meta), Some(group)) = (self.meta(), self.groups.get(&id)) else {
             return false;
         };
-        if self.is_unconfirmed(id) {
+        if self.is_unconfirmed(id) || self.is_of_another_life(id) {
             return false;
         }
         if !group.is_alone() || has(Mistake::UnfencedLeader) {

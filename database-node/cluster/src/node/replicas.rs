@@ -360,6 +360,8 @@ impl<L: OrderedStore> Node<L> {
     /// Lets a replica take no part any more: its group goes on in another life. It is kept, for one of them may be
     /// needed (decision 8, rule 21).
     fn supersede(&mut self, id: GroupId) {
+        // It may have waited for its log to go on in a life that was given up since.
+        self.applying.forced(id);
         if let Some(group) = self.groups.get_mut(&id).filter(|group| group.halt().is_none()) {
             group.stop(Halt::Superseded);
             self.touched.insert(id);

@@ -153,6 +153,57 @@ fn who_was_to_lead_by_failover_and_is_gone_at_once_is_replaced_too() {
     assert!(cluster.finds(leader, Freshness::Linearizable));
 }
 
+/// An entry of the meta group, as a node is handed it that has applied the ones before.
+fn decided(cluster: &Cluster, host: usize, command: MetaCommand) -> crate::group::Committed {
+    let index = cluster.node(host).meta_applied();
+    crate::group::Committed {
+        at: LogPoint { index, term: 1 },
+        payload: Some(crate::group::payload::Payload::Meta(command)),
+        config: None,
+    }
+}
+
+#[test]
+fn who_waits_for_its_log_and_is_given_up_meanwhile_does_not_go_on() {
+    let (mut cluster, voters) = with_voters();
+    let [_, holder, other] = voters[..] else {
+        panic!("{voters:?}")
+    };
+    let meta = cluster.node(holder).meta().unwrap().clone();
+    let record = meta.group(GROUP).unwrap();
+    let last = cluster.node(holder).groups[&GROUP].last();
+    let on = |host: usize| record.replicas[&node(host)];
+    let force = MetaCommand::Force(crate::meta::Force {
+        as_of: meta.epoch(),
+        heard: crate::ids::Epoch::default(),
+        leader: None,
+        holders: BTreeMap::from([(GROUP, (on(holder), last))]),
+        consent: Consent::ProcessGone,
+    });
+    let now = cluster.now();
+    let entry = decided(&cluster, holder, force);
+    cluster.node_mut(holder).committed(META, vec![entry]);
+    // It is to go on, and its log is not written yet.
+    cluster.node_mut(holder).match_replicas(now);
+    assert!(cluster.node(holder).applying.is_forcing(GROUP));
+    let meta = cluster.node(holder).meta().unwrap();
+    let another = MetaCommand::ForceAnother {
+        group: GROUP,
+        epoch: meta.group(GROUP).unwrap().unconfirmed().unwrap().epoch,
+        replica: on(other),
+        fork: last,
+        leader: None,
+    };
+    let entry = decided(&cluster, holder, another);
+    cluster.node_mut(holder).committed(META, vec![entry]);
+    cluster.step(holder, Input::Tick);
+    assert_eq!(cluster.node(holder).incarnation(GROUP), Some(record.incarnation));
+    assert_eq!(
+        cluster.node(holder).groups[&GROUP].halt(),
+        Some(&Halt::Superseded)
+    );
+}
+
 #[test]
 fn a_take_over_goes_on_in_the_next_process() {
     let mut cluster = Cluster::asleep(2, 1, false);
