@@ -47,6 +47,11 @@ impl Meta {
             MetaCommand::SetDraining { node, is_draining } => self.set_draining(*node, *is_draining),
             MetaCommand::RemoveNode { node, is_lost } => self.remove_node(*node, *is_lost),
             MetaCommand::CreateDatabase { name, slots } => self.create_database(name, *slots),
+            MetaCommand::DeleteDatabase { name } => self.delete_database(name),
+            MetaCommand::ChangeAccounts(change) => {
+                self.accounts.change(change)?;
+                Ok(MetaOutcome::Done)
+            }
             MetaCommand::Switch { to } => self.begin_switch(*to),
             MetaCommand::AbortSwitch { switch } => self.abort_switch(*switch),
             MetaCommand::Settled { group, epoch } => self.settle(*group, *epoch),
@@ -204,6 +209,18 @@ impl Meta {
         };
         self.add_group(group, Some(shard));
         Ok(MetaOutcome::Group(group))
+    }
+
+    fn delete_database(&mut self, name: &DatabaseName) -> Outcome {
+        let groups = self.groups.iter();
+        let mut of_name = groups.filter(|(_, record)| {
+            let shard = record.shard.as_ref();
+            shard.is_some_and(|shard| shard.database == *name)
+        });
+        let group = of_name.next().map(|(group, _)| *group);
+        let group = group.ok_or_else(|| MetaRejection::UnknownDatabase(name.clone()))?;
+        self.groups.remove(&group);
+        Ok(MetaOutcome::Done)
     }
 
     /// Adds a group as it is to be now, with everybody who is to be in it as a founder.

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use pliantdb_core::{DatabaseName, GroupId, SlotCount};
+use pliantdb_core::access::AccountsChange;
+use pliantdb_core::{DatabaseName, GroupId, Rejection, SlotCount};
 use serde::{Deserialize, Serialize};
 
 use super::{Failover, Mode};
@@ -106,6 +107,13 @@ pub enum MetaCommand {
         /// The entry that it had to know of.
         as_of: u64,
     },
+    /// Deletes a database with all that it has.
+    DeleteDatabase {
+        /// Its name.
+        name: DatabaseName,
+    },
+    /// Changes who may use the cluster.
+    ChangeAccounts(AccountsChange),
 }
 
 /// How groups are forced.
@@ -185,6 +193,12 @@ pub enum MetaRejection {
     /// Another database has the name.
     #[error("there is a database {0} already")]
     DatabaseExists(DatabaseName),
+    /// There is no such database.
+    #[error("there is no database {0}")]
+    UnknownDatabase(DatabaseName),
+    /// The users, roles and keys do not allow the change.
+    #[error(transparent)]
+    Accounts(#[from] Rejection),
     /// A change is under way.
     #[error("the change {0} is under way; wait for its end, or abort it")]
     SwitchUnderWay(Epoch),

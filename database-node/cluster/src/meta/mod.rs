@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use pliantdb_core::GroupId;
+use pliantdb_core::access::Accounts;
 use pliantdb_storage::group::Shard;
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +44,7 @@ pub struct Meta {
     /// Whether too few nodes are left, or were, for every group to have a majority when one more is gone.
     is_short: bool,
     apply_version: u16,
+    accounts: Accounts,
 }
 
 /// Who acknowledges writes.
@@ -183,6 +185,7 @@ impl Meta {
             replication_factor: 3,
             is_short: false,
             apply_version,
+            accounts: Accounts::default(),
         };
         meta.add_group(META, None);
         meta
@@ -252,6 +255,17 @@ impl Meta {
     #[must_use]
     pub fn apply_version(&self) -> u16 {
         self.apply_version
+    }
+
+    /// The users, roles and API keys.
+    #[must_use]
+    pub fn accounts(&self) -> &Accounts {
+        &self.accounts
+    }
+
+    /// Whether there was such a group, and it was deleted.
+    pub(crate) fn is_deleted(&self, group: GroupId) -> bool {
+        group.get() <= self.last_group && !self.groups.contains_key(&group)
     }
 
     /// What an acknowledged write survives: the stronger only while every group gives it and is to go on giving it.

@@ -1,6 +1,7 @@
 //! From committed entries to answers.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use pliantdb_core::{Clock, Command, GroupId, Timestamp};
 use pliantdb_storage::group::{LogEntry, Position};
@@ -205,7 +206,7 @@ impl<L: OrderedStore> Node<L> {
                 None => None,
                 Some(Payload::Meta(command)) => {
                     let before = checkpoint.meta.switch();
-                    let outcome = checkpoint.meta.apply(&command, at.index);
+                    let outcome = Arc::make_mut(&mut checkpoint.meta).apply(&command, at.index);
                     let after = checkpoint.meta.switch();
                     let confirmed = match command {
                         MetaCommand::ConfirmForce { group, .. } if outcome.is_ok() => {
@@ -227,8 +228,10 @@ impl<L: OrderedStore> Node<L> {
                     if let Some((group, incarnation)) = confirmed {
                         self.event(Event::ForceConfirmed { group, incarnation });
                     }
-                    if outcome.is_ok() && matches!(command, MetaCommand::Force(_)) {
-                        self.supervisor_forgets();
+                    match command {
+                        MetaCommand::Force(_) if outcome.is_ok() => self.supervisor_forgets(),
+                        MetaCommand::DeleteDatabase { .. } => self.supervisor_forgets_deleted(),
+                        _ => {}
                     }
                     Some(outcome)
                 }

@@ -61,7 +61,8 @@ use supervisor::Supervisor;
 pub(crate) struct Checkpoint {
     pub(crate) at: LogPoint,
     pub(crate) config: GroupConfig,
-    pub(crate) meta: Meta,
+    /// Shared, so that the supervisor can look at it while it acts.
+    pub(crate) meta: Arc<Meta>,
 }
 
 /// Why a node could not found a cluster.
@@ -197,7 +198,7 @@ impl<L: OrderedStore> Node<L> {
     /// What this node knows of the cluster. It may be behind.
     #[must_use]
     pub fn meta(&self) -> Option<&Meta> {
-        self.meta.as_ref().map(|checkpoint| &checkpoint.meta)
+        self.meta.as_ref().map(|checkpoint| checkpoint.meta.as_ref())
     }
 
     /// The leader of a group, as far as this node knows.

@@ -185,7 +185,7 @@ impl<L: OrderedStore> Node<L> {
         let checkpoint = Checkpoint {
             at: FOUNDATION,
             config: founding_config(founders, Incarnation::FIRST),
-            meta,
+            meta: Arc::new(meta),
         };
         log::put_checkpoint(self.batch(), &checkpoint)?;
         let config = checkpoint.config.clone();
@@ -294,7 +294,15 @@ impl<L: OrderedStore> Node<L> {
             Unmatched::Only(groups) => groups.iter().copied().collect(),
             Unmatched::All => meta.groups().keys().copied().collect(),
         };
+        let deleted = self.groups.keys().chain(self.applying.aside.stateless.keys());
+        let deleted: Vec<GroupId> = match &self.unmatched {
+            Unmatched::Only(_) => Vec::new(),
+            Unmatched::All => deleted.filter(|id| meta.is_deleted(**id)).copied().collect(),
+        };
         self.unmatched = Unmatched::default();
+        for id in deleted {
+            self.remove_replica(id, None);
+        }
         for id in groups {
             if id == META || self.applying.aside.leaving.contains(&id) {
                 continue;

@@ -153,12 +153,43 @@ pub enum Account {
 }
 
 /// All users, roles and API keys.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Records", into = "Records")]
 pub struct Accounts {
     users: BTreeMap<UserName, User>,
     roles: BTreeMap<RoleName, Vec<Permission>>,
     keys: BTreeMap<ApiKeyName, ApiKey>,
     by_hash: HashMap<KeyHash, ApiKeyName>,
+}
+
+/// What of [`Accounts`] is not derived from the rest.
+#[derive(Serialize, Deserialize)]
+struct Records {
+    users: BTreeMap<UserName, User>,
+    roles: BTreeMap<RoleName, Vec<Permission>>,
+    keys: BTreeMap<ApiKeyName, ApiKey>,
+}
+
+impl From<Records> for Accounts {
+    fn from(records: Records) -> Self {
+        let Records { users, roles, keys } = records;
+        let by_hash = keys.iter().map(|(name, key)| (key.hash, name.clone()));
+        Self {
+            by_hash: by_hash.collect(),
+            users,
+            roles,
+            keys,
+        }
+    }
+}
+
+impl From<Accounts> for Records {
+    fn from(accounts: Accounts) -> Self {
+        let Accounts {
+            users, roles, keys, ..
+        } = accounts;
+        Self { users, roles, keys }
+    }
 }
 
 /// The role that may do everything.

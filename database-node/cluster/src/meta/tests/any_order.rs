@@ -22,6 +22,7 @@ enum Wish {
     ForceAnother(u8, u8, bool),
     ConfirmForce(u8),
     Arm,
+    Delete(u8),
 }
 
 fn wish() -> impl Strategy<Value = Wish> {
@@ -42,6 +43,7 @@ fn wish() -> impl Strategy<Value = Wish> {
         1 => any::<(u8, u8, bool)>().prop_map(|(group, replica, leads)| Wish::ForceAnother(group, replica, leads)),
         1 => any::<u8>().prop_map(Wish::ConfirmForce),
         1 => Just(Wish::Arm),
+        1 => any::<u8>().prop_map(Wish::Delete),
     ]
 }
 
@@ -123,6 +125,11 @@ impl Wish {
             Self::Arm => MetaCommand::ArmFailover {
                 as_of: meta.unarmed_since()?,
             },
+            Self::Delete(group) => {
+                let group = a_group(*group)?;
+                let name = meta.group(group)?.shard.as_ref()?.database.clone();
+                MetaCommand::DeleteDatabase { name }
+            }
             Self::Join | Self::Database | Self::SettleAll => return None,
         })
     }

@@ -4,7 +4,8 @@ mod any_order;
 mod force;
 mod modes;
 
-use pliantdb_core::SlotCount;
+use pliantdb_core::access::{AccountsChange, UserChange};
+use pliantdb_core::{Rejection, RoleName, SlotCount};
 
 use super::*;
 
@@ -402,4 +403,36 @@ fn a_replica_that_lost_its_log_gets_another_id() {
         cluster.refused(unknown),
         MetaRejection::UnknownGroup(GroupId::new(9))
     );
+}
+
+#[test]
+fn who_may_use_the_cluster_is_known_everywhere() {
+    let mut cluster = Cluster::of(1);
+    let role: RoleName = "clerks".parse().unwrap();
+    let permissions = vec!["read on collection shop/orders".parse().unwrap()];
+    let (name, change) = ("ada".parse().unwrap(), UserChange::default());
+    cluster.apply(MetaCommand::ChangeAccounts(AccountsChange::SetRole {
+        name: role.clone(),
+        permissions,
+    }));
+    let change = UserChange {
+        roles: Some([role.clone()].into()),
+        ..change
+    };
+    cluster.apply(MetaCommand::ChangeAccounts(AccountsChange::SetUser {
+        name,
+        change,
+        must_exist: false,
+    }));
+    let refused = cluster.refused(MetaCommand::ChangeAccounts(AccountsChange::DeleteRole {
+        name: role,
+    }));
+    assert!(
+        matches!(refused, MetaRejection::Accounts(Rejection::RoleInUse { .. })),
+        "{refused:?}"
+    );
+    let bytes = postcard::to_stdvec(&cluster.meta).unwrap();
+    let read: Meta = postcard::from_bytes(&bytes).unwrap();
+    assert_eq!(read, cluster.meta);
+    assert_eq!(read.accounts().users().count(), 1);
 }

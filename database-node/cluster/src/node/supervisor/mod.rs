@@ -6,6 +6,7 @@
 mod forcing;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pliantdb_core::GroupId;
@@ -183,6 +184,15 @@ impl<L: OrderedStore> Node<L> {
         supervisor.is_some_and(|supervisor| supervisor.is_there(node, now.steady))
     }
 
+    /// Groups were deleted.
+    pub(super) fn supervisor_forgets_deleted(&mut self) {
+        if let (Some(supervisor), Some(checkpoint)) = (&mut self.supervisor, &self.meta) {
+            let is_there = |group: GroupId| !checkpoint.meta.is_deleted(group);
+            supervisor.replicas.retain(|(group, _), _| is_there(*group));
+            supervisor.stopped_since.retain(|group, _| is_there(*group));
+        }
+    }
+
     /// Groups were forced: what was known of them is of another life.
     pub(super) fn supervisor_forgets(&mut self) {
         if let Some(supervisor) = &mut self.supervisor {
@@ -192,8 +202,9 @@ impl<L: OrderedStore> Node<L> {
     }
 
     pub(super) fn report_came(&mut self, now: Now, from: NodeId, report: Report) {
-        let is_known = self.meta().is_some_and(|meta| meta.nodes().contains_key(&from));
-        let Some(supervisor) = self.supervisor.as_mut().filter(|_| is_known) else {
+        let meta = self.meta.as_ref().map(|checkpoint| &checkpoint.meta);
+        let meta = meta.filter(|meta| meta.nodes().contains_key(&from));
+        let (Some(meta), Some(supervisor)) = (meta, self.supervisor.as_mut()) else {
             return;
         };
         let before = supervisor.nodes.get(&from);
@@ -217,7 +228,8 @@ impl<L: OrderedStore> Node<L> {
             unanswered: same_process.and_then(|seen| seen.unanswered).or(Some(unanswered)),
         };
         supervisor.nodes.insert(from, seen);
-        for replica in report.replicas {
+        let is_there = |report: &ReplicaReport| !meta.is_deleted(report.group);
+        for replica in report.replicas.into_iter().filter(is_there) {
             supervisor.replicas.insert((replica.group, from), replica);
         }
         self.answer_reports(now);
@@ -274,14 +286,14 @@ impl<L: OrderedStore> Node<L> {
 
     /// Looks after all groups.
     pub(super) fn supervise(&mut self, now: Now) {
-        let Some(meta) = self.meta().filter(|_| self.supervisor.is_some()) else {
+        let checkpoint = self.meta.as_ref().filter(|_| self.supervisor.is_some());
+        let Some(meta) = checkpoint.map(|checkpoint| Arc::clone(&checkpoint.meta)) else {
             return;
         };
         // Only what the whole cluster knows by now is acted on.
         if !self.groups.get(&META).is_some_and(Group::has_begun) {
             return;
         }
-        let meta = meta.clone();
         let life = self.incarnation(META);
         if meta.group(META).map(|record| record.incarnation) != life {
             return self.take_over(now, &meta);

@@ -1,5 +1,6 @@
 //! Small clusters whose messages arrive at once.
 
+mod databases;
 mod force;
 mod sleep;
 mod snapshots;
