@@ -30,6 +30,8 @@ pub enum Step {
     Settled,
     /// A node has applied that groups are forced.
     Forced,
+    /// A node has applied that a group goes on for good where it was forced.
+    ForceConfirmed,
     /// A node has applied that another joins.
     NodeAdded,
     /// A node has applied that one drains.
@@ -48,7 +50,7 @@ pub enum Step {
 
 impl Step {
     /// Every one.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::SwitchBegun,
         Self::SwitchAborted,
         Self::SwitchEnded,
@@ -60,6 +62,7 @@ impl Step {
         Self::HandedOver,
         Self::Settled,
         Self::Forced,
+        Self::ForceConfirmed,
         Self::NodeAdded,
         Self::NodeDrained,
         Self::NodeRemoved,

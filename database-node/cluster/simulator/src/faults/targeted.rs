@@ -164,7 +164,7 @@ fn chance(step: Step) -> f64 {
         Step::JointEntered | Step::JointLeft | Step::ReplicaRemoved => 0.02,
         Step::SnapshotStaged => 0.05,
         Step::SwitchAborted | Step::NodeDrained => 0.03,
-        Step::Forced | Step::NodeAdded | Step::NodeRemoved => 0.1,
+        Step::Forced | Step::ForceConfirmed | Step::NodeAdded | Step::NodeRemoved => 0.1,
         Step::SnapshotMarked => 1.0,
     }
 }

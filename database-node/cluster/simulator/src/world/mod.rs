@@ -412,6 +412,7 @@ impl World {
                 machine.node = Some(*node);
             }
         }
+        self.notice_told(host, &event);
         let at = self.now;
         if let Event::ClockDrift { node, ppm } = &event
             && let Some(of) = self.host_of(*node)

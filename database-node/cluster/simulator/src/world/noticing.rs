@@ -1,12 +1,13 @@
 //! Which steps nodes take: seen from outside, by what they know, send and do.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use pliantdb_cluster::applier::{Done, Task};
 use pliantdb_cluster::group::config::GroupConfig;
+use pliantdb_cluster::node::Event;
 use pliantdb_cluster::wire::raft::Body;
 use pliantdb_cluster::wire::{Envelope, Message};
-use pliantdb_cluster::{Meta, Output};
+use pliantdb_cluster::{Incarnation, Meta, Output};
 use pliantdb_core::GroupId;
 
 use super::World;
@@ -17,6 +18,8 @@ use crate::steps::{Step, Stepped, between, between_configs};
 pub(super) struct Noticed {
     meta: BTreeMap<usize, (u64, Meta)>,
     configs: BTreeMap<(usize, GroupId), GroupConfig>,
+    /// The lives of groups that go on for good.
+    confirmed: BTreeSet<(usize, GroupId, Incarnation)>,
     /// Whether groups were forced while a switch was open.
     is_forced_amid_switch: bool,
     /// The steps that nobody has heard of yet.
@@ -28,6 +31,7 @@ impl Noticed {
     pub(super) fn forget(&mut self, host: usize) {
         self.meta.remove(&host);
         self.configs.retain(|(of, _), _| *of != host);
+        self.confirmed.retain(|(of, ..)| *of != host);
     }
 
     pub(super) fn note(&mut self, host: usize, step: Step, group: Option<GroupId>, to: Option<usize>) {
@@ -124,6 +128,15 @@ impl World {
                     .note(from, Step::HandedOver, Some(message.group), Some(to)),
                 _ => {}
             }
+        }
+    }
+
+    /// Looks at what a node tells of.
+    pub(super) fn notice_told(&mut self, host: usize, event: &Event) {
+        if let Event::ForceConfirmed { group, incarnation } = event
+            && self.noticed.confirmed.insert((host, *group, *incarnation))
+        {
+            self.noticed.note(host, Step::ForceConfirmed, Some(*group), None);
         }
     }
 

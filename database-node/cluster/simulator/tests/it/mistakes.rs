@@ -41,7 +41,7 @@ are_caught! {
     a_lease_without_drift: LeaseWithoutDrift in 200,
     clocks_that_nobody_looks_at: DriftUnnoticed in 600,
     a_lease_that_is_trusted_asleep: LeaseWhileAsleep in 400,
-    a_forced_replica_that_answers_at_once: AnswerUnconfirmed in 500,
+    a_forced_replica_that_answers_at_once: AnswerUnconfirmed in 800,
     orders_without_epochs: OrdersWithoutEpoch in 600,
     a_diverged_replica_that_stays: DivergedReplicaStays in 200,
 }
