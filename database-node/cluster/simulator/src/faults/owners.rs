@@ -60,6 +60,9 @@ impl Faults {
 
     /// What an owner does when a group cannot go on.
     pub(super) fn look_after(&mut self, world: &mut World) {
+        if world.random.random_bool(0.1) {
+            self.make_or_delete_database(world);
+        }
         if !self.scenario.is_forced_by_hand || !world.random.random_bool(0.3) {
             return;
         }
@@ -157,6 +160,23 @@ impl Faults {
     pub fn create_database(&mut self, world: &mut World, name: &str) {
         if let (Ok(name), Ok(slots)) = (name.parse(), pliantdb_core::SlotCount::try_from(4)) {
             self.tell(world, Ask::Change(MetaCommand::CreateDatabase { name, slots }));
+        }
+    }
+
+    /// Makes a database that no client uses, or deletes it.
+    fn make_or_delete_database(&mut self, world: &mut World) {
+        const NAME: &str = "passing";
+        let Some((_, meta)) = Self::meta(world) else {
+            return;
+        };
+        let mut shards = meta.groups().values().filter_map(|record| record.shard.as_ref());
+        let found = shards.find(|shard| shard.database.as_str() == NAME);
+        match found.map(|shard| shard.database.clone()) {
+            Some(name) => {
+                world.say(|| format!("the owner deletes the database {name}"));
+                self.tell(world, Ask::Change(MetaCommand::DeleteDatabase { name }));
+            }
+            None => self.create_database(world, NAME),
         }
     }
 
