@@ -57,8 +57,7 @@ impl Applying {
     }
 
     pub(super) fn removed(&mut self, id: GroupId) {
-        self.done(id, u64::MAX);
-        self.waiting.remove(&id);
+        self.failed(id);
         self.of.remove(&id);
     }
 
@@ -130,6 +129,12 @@ impl Applying {
     pub(super) fn note_halt(&mut self, id: GroupId) -> bool {
         let progress = self.of.entry(id).or_default();
         !std::mem::replace(&mut progress.is_halt_told, true)
+    }
+
+    /// Nothing more of a group is applied.
+    pub(super) fn failed(&mut self, id: GroupId) {
+        self.done(id, u64::MAX);
+        self.waiting.remove(&id);
     }
 
     pub(super) fn flush_failed(&mut self) {

@@ -578,6 +578,7 @@ impl<L: OrderedStore> Node<L> {
         let halt = Halt::State(error.to_string());
         match group {
             Some(id) => {
+                self.applying.failed(id);
                 if let Some(group) = self.groups.get_mut(&id) {
                     group.stop(halt);
                     self.touched.insert(id);
