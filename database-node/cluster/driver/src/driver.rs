@@ -23,9 +23,11 @@ use crate::{log_writer, tasks};
 pub struct Options {
     /// So many questions may be without an answer at once; whoever asks one more waits.
     pub max_asks: usize,
-    /// So many envelopes may wait for the node's thread; one more is dropped. Each may have some MiB: whoever receives them from a
-    /// network bounds their bytes.
+    /// So many envelopes may wait for the node's thread; one more is dropped.
     pub max_envelopes: usize,
+    /// So many bytes those of them may have together whose size is told ([`Handle::receive_sized`]); what does not fit is
+    /// dropped, but for the first that waits.
+    pub max_envelope_bytes: usize,
 }
 
 impl Default for Options {
@@ -33,6 +35,7 @@ impl Default for Options {
         Self {
             max_asks: 16_384,
             max_envelopes: 1024,
+            max_envelope_bytes: 64 << 20,
         }
     }
 }
@@ -66,7 +69,7 @@ impl<L: OrderedStore> Driver<L> {
         let (applier, found) = Applier::open(state)?;
         let node = Node::open(settings, Arc::clone(&log), found, now)?;
         let handle = Handle {
-            inbox: Arc::new(Inbox::new(options.max_envelopes)),
+            inbox: Arc::new(Inbox::new(options.max_envelopes, options.max_envelope_bytes)),
             places: Arc::new(Semaphore::new(options.max_asks.min(Semaphore::MAX_PERMITS))),
             turns: Arc::default(),
             log: Arc::default(),

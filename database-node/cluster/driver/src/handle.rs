@@ -66,7 +66,13 @@ impl<L: OrderedStore> Handle<L> {
     /// Gives the node an envelope that another has sent to it. It is dropped when [`crate::Options::max_envelopes`] wait
     /// already, or the node has ended.
     pub fn receive(&self, envelope: Envelope) {
-        self.inbox.receive(envelope);
+        self.inbox.receive(envelope, 0);
+    }
+
+    /// [`Handle::receive`] of an envelope that had so many bytes on its way. It is dropped too when
+    /// [`crate::Options::max_envelope_bytes`] wait already.
+    pub fn receive_sized(&self, envelope: Envelope, bytes: usize) {
+        self.inbox.receive(envelope, bytes);
     }
 
     /// Founds a cluster of this node alone, and waits until that is on the disk. `cluster` and `token` are drawn at random

@@ -40,11 +40,14 @@ pub(crate) struct Inbox<L: pliantdb_storage::store::OrderedStore> {
     state: Mutex<State<L>>,
     is_filled: Condvar,
     max_envelopes: usize,
+    max_envelope_bytes: usize,
 }
 
 struct State<L: pliantdb_storage::store::OrderedStore> {
     waiting: Vec<Incoming<L>>,
     envelopes: usize,
+    /// Of all envelopes that wait.
+    envelope_bytes: usize,
     /// Of the envelopes that found no room.
     dropped: u64,
     /// Whether the node's thread sleeps: nobody else has to be woken.
@@ -53,10 +56,11 @@ struct State<L: pliantdb_storage::store::OrderedStore> {
 }
 
 impl<L: pliantdb_storage::store::OrderedStore> Inbox<L> {
-    pub(crate) fn new(max_envelopes: usize) -> Self {
+    pub(crate) fn new(max_envelopes: usize, max_envelope_bytes: usize) -> Self {
         let state = State {
             waiting: Vec::new(),
             envelopes: 0,
+            envelope_bytes: 0,
             dropped: 0,
             is_awaited: false,
             ended: None,
@@ -65,6 +69,7 @@ impl<L: pliantdb_storage::store::OrderedStore> Inbox<L> {
             state: Mutex::new(state),
             is_filled: Condvar::new(),
             max_envelopes,
+            max_envelope_bytes,
         }
     }
 
@@ -85,15 +90,18 @@ impl<L: pliantdb_storage::store::OrderedStore> Inbox<L> {
         Ok(())
     }
 
-    /// Puts an envelope in, or drops it when too many wait.
-    pub(crate) fn receive(&self, envelope: Envelope) {
+    /// Puts an envelope of so many bytes in, or drops it when too many wait, or too large ones. The first that waits may
+    /// have any size.
+    pub(crate) fn receive(&self, envelope: Envelope, bytes: usize) {
         let mut state = self.state();
-        if state.envelopes >= self.max_envelopes {
+        let fits = state.envelope_bytes.saturating_add(bytes) <= self.max_envelope_bytes;
+        if state.envelopes >= self.max_envelopes || !(fits || state.envelopes == 0) {
             state.dropped += 1;
             return;
         }
         if state.ended.is_none() {
             state.envelopes += 1;
+            state.envelope_bytes += bytes;
             state.waiting.push(Incoming::Receive(envelope));
             self.wake(state);
         }
@@ -120,7 +128,7 @@ impl<L: pliantdb_storage::store::OrderedStore> Inbox<L> {
             return Err(ended.clone());
         }
         mem::swap(&mut state.waiting, into);
-        state.envelopes = 0;
+        (state.envelopes, state.envelope_bytes) = (0, 0);
         Ok(())
     }
 
@@ -173,7 +181,7 @@ mod tests {
 
     #[test]
     fn what_is_put_in_comes_out_in_order_and_at_once() {
-        let inbox = Arc::new(Inbox::<MemoryStore>::new(2));
+        let inbox = Arc::new(Inbox::<MemoryStore>::new(2, 100));
         let putting = Arc::clone(&inbox);
         let thread = thread::spawn(move || {
             for number in 0..1000 {
@@ -198,22 +206,42 @@ mod tests {
 
     #[test]
     fn envelopes_that_find_no_room_are_dropped_and_counted() {
-        let inbox = Inbox::<MemoryStore>::new(2);
+        let inbox = Inbox::<MemoryStore>::new(2, 100);
         let mut incoming = Vec::new();
         for _ in 0..5 {
-            inbox.receive(envelope());
+            inbox.receive(envelope(), 10);
         }
         inbox.take(&mut incoming, Duration::ZERO).unwrap();
         assert_eq!((incoming.len(), inbox.dropped()), (2, 3));
         incoming.clear();
-        inbox.receive(envelope());
+        inbox.receive(envelope(), 10);
         inbox.take(&mut incoming, Duration::ZERO).unwrap();
         assert_eq!(incoming.len(), 1);
     }
 
     #[test]
+    fn envelopes_are_bounded_in_bytes_but_for_the_first() {
+        let inbox = Inbox::<MemoryStore>::new(10, 100);
+        let mut incoming = Vec::new();
+        let taken = [500, 1, 500].map(|bytes| {
+            inbox.receive(envelope(), bytes);
+            inbox.dropped()
+        });
+        assert_eq!(taken, [0, 1, 2]);
+        inbox.take(&mut incoming, Duration::ZERO).unwrap();
+        incoming.clear();
+        let taken = [60, 60, 40].map(|bytes| {
+            inbox.receive(envelope(), bytes);
+            inbox.dropped()
+        });
+        assert_eq!(taken, [2, 3, 3]);
+        inbox.take(&mut incoming, Duration::ZERO).unwrap();
+        assert_eq!(incoming.len(), 2);
+    }
+
+    #[test]
     fn the_first_reason_to_end_counts_and_wakes() {
-        let inbox = Arc::new(Inbox::<MemoryStore>::new(2));
+        let inbox = Arc::new(Inbox::<MemoryStore>::new(2, 100));
         let failure = Failure::Core("broken".to_owned());
         let waiting = Arc::clone(&inbox);
         let thread = thread::spawn(move || waiting.take(&mut Vec::new(), Duration::from_secs(600)));

@@ -184,7 +184,7 @@ mod tests {
     fn what_waits_is_written_in_order_with_one_sync() {
         let (store, inbox, counting) = (
             Arc::new(MemoryStore::default()),
-            Inbox::new(1),
+            Inbox::new(1, 0),
             Counting::default(),
         );
         let (writes, to_write) = channel();
@@ -220,7 +220,7 @@ mod tests {
     fn what_needs_no_sync_gets_none() {
         let (store, inbox, counting) = (
             Arc::new(MemoryStore::default()),
-            Inbox::new(1),
+            Inbox::new(1, 0),
             Counting::default(),
         );
         let (writes, to_write) = channel();
@@ -242,7 +242,7 @@ mod tests {
     fn after_a_failure_nothing_is_said_to_be_safe() {
         let (store, inbox, counting) = (
             Arc::new(MemoryStore::default()),
-            Inbox::new(1),
+            Inbox::new(1, 0),
             Counting::default(),
         );
         let (writes, to_write) = channel();

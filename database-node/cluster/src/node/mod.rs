@@ -195,6 +195,12 @@ impl<L: OrderedStore> Node<L> {
         self.identity.map(|identity| identity.node)
     }
 
+    /// The cluster of which this node is part, once it is.
+    #[must_use]
+    pub fn cluster(&self) -> Option<u128> {
+        self.identity.map(|identity| identity.cluster)
+    }
+
     /// What this node knows of the cluster. It may be behind.
     #[must_use]
     pub fn meta(&self) -> Option<&Meta> {

@@ -84,6 +84,7 @@ impl Cluster {
                 let is_in = |meta: &Meta| meta.nodes().len() == host + 1;
                 cluster.node(0).meta().is_some_and(is_in) && cluster.node(host).id() == Some(node(host))
             });
+            assert_eq!(cluster.node(host).cluster(), Some(7));
         }
         for number in 0..databases {
             cluster.change(MetaCommand::CreateDatabase {
