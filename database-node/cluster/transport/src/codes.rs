@@ -17,6 +17,8 @@ pub(crate) enum Code {
     WrongPeer = 4,
     /// It has sent in the name of another.
     FalseSender = 5,
+    /// There are too many.
+    Busy = 6,
 }
 
 impl From<Code> for VarInt {

@@ -92,7 +92,8 @@ impl Keeping {
             self.remote.outbox.close(&self.shared.counting);
             tokio::select! {
                 () = tokio::time::sleep(wait(self.failures)) => {}
-                // Who is somebody else, or looks elsewhere, need not wait.
+                // Who is somebody else, looks elsewhere, or was found by the other, need not wait.
+                () = self.remote.appeared.notified() => self.failures = 0,
                 Ok(()) = self.identity.changed() => self.failures = 0,
                 Ok(()) = self.address.changed() => self.failures = 0,
             }
@@ -127,7 +128,8 @@ impl Keeping {
         let to = Peer::Node(node);
         let (outbox, counting) = (&self.remote.outbox, &self.shared.counting);
         let (code, reason) = tokio::select! {
-            reason = writing::write(&connection, outbox, Class::Urgent, us, to, counting) => (Code::Done, reason),
+            reason = writing::write(&connection, outbox, Class::Control, us, to, counting) => (Code::Done, reason),
+            reason = writing::write(&connection, outbox, Class::Log, us, to, counting) => (Code::Done, reason),
             reason = writing::write(&connection, outbox, Class::Bulk, us, to, counting) => (Code::Done, reason),
             fault = hear(&self.shared, &connection, us, them) => fault,
             error = connection.closed() => (Code::Done, explain(&error)),

@@ -14,12 +14,10 @@ const VERSION: u8 = 1;
 /// What kind of stream it is: its first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Envelopes of consensus, one way.
-    Messages = 1,
-    /// Envelopes with chunks of snapshots, one way.
-    Bulk = 2,
+    /// Envelopes, one way.
+    Envelopes = 1,
     /// A request, and its answer the other way.
-    Request = 3,
+    Request = 2,
 }
 
 /// What something is as bytes, with the version.

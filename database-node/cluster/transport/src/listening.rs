@@ -13,7 +13,7 @@ use crate::claims::Claim;
 use crate::codes::Code;
 use crate::explain::{Said, explain, why};
 use crate::hello::{Hello, Identity, MAX_HELLO, Welcome};
-use crate::joining::{Place, Places};
+use crate::joining::{self, Places};
 use crate::outbox::{Class, Outbox};
 use crate::receiving::{self, Fault};
 use crate::shared::Shared;
@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub(crate) async fn listen(shared: Arc<Shared>) {
     let most = shared.options.max_connections;
     let places = Arc::new(Semaphore::new(most));
-    let (joining, said) = (Place::all(), Arc::new(Said::default()));
+    let (joining, said) = (Places::new(), Arc::new(Said::default()));
     let Some(endpoint) = shared.endpoint() else {
         return;
     };
@@ -66,7 +66,7 @@ async fn take(
     shared: Arc<Shared>,
     incoming: Incoming,
     place: OwnedSemaphorePermit,
-    joining: Arc<Places>,
+    places: Arc<Places>,
     said: Arc<Said>,
 ) {
     let remote = incoming.remote_address();
@@ -86,10 +86,11 @@ async fn take(
         .and_then(|data| data.downcast::<HandshakeData>().ok());
     let protocol = handshake.and_then(|data| data.protocol);
     if protocol.as_deref() == Some(JOIN_ALPN) {
-        let giver = shared.giver();
-        let served = Place::serve(joining, giver, connection);
+        // Those who may be anybody take no places of nodes.
+        drop(place);
+        let served = joining::serve(places, shared.giver(), connection);
         shared.stop.run_until_cancelled(served).await;
-        return drop(place);
+        return;
     }
     // What TLS has seen of a certificate, it has found right: whether there is one is for here.
     if protocol.as_deref() != Some(NODE_ALPN) || connection.peer_identity().is_none() {
@@ -183,6 +184,10 @@ async fn hear(shared: &Arc<Shared>, connection: &Connection, hello: &Hello) -> F
         .node()
         .map(|node| Claim::note(shared, node, hello.process, remote));
     let mut streams = JoinSet::new();
+    // Who is there can be reached: it was perhaps away.
+    if let Some(known) = from.node().and_then(|node| shared.remote(node)) {
+        known.appeared.notify_one();
+    }
     if let Peer::Joiner(token) = from.peer {
         streams.spawn(answer_joiner(Arc::clone(shared), connection.clone(), token));
     }
@@ -226,7 +231,7 @@ async fn answer_joiner(shared: Arc<Shared>, connection: Connection, token: u128)
         outbox: &outbox,
     };
     let to = Peer::Joiner(token);
-    let reason = writing::write(&connection, &outbox, Class::Urgent, us, to, &shared.counting).await;
+    let reason = writing::write(&connection, &outbox, Class::Control, us, to, &shared.counting).await;
     drop(joiner);
     Err((Code::Done, reason))
 }

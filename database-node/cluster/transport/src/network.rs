@@ -30,9 +30,11 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// How much a transport takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// So many bytes of messages of consensus may wait for one peer; what does not fit is dropped, but for the first that
-    /// waits.
+    /// So many bytes of messages that replicate logs may wait for one peer; what does not fit is dropped, but for the first
+    /// that waits.
     pub max_waiting: usize,
+    /// So many bytes of all other messages of consensus, likewise.
+    pub max_waiting_control: usize,
     /// So many bytes of chunks of snapshots, likewise.
     pub max_waiting_bulk: usize,
     /// So many connections of others there may be.
@@ -46,6 +48,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             max_waiting: 32 << 20,
+            max_waiting_control: 4 << 20,
             max_waiting_bulk: 4 << 20,
             max_connections: 4096,
             max_request_memory: 128 << 20,
@@ -56,7 +59,8 @@ impl Default for Options {
 impl Options {
     pub(crate) fn bounds(&self) -> Bounds {
         Bounds {
-            urgent: self.max_waiting,
+            control: self.max_waiting_control,
+            log: self.max_waiting,
             bulk: self.max_waiting_bulk,
         }
     }

@@ -12,20 +12,30 @@ use crate::counters::{Counting, Dropped};
 /// About how many bytes go in one envelope, if no single message has more.
 const BATCH: usize = 256 << 10;
 
-/// How urgent a message is.
+/// What waits behind what: each class goes by a stream of its own, and only within it the order is kept. Consensus takes
+/// that, and an order that is not kept costs time where one message builds on another: those are in one class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
-    /// Of consensus.
-    Urgent,
-    /// Of a snapshot.
+    /// What is small and tells who is there, leads and votes; and answers.
+    Control,
+    /// What replicates logs.
+    Log,
+    /// Of snapshots.
     Bulk,
 }
 
 impl Class {
+    /// All, the most urgent first.
+    pub(crate) const ALL: [Self; 3] = [Self::Control, Self::Log, Self::Bulk];
+
     fn of(message: &Message) -> Self {
         match message {
             Message::Fetch(_) | Message::Chunk(_) => Self::Bulk,
-            _ => Self::Urgent,
+            Message::Raft(message) => match message.body {
+                Body::Append { .. } | Body::Snapshot { .. } => Self::Log,
+                _ => Self::Control,
+            },
+            _ => Self::Control,
         }
     }
 }
@@ -33,7 +43,8 @@ impl Class {
 /// How many bytes may wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Bounds {
-    pub(crate) urgent: usize,
+    pub(crate) control: usize,
+    pub(crate) log: usize,
     pub(crate) bulk: usize,
 }
 
@@ -41,16 +52,14 @@ pub(crate) struct Bounds {
 pub(crate) struct Outbox {
     bounds: Bounds,
     state: Mutex<State>,
-    urgent_filled: Notify,
-    bulk_filled: Notify,
+    filled: Lanes<Notify>,
 }
 
 #[derive(Default)]
 struct State {
     /// While there is no way to the peer nothing is put in: when there is one again, it would be old.
     is_closed: bool,
-    urgent: Lane,
-    bulk: Lane,
+    lanes: Lanes<Lane>,
 }
 
 #[derive(Default)]
@@ -59,13 +68,48 @@ struct Lane {
     bytes: usize,
 }
 
+/// Something for each class.
+#[derive(Default)]
+struct Lanes<T> {
+    control: T,
+    log: T,
+    bulk: T,
+}
+
+impl<T> Lanes<T> {
+    fn of(&self, class: Class) -> &T {
+        match class {
+            Class::Control => &self.control,
+            Class::Log => &self.log,
+            Class::Bulk => &self.bulk,
+        }
+    }
+
+    fn of_mut(&mut self, class: Class) -> &mut T {
+        match class {
+            Class::Control => &mut self.control,
+            Class::Log => &mut self.log,
+            Class::Bulk => &mut self.bulk,
+        }
+    }
+}
+
+impl Bounds {
+    fn of(self, class: Class) -> usize {
+        match class {
+            Class::Control => self.control,
+            Class::Log => self.log,
+            Class::Bulk => self.bulk,
+        }
+    }
+}
+
 impl Outbox {
     pub(crate) fn new(bounds: Bounds) -> Self {
         Self {
             bounds,
             state: Mutex::default(),
-            urgent_filled: Notify::new(),
-            bulk_filled: Notify::new(),
+            filled: Lanes::default(),
         }
     }
 
@@ -75,7 +119,7 @@ impl Outbox {
 
     /// Puts messages in, or drops those that do not fit; the first that waits may have any size.
     pub(crate) fn put(&self, messages: Vec<Message>, counting: &Counting) {
-        let (mut is_urgent, mut is_bulk) = (false, false);
+        let mut filled = Lanes::default();
         let mut state = self.state();
         if state.is_closed {
             drop(state);
@@ -83,42 +127,36 @@ impl Outbox {
         }
         for message in messages {
             let (class, size) = (Class::of(&message), size_of(&message));
-            let (lane, most) = state.lane(class, self.bounds);
-            if lane.bytes.saturating_add(size) > most && !lane.waiting.is_empty() {
+            let lane = state.lanes.of_mut(class);
+            let fits = lane.bytes.saturating_add(size) <= self.bounds.of(class);
+            if !fits && !lane.waiting.is_empty() {
                 counting.dropped(Dropped::Full, 1);
                 continue;
             }
             lane.bytes += size;
             lane.waiting.push_back((message, size));
-            match class {
-                Class::Urgent => is_urgent = true,
-                Class::Bulk => is_bulk = true,
-            }
+            *filled.of_mut(class) = true;
         }
         drop(state);
-        if is_urgent {
-            self.urgent_filled.notify_one();
-        }
-        if is_bulk {
-            self.bulk_filled.notify_one();
+        for class in Class::ALL {
+            if *filled.of(class) {
+                self.filled.of(class).notify_one();
+            }
         }
     }
 
     /// Waits until something of a class waits. One task at a time may do so for each class.
     pub(crate) async fn filled(&self, class: Class) {
-        let filled = match class {
-            Class::Urgent => &self.urgent_filled,
-            Class::Bulk => &self.bulk_filled,
-        };
-        while self.state().lane(class, self.bounds).0.waiting.is_empty() {
-            filled.notified().await;
+        while self.state().lanes.of(class).waiting.is_empty() {
+            self.filled.of(class).notified().await;
         }
     }
 
     /// Waits until anything waits; nobody else may wait at the same time.
     pub(crate) async fn filled_with_any(&self) {
         tokio::select! {
-            () = self.filled(Class::Urgent) => {}
+            () = self.filled(Class::Control) => {}
+            () = self.filled(Class::Log) => {}
             () = self.filled(Class::Bulk) => {}
         }
     }
@@ -128,7 +166,7 @@ impl Outbox {
         let mut taken = Vec::new();
         let mut bytes = 0;
         let mut state = self.state();
-        let (lane, _) = state.lane(class, self.bounds);
+        let lane = state.lanes.of_mut(class);
         while let Some((_, size)) = lane.waiting.front() {
             if bytes + size > BATCH && !taken.is_empty() {
                 break;
@@ -155,25 +193,16 @@ impl Outbox {
     pub(crate) fn close(&self, counting: &Counting) {
         let mut state = self.state();
         state.is_closed = true;
-        let waited = [std::mem::take(&mut state.urgent), std::mem::take(&mut state.bulk)];
+        let waited = std::mem::take(&mut state.lanes);
         drop(state);
-        let count = waited.iter().map(|lane| lane.waiting.len()).sum();
-        counting.dropped(Dropped::NoConnection, count);
+        let waited = Class::ALL.map(|class| waited.of(class).waiting.len());
+        counting.dropped(Dropped::NoConnection, waited.iter().sum());
     }
 
     /// How many bytes wait.
     pub(crate) fn bytes(&self) -> usize {
         let state = self.state();
-        state.urgent.bytes + state.bulk.bytes
-    }
-}
-
-impl State {
-    fn lane(&mut self, class: Class, bounds: Bounds) -> (&mut Lane, usize) {
-        match class {
-            Class::Urgent => (&mut self.urgent, bounds.urgent),
-            Class::Bulk => (&mut self.bulk, bounds.bulk),
-        }
+        Class::ALL.map(|class| state.lanes.of(class).bytes).iter().sum()
     }
 }
 
@@ -213,7 +242,8 @@ mod tests {
     use super::*;
 
     const BOUNDS: Bounds = Bounds {
-        urgent: 1000,
+        control: 1000,
+        log: 1000,
         bulk: 10_000,
     };
 
@@ -237,11 +267,11 @@ mod tests {
     fn what_does_not_fit_is_dropped_and_the_rest_keeps_its_order() {
         let (outbox, counting) = (Outbox::new(BOUNDS), Counting::default());
         outbox.put((0..5).map(beat).collect(), &counting);
-        // Chunks take no place of what is urgent.
+        // Chunks take no place of others.
         outbox.put(vec![chunk(1 << 20), chunk(1)], &counting);
-        assert_eq!(outbox.take(Class::Urgent), [beat(0), beat(1), beat(2)]);
+        assert_eq!(outbox.take(Class::Control), [beat(0), beat(1), beat(2)]);
         assert_eq!(outbox.take(Class::Bulk), [chunk(1 << 20)]);
-        assert_eq!((outbox.take(Class::Urgent), outbox.bytes()), (Vec::new(), 0));
+        assert_eq!((outbox.take(Class::Control), outbox.bytes()), (Vec::new(), 0));
         assert_eq!(counting.counters().dropped_full, 3);
     }
 
@@ -265,7 +295,7 @@ mod tests {
         outbox.put(vec![beat(1)], &counting);
         outbox.open();
         outbox.put(vec![beat(2)], &counting);
-        assert_eq!(outbox.take(Class::Urgent), [beat(2)]);
+        assert_eq!(outbox.take(Class::Control), [beat(2)]);
         assert_eq!(counting.counters().dropped_no_connection, 2);
     }
 }

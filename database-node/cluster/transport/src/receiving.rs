@@ -65,7 +65,7 @@ pub(crate) async fn read(shared: &Shared, mut stream: RecvStream, from: Identity
     if stream.read_exact(&mut kind).await.is_err() {
         return Ok(());
     }
-    if ![Kind::Messages as u8, Kind::Bulk as u8].contains(&kind[0]) {
+    if kind != [Kind::Envelopes as u8] {
         return Err((Code::Malformed, format!("there is no stream of kind {}", kind[0])));
     }
     let mut reader = Reader::new(from);

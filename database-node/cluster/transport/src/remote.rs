@@ -17,6 +17,8 @@ pub(crate) struct Remote {
     pub(crate) link: watch::Sender<Link>,
     /// Somebody wants a connection, though nothing waits.
     pub(crate) wanted: Notify,
+    /// The node has connected to this one.
+    pub(crate) appeared: Notify,
     /// How many more requests may be under way.
     pub(crate) places: Arc<Semaphore>,
     pub(crate) stop: CancellationToken,
@@ -41,6 +43,7 @@ impl Remote {
             outbox: Outbox::new(bounds),
             link: watch::Sender::new(Link::default()),
             wanted: Notify::new(),
+            appeared: Notify::new(),
             places: Arc::new(Semaphore::new(REQUESTS_AT_ONCE as usize)),
             stop,
             address: watch::Sender::new(address),

@@ -16,7 +16,7 @@ use crate::shared::Shared;
 
 /// The most bytes of a request, and of an answer.
 pub const MAX_REQUEST: usize = 32 << 20;
-/// How long a request may take to come.
+/// How long a request may wait for memory, and take to come.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What an answer begins with.
@@ -186,12 +186,15 @@ pub(crate) async fn answer(
         return refuse(&mut send, "it answers no requests").await;
     };
     // There is memory for it before it is read. While there is none, nothing but requests waits.
-    let kib = u32::try_from((length >> 10) + 1).unwrap_or(u32::MAX);
-    let Ok(memory) = shared.request_memory.acquire_many(kib).await else {
-        return Ok(());
+    let kib = (length >> 10) + 1;
+    let kib = u32::try_from(kib.min(shared.options.max_request_memory >> 10)).unwrap_or(u32::MAX);
+    let reading = async {
+        let memory = shared.request_memory.acquire_many(kib).await.ok()?;
+        let request = framing::read_exactly(&mut receive, length).await.ok()?;
+        Some((memory, request))
     };
-    let reading = framing::read_exactly(&mut receive, length);
-    let Ok(Ok(request)) = tokio::time::timeout(PATIENCE, reading).await else {
+    // Whoever has asked has given up by then.
+    let Ok(Some((memory, request))) = tokio::time::timeout(PATIENCE, reading).await else {
         return Ok(());
     };
     let answered = tokio::select! {

@@ -31,7 +31,7 @@ const FIRST_ROUND_TRIP: Duration = Duration::from_millis(100);
 /// So many requests may be under way on a connection.
 pub(crate) const REQUESTS_AT_ONCE: u32 = 64;
 /// Streams with envelopes on a connection.
-pub(crate) const ENVELOPE_STREAMS: u32 = 2;
+pub(crate) const ENVELOPE_STREAMS: u32 = 3;
 /// What may be on its way on one stream, in bytes.
 const STREAM_WINDOW: u32 = 1 << 20;
 /// What may be on its way on all streams: so much that no stream that is not read, or whose bytes are not acknowledged, ever

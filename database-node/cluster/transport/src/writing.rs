@@ -34,14 +34,15 @@ async fn write_all(
     counting: &Counting,
 ) -> Result<std::convert::Infallible, String> {
     let mut stream = connection.open_uni().await.map_err(|error| error.to_string())?;
-    // Requests and answers are in between. In each packet the streams of a higher priority come first.
-    let (kind, priority) = match class {
-        Class::Urgent => (Kind::Messages, 1),
-        Class::Bulk => (Kind::Bulk, -1),
+    // In each packet the streams of a higher priority come first; requests and answers have 0.
+    let priority = match class {
+        Class::Control => 2,
+        Class::Log => 1,
+        Class::Bulk => -1,
     };
     stream.set_priority(priority).map_err(|error| error.to_string())?;
     stream
-        .write_all(&[kind as u8])
+        .write_all(&[Kind::Envelopes as u8])
         .await
         .map_err(|error| error.to_string())?;
     loop {

@@ -14,9 +14,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::credentials::{CertificateFiles, Credentials};
 use super::error::CertificateError;
 use super::trust::NODE_URI;
-use super::{files, key};
+use super::{NodeKey, files, key};
 
 /// How long an authority is valid.
 const AUTHORITY_LIFETIME: Duration = Duration::from_secs(20 * 365 * 24 * 60 * 60);
@@ -166,6 +167,24 @@ impl Authority {
             .signed_by(&self.issuer)
             .map_err(CertificateError::making)?;
         Ok(issued.pem())
+    }
+}
+
+impl Authority {
+    /// Issues the certificate of the node on this machine, with the key that is there or a new one, and keeps it in files.
+    /// A later certificate takes the place of one that is there.
+    ///
+    /// # Errors
+    /// [`CertificateError`].
+    pub fn certify(
+        &self,
+        files: CertificateFiles,
+        lifetime: Duration,
+        now: SystemTime,
+    ) -> Result<Credentials, CertificateError> {
+        let request = NodeKey::open_or_make(&files.key)?.signing_request()?;
+        files.keep(&self.issue(&request, lifetime, now)?, &self.pem)?;
+        Credentials::open(files)
     }
 }
 

@@ -37,6 +37,19 @@ impl CertificateFiles {
             authority: folder.join("authority.pem"),
         }
     }
+
+    /// Keeps a certificate that was issued for the key which is there, and that of the authority; both in PEM.
+    ///
+    /// # Errors
+    /// [`CertificateError::File`].
+    pub fn keep(&self, certificate: &str, authority: &str) -> Result<(), CertificateError> {
+        // The certificate last: when it is there, so is everything.
+        for (path, pem) in [(&self.authority, authority), (&self.certificate, certificate)] {
+            files::write(path, pem.as_bytes(), files::PUBLIC)
+                .map_err(|error| CertificateError::file("write", path, error))?;
+        }
+        Ok(())
+    }
 }
 
 /// A node's certificate, key and authority as the files have them now. Clones share them.

@@ -11,13 +11,13 @@ use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer;
 
 use super::protocol::{Answer, MAX_BYTES, Question};
-use super::tokens::JoinTokens;
+use super::tokens::{JoinTokens, TokenError};
 use crate::certificates::{Authority, Fingerprint};
 use crate::codes::Code;
 use crate::framing;
 
 /// So many may ask at once.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 32;
 /// So many of them from one address.
 const AT_ONCE_OF_ONE: usize = 4;
 /// How long whoever has no good token waits for that answer: with [`AT_ONCE`] that bounds how many can be tried.
@@ -54,24 +54,26 @@ impl Giver {
     }
 
     /// Makes the certificate; on the disk it is noted before that the token is used.
-    fn give(&self, question: &Question) -> Result<Answer, String> {
-        // Before the token is used up for it.
-        let (_, request) = X509CertificationRequest::from_der(&question.request)
-            .map_err(|error| format!("the signing request cannot be read: {error}"))?;
+    fn give(&self, question: &Question) -> Answer {
+        let Ok((_, request)) = X509CertificationRequest::from_der(&question.request) else {
+            return Answer::Refused("the signing request cannot be read".to_owned());
+        };
         let key = Fingerprint::of(request.certification_request_info.subject_pki.raw);
         let now = (self.now)();
-        let issue = || {
-            let issued = self.authority.issue(&question.request, self.lifetime, now);
-            issued.map_err(|error| error.to_string())
+        // Before the token is used up for it.
+        let certificate = match self.authority.issue(&question.request, self.lifetime, now) {
+            Ok(certificate) => certificate,
+            Err(error) => return Answer::Refused(error.to_string()),
         };
-        let certificate = issue()?;
-        self.tokens
-            .redeem(&question.secret, key, now)
-            .map_err(|error| error.to_string())?;
-        Ok(Answer::Given {
-            certificate,
-            authority: self.authority.certificate_pem().to_owned(),
-        })
+        match self.tokens.redeem(&question.secret, key, now) {
+            Ok(()) => Answer::Given {
+                certificate,
+                authority: self.authority.certificate_pem().to_owned(),
+            },
+            // Another node may know it.
+            Err(error @ TokenError::Unknown) => Answer::NotHere(error.to_string()),
+            Err(error) => Answer::Refused(error.to_string()),
+        }
     }
 }
 
@@ -82,21 +84,23 @@ pub(crate) struct Places {
     by_address: Mutex<HashMap<IpAddr, usize>>,
 }
 
+impl Places {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            all: Arc::new(Semaphore::new(AT_ONCE)),
+            by_address: Mutex::default(),
+        })
+    }
+}
+
 /// The place of one who asks.
-pub(crate) struct Place {
+struct Place {
     places: Arc<Places>,
     address: IpAddr,
     _of_all: OwnedSemaphorePermit,
 }
 
 impl Place {
-    pub(crate) fn all() -> Arc<Places> {
-        Arc::new(Places {
-            all: Arc::new(Semaphore::new(AT_ONCE)),
-            by_address: Mutex::default(),
-        })
-    }
-
     fn take(places: &Arc<Places>, address: IpAddr) -> Option<Self> {
         let of_all = Arc::clone(&places.all).try_acquire_owned().ok()?;
         let mut by_address = places.by_address.lock().unwrap_or_else(PoisonError::into_inner);
@@ -111,20 +115,6 @@ impl Place {
             address,
             _of_all: of_all,
         })
-    }
-
-    /// Serves a connection of somebody who wants to join.
-    pub(crate) async fn serve(places: Arc<Places>, giver: Option<Arc<Giver>>, connection: Connection) {
-        let remote = connection.remote_address();
-        let served = tokio::time::timeout(PATIENCE, answer(&places, giver, &connection)).await;
-        match served {
-            Ok(Ok(())) => connection.close(Code::Done.into(), b""),
-            Ok(Err(reason)) => {
-                tracing::debug!(%remote, reason, "a node that wants to join has left");
-                connection.close(Code::Malformed.into(), reason.as_bytes());
-            }
-            Err(_) => connection.close(Code::Slow.into(), b"it took too long"),
-        }
     }
 }
 
@@ -144,38 +134,44 @@ impl Drop for Place {
     }
 }
 
-async fn answer(
-    places: &Arc<Places>,
-    giver: Option<Arc<Giver>>,
-    connection: &Connection,
-) -> Result<(), String> {
+/// Serves a connection of somebody who wants to join.
+pub(crate) async fn serve(places: Arc<Places>, giver: Option<Arc<Giver>>, connection: Connection) {
+    let remote = connection.remote_address();
+    let Some(_place) = Place::take(&places, remote.ip()) else {
+        return connection.close(Code::Busy.into(), b"too many ask to join at once");
+    };
+    match tokio::time::timeout(PATIENCE, answer(giver, &connection)).await {
+        Ok(Ok(())) => connection.close(Code::Done.into(), b""),
+        Ok(Err(reason)) => {
+            tracing::debug!(%remote, reason, "a node that wants to join has left");
+            connection.close(Code::Malformed.into(), reason.as_bytes());
+        }
+        Err(_) => connection.close(Code::Slow.into(), b"it took too long"),
+    }
+}
+
+async fn answer(giver: Option<Arc<Giver>>, connection: &Connection) -> Result<(), String> {
     let remote = connection.remote_address();
     let (mut send, mut receive) = connection.accept_bi().await.map_err(|error| error.to_string())?;
     let question: Question = framing::read_one(&mut receive, MAX_BYTES).await?;
-    let place = Place::take(places, remote.ip());
-    let answer = match (giver, &place) {
-        (_, None) => Answer::Busy("too many ask to join at once; ask again in some seconds".to_owned()),
-        (None, _) => Answer::Refused(
+    let answer = match giver {
+        None => Answer::NotHere(
             "this node does not give certificates; ask the node that made the token".to_owned(),
         ),
-        (Some(giver), Some(_)) => {
+        Some(giver) => {
             let given = tokio::task::spawn_blocking(move || giver.give(&question)).await;
-            match given.map_err(|error| error.to_string())? {
-                Ok(given) => {
-                    tracing::info!(%remote, "a node that wants to join has got its certificate");
-                    given
-                }
-                Err(reason) => {
-                    tracing::warn!(%remote, reason, "a node that wants to join is refused");
-                    tokio::time::sleep(REFUSAL_DELAY).await;
-                    Answer::Refused(reason)
-                }
-            }
+            given.map_err(|error| error.to_string())?
         }
     };
+    match &answer {
+        Answer::Given { .. } => tracing::info!(%remote, "a node that wants to join has got its certificate"),
+        Answer::Refused(reason) | Answer::NotHere(reason) => {
+            tracing::warn!(%remote, reason, "a node that wants to join is refused");
+            tokio::time::sleep(REFUSAL_DELAY).await;
+        }
+    }
     framing::write_one(&mut send, &answer).await?;
-    // The place is kept until the answer has arrived.
+    // Until it has arrived.
     let _ = send.stopped().await;
-    drop(place);
     Ok(())
 }

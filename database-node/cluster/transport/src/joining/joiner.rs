@@ -11,7 +11,7 @@ use super::protocol::{Answer, MAX_BYTES, Question};
 use super::token::JoinToken;
 use crate::address;
 use crate::certificates::trust::ByFingerprint;
-use crate::certificates::{CertificateError, CertificateFiles, Credentials, Fingerprint, NodeKey, files};
+use crate::certificates::{CertificateError, CertificateFiles, Credentials, Fingerprint, NodeKey};
 use crate::codes::Code;
 use crate::{framing, tls};
 
@@ -21,15 +21,10 @@ const PATIENCE: Duration = Duration::from_secs(12);
 /// Why a node got no certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
-    /// A node of the cluster has refused it.
-    #[error("{address} gives no certificate: {reason}")]
-    Refused {
-        /// Which.
-        address: String,
-        /// Why.
-        reason: String,
-    },
-    /// No address answered as it should, but may yet.
+    /// The token is not good, or no node that was asked gives certificates.
+    #[error("no certificate is given for the token: {0}")]
+    Refused(String),
+    /// Some address did not answer as it should, but may yet.
     #[error("no node gives a certificate: {0}")]
     Unreachable(String),
     /// A file or a key of this node.
@@ -56,28 +51,26 @@ pub async fn obtain(
     let key = tokio::task::spawn_blocking(move || NodeKey::open_or_make(&at.key)).await;
     let request = key.map_err(std::io::Error::other)??.signing_request()?;
     let tls = tls::joiner(ByFingerprint(token.authority))?;
-    let (mut failures, mut refused) = (Vec::new(), None);
+    let (mut not_here, mut failures) = (Vec::new(), Vec::new());
     for address in addresses {
         let asked = tokio::time::timeout(PATIENCE, ask(address, token, &request, &tls)).await;
         match asked.unwrap_or_else(|_| Err("it does not answer".to_owned())) {
             Ok(Answer::Given {
                 certificate,
                 authority,
-            }) => return keep(&certificate, &authority, token, into).await,
-            Ok(Answer::Refused(reason)) => {
-                refused = Some(JoinError::Refused {
-                    address: address.clone(),
-                    reason,
-                });
-            }
-            Ok(Answer::Busy(reason)) | Err(reason) => failures.push(format!("{address}: {reason}")),
+            }) => return keep(certificate, authority, token, into).await,
+            // Whoever says so knows the token.
+            Ok(Answer::Refused(reason)) => return Err(JoinError::Refused(format!("{address}: {reason}"))),
+            Ok(Answer::NotHere(reason)) => not_here.push(format!("{address}: {reason}")),
+            Err(reason) => failures.push(format!("{address}: {reason}")),
         }
     }
-    Err(match (refused, failures.is_empty()) {
-        (Some(refused), true) => refused,
-        (Some(refused), false) => JoinError::Unreachable(format!("{refused}; {}", failures.join("; "))),
-        (None, true) => JoinError::Unreachable("no address was given".to_owned()),
-        (None, false) => JoinError::Unreachable(failures.join("; ")),
+    let is_refused = failures.is_empty() && !not_here.is_empty();
+    not_here.append(&mut failures);
+    let reasons = not_here.join("; ");
+    Err(match is_refused {
+        true => JoinError::Refused(reasons),
+        false => JoinError::Unreachable(reasons),
     })
 }
 
@@ -116,25 +109,20 @@ async fn ask_at(
 }
 
 async fn keep(
-    certificate: &str,
-    authority: &str,
+    certificate: String,
+    authority: String,
     token: &JoinToken,
     into: CertificateFiles,
 ) -> Result<Credentials, JoinError> {
     let unusable =
-        |reason: String| CertificateError::Making(format!("what was given cannot be used: {reason}"));
+        |reason: &str| CertificateError::Making(format!("what was given cannot be used: {reason}"));
     let shown = CertificateDer::from_pem_slice(authority.as_bytes());
-    let shown = shown.map_err(|error| unusable(error.to_string()))?;
+    let shown = shown.map_err(|error| unusable(&error.to_string()))?;
     if Fingerprint::of(&shown) != token.authority {
-        return Err(unusable("the authority is not that of the token".to_owned()).into());
+        return Err(unusable("the authority is not that of the token").into());
     }
-    let (certificate, authority) = (certificate.to_owned(), authority.to_owned());
     let kept = tokio::task::spawn_blocking(move || {
-        // The certificate last: when it is there, so is everything.
-        for (path, pem) in [(&into.authority, authority), (&into.certificate, certificate)] {
-            files::write(path, pem.as_bytes(), files::PUBLIC)
-                .map_err(|error| CertificateError::file("write", path, error))?;
-        }
+        into.keep(&certificate, &authority)?;
         Credentials::open(into)
     });
     Ok(kept.await.map_err(std::io::Error::other)??)

@@ -7,7 +7,7 @@ mod token;
 mod tokens;
 
 pub use giver::Giver;
-pub(crate) use giver::{Place, Places};
+pub(crate) use giver::{Places, serve};
 pub use joiner::{JoinError, obtain};
 pub use token::{JoinToken, MalformedToken};
 pub use tokens::{JoinTokens, TokenError};

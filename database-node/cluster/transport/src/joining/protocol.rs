@@ -20,8 +20,8 @@ pub(super) struct Question {
 pub(super) enum Answer {
     /// Its certificate, and that of the authority, in PEM.
     Given { certificate: String, authority: String },
-    /// Why it does not get one.
+    /// Why it does not get one, wherever it asks.
     Refused(String),
-    /// Why it does not get one yet.
-    Busy(String),
+    /// Why it does not get one here.
+    NotHere(String),
 }

@@ -88,7 +88,7 @@ async fn tokens_that_are_not_good_are_refused() {
     let began = Instant::now();
     let refused = ask(&network, &unknown, &files).await.unwrap_err();
     assert!(
-        matches!(&refused, JoinError::Refused { .. }) && refused.to_string().contains("not known"),
+        matches!(&refused, JoinError::Refused(_)) && refused.to_string().contains("not known"),
         "{refused}"
     );
     // Trying takes its time.

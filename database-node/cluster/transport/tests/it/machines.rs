@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant, SystemTime};
 
-use pliantdb_cluster::NodeId;
+use pliantdb_cluster::wire::raft::{Body, RaftMessage, WireEntry};
 use pliantdb_cluster::wire::{Beat, Envelope, FetchedChunk, Message, Peer, SentChunk};
-use pliantdb_cluster_transport::{
-    Authority, CertificateFiles, Credentials, Hooks, Network, NodeKey, Options,
-};
+use pliantdb_cluster::{Incarnation, LogPoint, NodeId, ReplicaId};
+use pliantdb_cluster_transport::{Authority, CertificateFiles, Credentials, Hooks, Network, Options};
 use pliantdb_core::GroupId;
 use tempfile::TempDir;
 
@@ -44,21 +43,16 @@ impl Machines {
     /// A certificate of a node.
     pub fn credentials(&self, node: u32) -> Credentials {
         let files = CertificateFiles::within(&self.path().join(format!("node-{node}")));
-        if !files.certificate.exists() {
-            self.issue(&files);
+        match files.certificate.exists() {
+            true => Credentials::open(files).unwrap(),
+            false => self.issue(&files),
         }
-        Credentials::open(files).unwrap()
     }
 
     /// Issues a certificate into files, with the key that is there or a new one.
-    pub fn issue(&self, files: &CertificateFiles) {
-        let request = NodeKey::open_or_make(&files.key)
-            .unwrap()
-            .signing_request()
-            .unwrap();
-        let issued = self.authority.issue(&request, DAY, SystemTime::now()).unwrap();
-        std::fs::write(&files.certificate, issued).unwrap();
-        std::fs::write(&files.authority, self.authority.certificate_pem()).unwrap();
+    pub fn issue(&self, files: &CertificateFiles) -> Credentials {
+        let certified = self.authority.certify(files.clone(), DAY, SystemTime::now());
+        certified.unwrap()
     }
 
     /// The network of a node on any port.
@@ -155,6 +149,28 @@ pub fn chunk(number: u32, bytes: usize) -> Message {
             bytes: vec![7; bytes],
             next: None,
         }),
+    })
+}
+
+/// What replicates a log, of so many bytes.
+pub fn append(from: u32, to: u32, bytes: usize) -> Message {
+    let entry = WireEntry {
+        term: 1,
+        is_membership: false,
+        payload: vec![7; bytes],
+    };
+    Message::Raft(RaftMessage {
+        group: GroupId::new(1),
+        incarnation: Incarnation::FIRST,
+        from: ReplicaId::new(id(from), 1),
+        to: ReplicaId::new(id(to), 1),
+        term: 1,
+        stamp: None,
+        body: Body::Append {
+            previous: LogPoint::default(),
+            entries: vec![entry],
+            commit: 0,
+        },
     })
 }
 
