@@ -14,7 +14,7 @@ use crate::hello::Identity;
 use crate::shared::Shared;
 
 /// How often the seeds are looked for.
-const INTERVAL: Duration = Duration::from_secs(1);
+const INTERVAL: Duration = Duration::from_millis(500);
 
 /// Looks for nodes at addresses and tells of those that are found, until this one has joined.
 pub(crate) async fn join(

@@ -21,7 +21,7 @@ const AT_ONCE: usize = 32;
 /// So many of them from one address.
 const AT_ONCE_OF_ONE: usize = 4;
 /// How long whoever has no good token waits for that answer: with [`AT_ONCE`] that bounds how many can be tried.
-const REFUSAL_DELAY: Duration = Duration::from_secs(1);
+const REFUSAL_DELAY: Duration = Duration::from_millis(500);
 /// How long all of it may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 

@@ -137,7 +137,16 @@ async fn what_cannot_be_understood_closes_the_connection_and_no_more() {
     until("it is heard", || heard.try_recv().is_ok()).await;
 }
 
+/// They wait for seconds, so they do it at the same time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_takes_its_time() {
+    tokio::join!(
+        a_peer_that_does_not_answer_stops_nobody_and_fills_nothing(),
+        a_way_that_is_cut_is_given_up_in_seconds_and_taken_up_again(),
+        two_processes_that_are_one_node_are_noticed(),
+    );
+}
+
 async fn a_peer_that_does_not_answer_stops_nobody_and_fills_nothing() {
     let machines = Machines::new();
     let options = Options {
@@ -183,7 +192,6 @@ async fn a_peer_that_does_not_answer_stops_nobody_and_fills_nothing() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_way_that_is_cut_is_given_up_in_seconds_and_taken_up_again() {
     let machines = Machines::new();
     let (one, two) = (machines.network(1), machines.network(2));
@@ -316,7 +324,6 @@ async fn a_node_is_sent_nothing_where_another_is() {
     assert_eq!(one.counters().dropped_no_address, before + 1);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_processes_that_are_one_node_are_noticed() {
     let machines = Machines::new();
     let network = machines.network(1);

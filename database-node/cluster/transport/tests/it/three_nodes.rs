@@ -328,12 +328,6 @@ impl<S: OrderedStore> Cluster<S> {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
-
-    async fn stop(self) {
-        for node in self.nodes {
-            node.stop().await;
-        }
-    }
 }
 
 fn database() -> DatabaseName {
@@ -394,7 +388,6 @@ async fn three_nodes_go_on_when_a_connection_is_lost_and_made_again() {
         let peers = node.network().peers();
         assert_eq!(peers.len(), 2, "{peers:?}");
     }
-    cluster.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -442,5 +435,4 @@ async fn a_snapshot_streams_while_heartbeats_keep_their_pace() {
     let after: Vec<_> = others.map(|node| cluster.nodes[node].elections()).collect();
     assert_eq!(after, before);
     println!("{} MiB in {took:?}", received >> 20);
-    cluster.stop().await;
 }
