@@ -18,6 +18,8 @@ pub(crate) enum Kind {
     Envelopes = 1,
     /// A request, and its answer the other way.
     Request = 2,
+    /// A request, and many messages the other way.
+    Stream = 3,
 }
 
 /// What something is as bytes, with the version.

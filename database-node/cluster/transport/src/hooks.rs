@@ -9,6 +9,8 @@ use bytes::Bytes;
 use pliantdb_cluster::NodeId;
 use pliantdb_cluster::wire::Envelope;
 
+use crate::streaming::Outlet;
+
 /// Something that an owner wants to know of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TransportEvent {
@@ -24,7 +26,9 @@ pub enum TransportEvent {
 
 type Receive = dyn Fn(Envelope, usize) + Send + Sync;
 type Answering = Pin<Box<dyn Future<Output = Bytes> + Send>>;
-type Answer = dyn Fn(NodeId, Bytes) -> Answering + Send + Sync;
+pub(crate) type Answer = dyn Fn(NodeId, Bytes) -> Answering + Send + Sync;
+type Streaming = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(crate) type Stream = dyn Fn(NodeId, Bytes, Outlet) -> Streaming + Send + Sync;
 type Tell = dyn Fn(TransportEvent) + Send + Sync;
 
 /// What a transport calls.
@@ -32,6 +36,7 @@ type Tell = dyn Fn(TransportEvent) + Send + Sync;
 pub struct Hooks {
     pub(crate) receive: Arc<Receive>,
     pub(crate) answer: Option<Arc<Answer>>,
+    pub(crate) stream: Option<Arc<Stream>>,
     pub(crate) tell: Arc<Tell>,
 }
 
@@ -42,6 +47,7 @@ impl Hooks {
         Self {
             receive: Arc::new(receive),
             answer: None,
+            stream: None,
             tell: Arc::new(|_| {}),
         }
     }
@@ -54,6 +60,20 @@ impl Hooks {
         answer: impl Fn(NodeId, Bytes) -> F + Send + Sync + 'static,
     ) -> Self {
         self.answer = Some(Arc::new(move |from, request| Box::pin(answer(from, request))));
+        self
+    }
+
+    /// `stream` answers those requests of other nodes whose answer is many messages: it sends them through the outlet. They
+    /// have ended when all outlets are dropped. Its future is dropped when whoever has asked is gone or does not listen any
+    /// more.
+    #[must_use]
+    pub fn streaming<F: Future<Output = ()> + Send + 'static>(
+        mut self,
+        stream: impl Fn(NodeId, Bytes, Outlet) -> F + Send + Sync + 'static,
+    ) -> Self {
+        self.stream = Some(Arc::new(move |from, request, outlet| {
+            Box::pin(stream(from, request, outlet))
+        }));
         self
     }
 

@@ -5,9 +5,10 @@
 //! that its maker was told, and what one direction does not let through is no fault of the other.
 //!
 //! ```text
-//!  node's thread --put--> outbox --take--> stream "messages" --\
-//!                            \----take---> stream "bulk" -------> connection ==> Handle::receive_sized
-//!  tasks ------------------------------->  stream of a request -/
+//!  node's thread --put--> outbox --take--> stream of control ---\
+//!                           |  \---take--> stream of logs -------\
+//!                           \------take--> stream of snapshots ---> connection ==> Handle::receive_sized
+//!  tasks ------------------------------->  stream of a request --/
 //! ```
 //!
 //! - module `certificates`: the authority of a cluster, a node's certificate, who is taken for a node
@@ -18,7 +19,7 @@
 //! - module `listening`: the connections that others make
 //! - modules `hello`, `framing`, `codes`: what is said first, how it is said, and why it ends
 //! - modules `outbox`, `writing`, `receiving`: envelopes on their way
-//! - module `requests`: questions beside the envelopes
+//! - modules `requests` and `streaming`: questions beside the envelopes, with one answer or many
 //! - module `seeds`: how a node that is to join finds others
 //! - module `claims`: whether two processes are the same node
 //! - modules `shared`, `remote`, `address`, `tls`, `explain`, `counters`
@@ -44,6 +45,7 @@ mod remote;
 mod requests;
 mod seeds;
 mod shared;
+mod streaming;
 mod tls;
 mod writing;
 
@@ -56,3 +58,4 @@ pub use hooks::{Hooks, TransportEvent};
 pub use joining::{Giver, JoinError, JoinToken, JoinTokens, MalformedToken, TokenError, obtain};
 pub use network::{BindError, Network, Options, PeerStatus, Sender};
 pub use requests::{MAX_REQUEST, RequestError};
+pub use streaming::{Answers, Outlet, OutletError};

@@ -20,6 +20,7 @@ use crate::joining::Giver;
 use crate::outbox::Bounds;
 use crate::requests::{self, RequestError};
 use crate::shared::{Parts, Shared};
+use crate::streaming::{self, Answers};
 use crate::{listening, seeds, tls};
 
 /// The bytes of a connection's id, all of them random.
@@ -209,6 +210,19 @@ impl Network {
         deadline: Duration,
     ) -> Result<Bytes, RequestError> {
         requests::ask(&self.shared, node, request, deadline).await
+    }
+
+    /// Asks another node something that is answered by many messages. The first sign of the node is waited for so long.
+    ///
+    /// # Errors
+    /// As [`Network::request`].
+    pub async fn stream(
+        &self,
+        node: NodeId,
+        request: Bytes,
+        deadline: Duration,
+    ) -> Result<Answers, RequestError> {
+        streaming::ask(&self.shared, node, request, deadline).await
     }
 
     /// What was sent, received and dropped so far.

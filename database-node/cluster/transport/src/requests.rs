@@ -1,4 +1,4 @@
-//! Questions of one node to another, beside the envelopes: each has a stream of its own.
+//! Questions of one node to another, beside the envelopes: each has a stream of its own, and one answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,12 +7,16 @@ use bytes::Bytes;
 use pliantdb_cluster::NodeId;
 use pliantdb_core::protocol::{LENGTH, length_of, prefix};
 use quinn::{Connection, RecvStream, SendStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use crate::codes::Code;
 use crate::framing::{self, Kind};
+use crate::hooks;
 use crate::receiving::Fault;
 use crate::remote::Remote;
 use crate::shared::Shared;
+use crate::streaming;
 
 /// The most bytes of a request, and of an answer.
 pub const MAX_REQUEST: usize = 32 << 20;
@@ -20,8 +24,8 @@ pub const MAX_REQUEST: usize = 32 << 20;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What an answer begins with.
-const ANSWERED: u8 = 0;
-const REFUSED: u8 = 1;
+pub(crate) const ANSWERED: u8 = 0;
+pub(crate) const REFUSED: u8 = 1;
 
 /// Why a request has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -83,22 +87,9 @@ async fn ask_within(
     request: Bytes,
     deadline: Duration,
 ) -> Result<Bytes, RequestError> {
-    let deadline = tokio::time::Instant::now() + deadline;
-    if request.len() > MAX_REQUEST {
-        let length = request.len();
-        return Err(RequestError::TooLarge { length });
-    }
-    let remote = shared.remote(node).ok_or(RequestError::UnknownNode(node))?;
-    let unreachable = |reason: String| RequestError::Unreachable { node, reason };
-    let opening = async {
-        let place = Arc::clone(&remote.places).acquire_owned().await;
-        let place = place.map_err(|_| unreachable("this node stops".to_owned()))?;
-        let connection = connected(&remote).await.map_err(unreachable)?;
-        let streams = connection.open_bi().await;
-        Ok((place, streams.map_err(|error| unreachable(error.to_string()))?))
-    };
-    let opened = tokio::time::timeout_at(deadline, opening).await;
-    let (_place, (send, receive)) = opened.unwrap_or(Err(RequestError::NotAsked(node)))?;
+    let deadline = Instant::now() + deadline;
+    let opened = open(shared, node, request.len(), deadline, |remote| &remote.places).await;
+    let (_place, send, receive) = opened?;
     let unknown = |reason: String| RequestError::Unknown { node, reason };
     // When this is dropped, so are the streams, and whoever answers hears that nobody waits.
     let exchanged = tokio::time::timeout_at(deadline, exchange(send, receive, request)).await;
@@ -108,6 +99,43 @@ async fn ask_within(
         Answer::Refused(reason) => Err(RequestError::Refused { node, reason }),
         Answer::TooLarge(length) => Err(RequestError::TooLarge { length }),
     }
+}
+
+/// A place, and streams to a node.
+pub(crate) async fn open(
+    shared: &Shared,
+    node: NodeId,
+    length: usize,
+    deadline: Instant,
+    places: fn(&Remote) -> &Arc<Semaphore>,
+) -> Result<(OwnedSemaphorePermit, SendStream, RecvStream), RequestError> {
+    if length > MAX_REQUEST {
+        return Err(RequestError::TooLarge { length });
+    }
+    let remote = shared.remote(node).ok_or(RequestError::UnknownNode(node))?;
+    let unreachable = |reason: String| RequestError::Unreachable { node, reason };
+    let opening = async {
+        let place = Arc::clone(places(&remote)).acquire_owned().await;
+        let place = place.map_err(|_| unreachable("this node stops".to_owned()))?;
+        let connection = connected(&remote).await.map_err(unreachable)?;
+        let streams = connection.open_bi().await;
+        let (send, receive) = streams.map_err(|error| unreachable(error.to_string()))?;
+        Ok((place, send, receive))
+    };
+    let opened = tokio::time::timeout_at(deadline, opening).await;
+    opened.unwrap_or(Err(RequestError::NotAsked(node)))
+}
+
+/// Sends a request.
+pub(crate) async fn send_request(send: &mut SendStream, kind: Kind, request: Bytes) -> Result<(), String> {
+    let length = prefix(&request).map_err(|error| error.to_string())?;
+    let head = Bytes::from([&[kind as u8], length.as_slice()].concat());
+    let written = send.write_all_chunks(&mut [head, request]).await;
+    // Whoever refuses it says why, and reads no further.
+    if written.is_ok() {
+        let _ = send.finish();
+    }
+    Ok(())
 }
 
 enum Answer {
@@ -140,13 +168,7 @@ async fn connected(remote: &Remote) -> Result<Connection, String> {
 }
 
 async fn exchange(mut send: SendStream, mut receive: RecvStream, request: Bytes) -> Result<Answer, String> {
-    let length = prefix(&request).map_err(|error| error.to_string())?;
-    let head = Bytes::from([&[Kind::Request as u8], length.as_slice()].concat());
-    let written = send.write_all_chunks(&mut [head, request]).await;
-    // Whoever refuses it says why, and reads no further.
-    if written.is_ok() {
-        let _ = send.finish();
-    }
+    send_request(&mut send, Kind::Request, request).await?;
     let mut head = [0; 1 + LENGTH];
     let read = receive.read_exact(&mut head).await;
     read.map_err(|error| error.to_string())?;
@@ -175,15 +197,18 @@ pub(crate) async fn answer(
         return Ok(());
     }
     let [kind, length @ ..] = head;
-    if kind != Kind::Request as u8 {
-        return Err((Code::Malformed, format!("there is no request of kind {kind}")));
-    }
+    let hooks = shared.hooks.get();
+    let answers = match kind {
+        kind if kind == Kind::Request as u8 => hooks.and_then(|hooks| hooks.answer.clone()).map(Answers::One),
+        kind if kind == Kind::Stream as u8 => hooks.and_then(|hooks| hooks.stream.clone()).map(Answers::Many),
+        kind => return Err((Code::Malformed, format!("there is no request of kind {kind}"))),
+    };
     let length = match length_of(length, MAX_REQUEST) {
         Ok(length) => length,
         Err(error) => return refuse(&mut send, &error.to_string()).await,
     };
-    let Some(answer) = shared.hooks.get().and_then(|hooks| hooks.answer.clone()) else {
-        return refuse(&mut send, "it answers no requests").await;
+    let Some(answers) = answers else {
+        return refuse(&mut send, "it answers no such requests").await;
     };
     // There is memory for it before it is read. While there is none, nothing but requests waits.
     let kib = (length >> 10) + 1;
@@ -197,24 +222,43 @@ pub(crate) async fn answer(
     let Ok(Some((memory, request))) = tokio::time::timeout(PATIENCE, reading).await else {
         return Ok(());
     };
-    let answered = tokio::select! {
-        answered = answer(from, request.into()) => answered,
-        // Nobody waits for it any more.
-        _ = send.stopped() => return Ok(()),
-    };
-    drop(memory);
-    shared.counting.answered();
-    // One that is too large is told by its length, and that it is not sent.
-    let length = u32::try_from(answered.len()).unwrap_or(u32::MAX).to_be_bytes();
+    match answers {
+        Answers::One(answer) => {
+            let answered = tokio::select! {
+                answered = answer(from, request.into()) => answered,
+                // Nobody waits for it any more.
+                _ = send.stopped() => return Ok(()),
+            };
+            drop(memory);
+            shared.counting.answered();
+            give(&mut send, answered).await;
+        }
+        Answers::Many(stream) => {
+            drop(memory);
+            shared.counting.answered();
+            streaming::answer(&mut send, |outlet| stream(from, request.into(), outlet)).await;
+        }
+    }
+    Ok(())
+}
+
+/// Who answers a request.
+enum Answers {
+    One(Arc<hooks::Answer>),
+    Many(Arc<hooks::Stream>),
+}
+
+/// Sends an answer; of one that is too large only its length, from which whoever has asked knows it.
+async fn give(send: &mut SendStream, answer: Bytes) {
+    let length = u32::try_from(answer.len()).unwrap_or(u32::MAX).to_be_bytes();
     let head = Bytes::from([&[ANSWERED], length.as_slice()].concat());
-    let body = match answered.len() <= MAX_REQUEST {
-        true => answered,
+    let body = match answer.len() <= MAX_REQUEST {
+        true => answer,
         false => Bytes::new(),
     };
     if send.write_all_chunks(&mut [head, body]).await.is_ok() {
-        finish(&mut send).await;
+        finish(send).await;
     }
-    Ok(())
 }
 
 async fn refuse(send: &mut SendStream, reason: &str) -> Result<(), Fault> {
@@ -228,7 +272,7 @@ async fn refuse(send: &mut SendStream, reason: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-async fn finish(send: &mut SendStream) {
+pub(crate) async fn finish(send: &mut SendStream) {
     let _ = send.finish();
     // Until then it counts as under way.
     let _ = send.stopped().await;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pliantdb_cluster_driver::Transport;
-use pliantdb_cluster_transport::{Hooks, MAX_REQUEST, Network, RequestError};
+use pliantdb_cluster_transport::{Hooks, MAX_REQUEST, Network, OutletError, RequestError};
 use tokio::task::JoinSet;
 
 use crate::machines::{Machines, beat, beats, envelope, id, network_at, peer, receive, tell, until};
@@ -118,10 +118,14 @@ async fn requests_that_fill_all_places_do_not_delay_consensus() {
     tell(&one, 3, &third);
     let one = Arc::new(one);
     let mut asked = JoinSet::new();
-    for _ in 0..100 {
-        let one = Arc::clone(&one);
-        let request = Bytes::from(vec![0; 4 << 20]);
-        asked.spawn(async move { one.request(id(3), request, Duration::from_secs(3)).await });
+    // Those that find no place are the first to give up.
+    for (count, seconds) in [(64, 3), (36, 2)] {
+        for _ in 0..count {
+            let one = Arc::clone(&one);
+            let (request, deadline) = (Bytes::from(vec![0; 4 << 20]), Duration::from_secs(seconds));
+            asked.spawn(async move { one.request(id(3), request, deadline).await });
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     // The memory for requests is full, and all streams.
     tokio::time::sleep(Duration::from_millis(1500)).await;
@@ -189,4 +193,74 @@ async fn a_node_that_goes_away_is_told_from_one_that_was_never_there() {
         }
     }
     assert_eq!(asked, Ok(Bytes::from_static(b"again")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_can_be_many_messages() {
+    let machines = Machines::new();
+    let (one, two) = (machines.network(1), machines.network(2));
+    let streaming = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&streaming);
+    two.start(Hooks::new(|_, _| {}).streaming(move |_, request, outlet| {
+        let counted = Count::new(&counted);
+        async move {
+            let many = u64::from_be_bytes(request[..].try_into().unwrap());
+            let mut number = 0_u64;
+            while number < many
+                && outlet
+                    .send(Bytes::copy_from_slice(&number.to_be_bytes()))
+                    .await
+                    .is_ok()
+            {
+                number += 1;
+            }
+            let too_large = outlet.send(vec![0; MAX_REQUEST + 1].into()).await;
+            assert!(number < many || matches!(too_large, Err(OutletError::TooLarge { .. })));
+            if many == 7 {
+                std::future::pending::<()>().await;
+            }
+            drop(counted);
+        }
+    }));
+    tell(&one, 2, &two);
+    let ask = |many: u64| one.stream(id(2), Bytes::copy_from_slice(&many.to_be_bytes()), SOON);
+    // To the end, and no further.
+    for many in [0, 1000] {
+        let mut answers = ask(many).await.unwrap();
+        for number in 0..many {
+            assert_eq!(
+                answers.next().await,
+                Ok(Some(Bytes::copy_from_slice(&number.to_be_bytes())))
+            );
+        }
+        assert_eq!((answers.next().await, answers.next().await), (Ok(None), Ok(None)));
+    }
+    // Without an end: whoever does not read is waited for, and whoever does not listen is not sent anything more.
+    let mut answers = ask(u64::MAX).await.unwrap();
+    for _ in 0..100 {
+        // Nothing is lost when it is not waited for.
+        let _ = tokio::time::timeout(Duration::ZERO, answers.next()).await;
+    }
+    let next = answers.next().await.unwrap().unwrap();
+    assert!(u64::from_be_bytes(next[..].try_into().unwrap()) <= 100);
+    assert_eq!(streaming.load(Ordering::SeqCst), 1);
+    drop(answers);
+    until("nobody streams", || streaming.load(Ordering::SeqCst) == 0).await;
+    // One that breaks off is told from one that ends.
+    let mut answers = ask(7).await.unwrap();
+    for _ in 0..7 {
+        assert!(answers.next().await.unwrap().is_some());
+    }
+    let (next, ()) = tokio::join!(answers.next(), two.close());
+    assert!(matches!(next, Err(RequestError::Unknown { .. })), "{next:?}");
+    until("nobody streams", || streaming.load(Ordering::SeqCst) == 0).await;
+    // Who answers none refuses.
+    let third = machines.network(3);
+    third.start(Hooks::new(|_, _| {}));
+    tell(&one, 3, &third);
+    let refused = one.stream(id(3), Bytes::new(), SOON).await;
+    let Err(RequestError::Refused { reason, .. }) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(reason, "it answers no such requests");
 }
