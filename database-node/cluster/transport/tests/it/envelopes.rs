@@ -11,7 +11,8 @@ use pliantdb_core::protocol::framed;
 use tokio::task::spawn_blocking;
 
 use crate::machines::{
-    CLUSTER, Machines, any, append, beat, beats, chunk, envelope, hear, id, peer, receive, tell, until,
+    CLUSTER, Machines, any, append, beat, beats, chunk, envelope, hear, id, network_at, peer, receive, tell,
+    until,
 };
 use crate::plain::{Like, NODE, connect};
 use crate::relay::Relay;
@@ -206,6 +207,25 @@ async fn a_way_that_is_cut_is_given_up_in_seconds_and_taken_up_again() {
     tokio::time::sleep(Duration::from_millis(2500)).await;
     assert!(one.peers()[0].round_trip.is_some());
     assert_eq!(one.counters().connections_made, 1);
+    // A process that is gone without a word, and comes back: what is sent to the one before is answered by the one after.
+    relay.cut(true);
+    let address = two.local_address();
+    drop(two);
+    let two = network_at(address, &machines.credentials(2)).await;
+    two.set_identity(CLUSTER, id(2));
+    let heard = hear(&two);
+    relay.cut(false);
+    let back = Instant::now();
+    until("heard by the one after", || {
+        send(2);
+        heard.try_recv().is_ok()
+    })
+    .await;
+    assert!(
+        back.elapsed() < Duration::from_millis(1500),
+        "{:?}",
+        back.elapsed()
+    );
     relay.cut(true);
     let cut = Instant::now();
     until("given up", || one.peers()[0].round_trip.is_none()).await;
@@ -231,11 +251,11 @@ async fn chunks_and_entries_do_not_delay_what_is_urgent() {
     let mut sender = one.sender();
     let began = Instant::now();
     let mut sent = Vec::new();
-    for number in 0..60 {
+    for number in 0..40 {
         // Far more than goes through: what has no room is dropped.
         for _ in 0..8 {
             sender.send(peer(2), envelope(1, 2, vec![chunk(0, 256 << 10)]));
-            if number >= 30 {
+            if number >= 20 {
                 sender.send(peer(2), envelope(1, 2, vec![append(1, 2, 256 << 10)]));
             }
         }
@@ -254,16 +274,16 @@ async fn chunks_and_entries_do_not_delay_what_is_urgent() {
                 }
             }
         }
-        latencies.len() == 60
+        latencies.len() == 40
     })
     .await;
     let took = began.elapsed();
     latencies.sort();
-    let (median, longest) = (latencies[30], latencies[59]);
+    let (median, longest) = (latencies[20], latencies[39]);
     println!(
         "{chunks} chunks and {appends} appends of 256 KiB in {took:?}; beats took {median:?} in the median, {longest:?} at most"
     );
-    assert!(chunks >= 5 && appends >= 5, "{chunks} {appends}");
+    assert!(chunks >= 3 && appends >= 3, "{chunks} {appends}");
     // An election begins when nothing is heard for a second.
     assert!(
         longest < Duration::from_millis(700) && median < Duration::from_millis(250),

@@ -143,4 +143,23 @@ async fn who_asks_nonsense_is_left_alone() {
     assert_eq!(plain.greet(CLUSTER, peer(2), 1).await, None);
     assert_eq!(plain.closed().await.0, 3);
     assert!(heard.try_recv().is_err());
+    // Not too many at once, and nodes have room all the same.
+    let mut asking = Vec::new();
+    for _ in 0..5 {
+        asking.push(connect(None, JOIN, network.local_address()).await.unwrap());
+    }
+    until("one is sent away", || {
+        asking
+            .iter()
+            .any(|plain| plain.connection.close_reason().is_some())
+    })
+    .await;
+    let sent_away = asking
+        .iter()
+        .find(|plain| plain.connection.close_reason().is_some());
+    assert_eq!(sent_away.unwrap().closed().await.0, 6);
+    let two = machines.network(2);
+    tell(&two, 1, &network);
+    two.sender().send(peer(1), envelope(2, 1, vec![beat(1)]));
+    until("a node is heard", || heard.try_recv().is_ok()).await;
 }
