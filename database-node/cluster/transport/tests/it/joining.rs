@@ -34,7 +34,16 @@ async fn ask(network: &Network, token: &JoinToken, files: &CertificateFiles) -> 
     obtain(&addresses, token, files.clone()).await.map(drop)
 }
 
+/// They wait for seconds, so they do it at the same time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_takes_its_time() {
+    tokio::join!(
+        a_token_is_good_for_one_certificate(),
+        tokens_that_are_not_good_are_refused(),
+        who_asks_nonsense_is_left_alone(),
+    );
+}
+
 async fn a_token_is_good_for_one_certificate() {
     let machines = Machines::new();
     let authority = machines.authority.fingerprint();
@@ -73,7 +82,6 @@ async fn a_token_is_good_for_one_certificate() {
     assert!(refused.contains("was used already"), "{refused}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokens_that_are_not_good_are_refused() {
     let (machines, others) = (Machines::new(), Machines::new());
     let authority = machines.authority.fingerprint();
@@ -122,7 +130,6 @@ async fn tokens_that_are_not_good_are_refused() {
     assert!(files.certificate.exists());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_asks_nonsense_is_left_alone() {
     let machines = Machines::new();
     let made = tokens(&machines);

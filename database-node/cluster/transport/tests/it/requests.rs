@@ -108,7 +108,15 @@ async fn a_request_is_answered_and_what_it_may_be_is_bounded() {
     );
 }
 
+/// They wait for seconds, so they do it at the same time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_takes_its_time() {
+    tokio::join!(
+        requests_that_fill_all_places_do_not_delay_consensus(),
+        a_node_that_goes_away_is_told_from_one_that_was_never_there(),
+    );
+}
+
 async fn requests_that_fill_all_places_do_not_delay_consensus() {
     let machines = Machines::new();
     let (one, two, _) = two(&machines);
@@ -157,7 +165,6 @@ async fn requests_that_fill_all_places_do_not_delay_consensus() {
     drop(two);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_goes_away_is_told_from_one_that_was_never_there() {
     let machines = Machines::new();
     let (one, two, _) = two(&machines);
