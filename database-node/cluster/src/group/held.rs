@@ -6,12 +6,10 @@ use std::collections::VecDeque;
 use pliantdb_storage::store::StoreError;
 use raft::eraftpb::Entry;
 
-/// So many bytes of entries are held; of more it is only known up to where they go, for they are in the log.
-const MAX_HELD_BYTES: u64 = 4 << 20;
-
 /// The entries, in their order.
-#[derive(Default)]
 pub(super) struct Held {
+    /// So many bytes of them are held; of more it is only known up to where they go, for they are in the log.
+    limit: u64,
     entries: VecDeque<Entry>,
     bytes: u64,
     /// Up to where more is committed than is held.
@@ -19,12 +17,27 @@ pub(super) struct Held {
 }
 
 impl Held {
+    /// None.
+    pub(super) fn within(limit: u64) -> Self {
+        Self {
+            limit,
+            entries: VecDeque::new(),
+            bytes: 0,
+            unread: None,
+        }
+    }
+
+    /// None any more.
+    pub(super) fn clear(&mut self) {
+        *self = Self::within(self.limit);
+    }
+
     /// Takes what follows.
     pub(super) fn push(&mut self, entries: Vec<Entry>) {
         let Some(last) = entries.last().map(|entry| entry.index) else {
             return;
         };
-        match self.unread.is_some() || self.bytes >= MAX_HELD_BYTES {
+        match self.unread.is_some() || self.bytes >= self.limit {
             true => self.unread = Some(last),
             false => self.keep(entries),
         }
@@ -37,7 +50,7 @@ impl Held {
         read: impl FnOnce(u64, u64) -> Result<Vec<Entry>, StoreError>,
     ) -> Result<(), StoreError> {
         if let Some(last) = self.unread.filter(|_| self.entries.is_empty()) {
-            self.keep(read(last, MAX_HELD_BYTES)?);
+            self.keep(read(last, self.limit)?);
             let is_all = self.entries.back().is_none_or(|entry| entry.index >= last);
             self.unread = self.unread.filter(|_| !is_all);
         }
@@ -84,7 +97,7 @@ mod tests {
 
     #[test]
     fn what_is_too_much_is_read_again() {
-        let mut held = Held::default();
+        let mut held = Held::within(4 << 20);
         for index in 1..=10 {
             held.push(entries(index..=index));
         }

@@ -177,6 +177,8 @@ pub(crate) struct Opening<L> {
     /// Whether the only voter stands for election at once. Else it waits as long as any other, so that it hears of
     /// it when others were forced to go on without it.
     pub(crate) leads_at_once: bool,
+    /// About so many bytes of committed entries are held, and as many that are not applied stay in the log's memory.
+    pub(crate) held_bytes: u64,
 }
 
 impl<L: OrderedStore> Group<L> {
@@ -189,8 +191,10 @@ impl<L: OrderedStore> Group<L> {
             seed,
             now,
             leads_at_once,
+            held_bytes,
         } = opening;
         log.set_members(config.members.clone());
+        log.keep_unapplied(held_bytes);
         let safe_commit = log.record().commit;
         let election = timing.election_ticks as usize;
         let settings = raft::Config {
@@ -228,7 +232,7 @@ impl<L: OrderedStore> Group<L> {
             order: None,
             applied,
             handed: applied,
-            held: Held::default(),
+            held: Held::within(held_bytes),
             safe_commit,
             installing: None,
             installed: None,
@@ -275,8 +279,12 @@ impl<L: OrderedStore> Group<L> {
         self.raft.raft.raft_log.committed
     }
 
-    /// The end of the log, what is not on disk yet included.
+    /// The end of the log, what is not on disk yet included. Of one that has stopped, what it has handed to the disk:
+    /// what consensus still holds never comes there.
     pub(crate) fn last(&self) -> LogPoint {
+        if self.halt.is_some() {
+            return self.log().last();
+        }
         LogPoint {
             index: self.raft.raft.raft_log.last_index(),
             term: self.raft.raft.raft_log.last_term(),

@@ -5,7 +5,7 @@ use raft::StateRole;
 use raft::eraftpb::{ConfChangeV2, Entry, EntryType, HardState, MessageType};
 
 use super::config::{Members, MembershipChange};
-use super::held::{Held, bytes_of};
+use super::held::bytes_of;
 use super::payload::Payload;
 use super::{Committed, Group, Halt, Work, Writing};
 use crate::ids::{Epoch, LogPoint, ReplicaId};
@@ -42,7 +42,9 @@ impl<L: OrderedStore> Group<L> {
 
     /// Whether something is committed that is held back only until there is room to apply it.
     pub(crate) fn waits_for_room(&self) -> bool {
-        !self.held.is_empty() && self.held.front().is_none_or(|entry| self.is_free(entry))
+        self.halt.is_none()
+            && !self.held.is_empty()
+            && self.held.front().is_none_or(|entry| self.is_free(entry))
     }
 
     /// Hands on what is committed while there is room, up to a change of members of which a crash could take the word back.
@@ -106,7 +108,7 @@ impl<L: OrderedStore> Group<L> {
                 .reset(&mut work.batch, at, members)
                 .map_err(Halt::Log)?;
             (self.applied, self.handed) = (at.index, at.index);
-            self.held = Held::default();
+            self.held.clear();
             self.installed = None;
             is_writing = true;
         }

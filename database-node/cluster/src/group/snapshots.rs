@@ -1,10 +1,10 @@
 //! How a replica that is too far behind gets a snapshot, as consensus sees it.
 
-use pliantdb_storage::store::OrderedStore;
+use pliantdb_storage::store::{OrderedStore, StoreError};
 use raft::{ProgressState, SnapshotStatus};
 
-use super::Group;
 use super::config::{GroupConfig, Members};
+use super::{Group, Work, Writing};
 use crate::ids::{LogPoint, ReplicaId};
 use crate::log::Available;
 use crate::wire::raft::raft_snapshot;
@@ -47,6 +47,34 @@ impl<L: OrderedStore> Group<L> {
     pub(crate) fn installed(&mut self, config: GroupConfig) {
         self.installed = self.installing.take();
         self.config = config;
+    }
+
+    /// The same, when the replica has stopped meanwhile: consensus takes nothing any more, so the log is begun anew here,
+    /// behind the state that is in place, in the batch of this number.
+    pub(crate) fn installed_stopped(
+        &mut self,
+        at: LogPoint,
+        config: GroupConfig,
+        number: u64,
+        work: &mut Work,
+    ) -> Result<(), StoreError> {
+        self.installing = None;
+        self.applied = self.applied.max(at.index);
+        if self.log().term_at(at.index) != Some(at.term) {
+            let members = config.members.clone();
+            self.raft.mut_store().reset(&mut work.batch, at, members)?;
+            work.must_sync = true;
+            self.writing.push_back(Writing {
+                batch: number,
+                ready: 0,
+                snapshot: None,
+                last: None,
+                commit: 0,
+                messages: Vec::new(),
+            });
+        }
+        self.config = config;
+        Ok(())
     }
 
     /// The replicas that were told to fetch a snapshot and have not come further since.

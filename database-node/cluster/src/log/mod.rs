@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use pliantdb_core::{GroupId, Order};
 use pliantdb_storage::store::{Batch, Cursor, OrderedStore, Snapshot as _, StoreError};
-use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
+use raft::eraftpb::{ConfState, Entry, EntryType, HardState, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
 use crate::group::config::Members;
@@ -27,6 +27,8 @@ pub(crate) use records::{LogRecord, Removed};
 const CACHED_ENTRIES: usize = 256;
 /// How many bytes of applied entries of a group stay in memory.
 const CACHED_BYTES: usize = 1 << 20;
+/// How many bytes of entries that are safe and not applied stay in memory, unless it is said otherwise.
+const UNAPPLIED_BYTES: usize = 4 << 20;
 
 /// Reads the identity of a node.
 ///
@@ -118,6 +120,8 @@ pub(crate) struct GroupLog<L> {
     /// The newest entries, without a gap up to the last. Everything that may not be in the store yet is here.
     cache: VecDeque<Entry>,
     cached_bytes: usize,
+    /// So many bytes of entries stay in memory that are safe in the store and not applied.
+    unapplied_bytes: usize,
     last: LogPoint,
     /// The last entry that is safe in the store.
     persisted: u64,
@@ -141,6 +145,7 @@ impl<L: OrderedStore> GroupLog<L> {
             group,
             cache: VecDeque::new(),
             cached_bytes: 0,
+            unapplied_bytes: UNAPPLIED_BYTES,
             last,
             persisted: last.index,
             applied: last.index,
@@ -325,6 +330,17 @@ impl<L: OrderedStore> GroupLog<L> {
         self.members = members;
     }
 
+    /// Keeps so many bytes of entries in memory that are not applied; more are read from the store again.
+    pub(crate) fn keep_unapplied(&mut self, bytes: u64) {
+        self.unapplied_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
+
+    /// How many bytes of entries are in memory.
+    #[cfg(test)]
+    pub(crate) fn cached_bytes(&self) -> usize {
+        self.cached_bytes
+    }
+
     /// Keeps no entry in memory that is safe in the store and applied.
     pub(crate) fn release(&mut self) {
         let safe = self.persisted.min(self.applied);
@@ -338,8 +354,12 @@ impl<L: OrderedStore> GroupLog<L> {
 
     fn evict(&mut self) {
         let safe = self.persisted.min(self.applied);
-        while (self.cache.len() > CACHED_ENTRIES || self.cached_bytes > CACHED_BYTES)
-            && self.cache.front().is_some_and(|entry| entry.index <= safe)
+        let is_superfluous = |cache: &VecDeque<Entry>, bytes: usize, first: u64| {
+            let is_many = cache.len() > CACHED_ENTRIES || bytes > CACHED_BYTES;
+            (is_many && first <= safe) || (bytes > self.unapplied_bytes && first <= self.persisted)
+        };
+        while let Some(first) = self.cache.front().map(|entry| entry.index)
+            && is_superfluous(&self.cache, self.cached_bytes, first)
         {
             if let Some(entry) = self.cache.pop_front() {
                 self.cached_bytes -= size(&entry);
@@ -375,6 +395,20 @@ impl<L: OrderedStore> GroupLog<L> {
             found.push(entry);
         }
         Ok(found)
+    }
+
+    /// Of what kinds entries are, without what they say: that is all for which consensus wants any number of them, to see
+    /// whether a change of members is among them.
+    fn read_kinds(&self, low: u64, high: u64) -> Result<Vec<Entry>, StoreError> {
+        let kind = |index| {
+            let mut read = self.read(index, index + 1, u64::MAX)?;
+            let mut entry = read.pop().unwrap_or_default();
+            if entry.get_entry_type() == EntryType::EntryNormal {
+                entry.data = Default::default();
+            }
+            Ok(entry)
+        };
+        (low..high).map(kind).collect()
     }
 
     fn read_stored(&self, index: u64) -> Result<Option<Entry>, StoreError> {
@@ -428,9 +462,12 @@ impl<L: OrderedStore> Storage for GroupLog<L> {
         if low <= self.record.truncated.index {
             return Err(raft::Error::Store(StorageError::Compacted));
         }
-        let limit = max_size.into().unwrap_or(u64::MAX);
         let high = high.min(self.last.index + 1);
-        Ok(self.read(low, high, limit).unwrap_or_else(|error| {
+        let read = match max_size.into() {
+            Some(limit) => self.read(low, high, limit),
+            None => self.read_kinds(low, high),
+        };
+        Ok(read.unwrap_or_else(|error| {
             self.fail(error);
             Vec::new()
         }))

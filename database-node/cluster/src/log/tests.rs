@@ -195,10 +195,10 @@ impl Pair {
             Err(raft::Error::Store(StorageError::Unavailable))
         );
         let first = model.truncated.index + 1;
-        let all = log.entries(first, last.index + 1, None, context()).unwrap();
+        let all = log.entries(first, last.index + 1, u64::MAX, context()).unwrap();
         assert_eq!(all, model.entries);
         assert_eq!(
-            log.entries(model.truncated.index, last.index + 1, None, context()),
+            log.entries(model.truncated.index, last.index + 1, u64::MAX, context()),
             Err(raft::Error::Store(StorageError::Compacted))
         );
         if let Some(entry) = model.entries.first() {
@@ -291,7 +291,7 @@ proptest! {
         let first_cached = pair.log.cache.front().map_or(last + 1, |entry| entry.index);
         let (low, reads_store) = (low.max(2), low.max(2) < high.min(first_cached));
         if low < high {
-            let found = pair.log.entries(low, high, None, context()).unwrap();
+            let found = pair.log.entries(low, high, u64::MAX, context()).unwrap();
             prop_assert_eq!(found.is_empty(), reads_store);
         }
         prop_assert_eq!(pair.log.failure().is_some(), low < high && reads_store);
@@ -322,7 +322,7 @@ fn a_gap_in_the_store_is_a_failure() {
     batch.delete(keys::entry(GROUP, 3));
     pair.store.write(&batch, Durability::Synced).unwrap();
     pair.crash(0);
-    assert_eq!(pair.log.entries(2, 5, None, context()), Ok(Vec::new()));
+    assert_eq!(pair.log.entries(2, 5, u64::MAX, context()), Ok(Vec::new()));
     assert!(matches!(pair.log.failure(), Some(StoreError::Corrupt(_))));
 }
 
@@ -337,7 +337,7 @@ fn what_is_not_known_to_be_in_the_store_stays_in_memory() {
         log.set_persisted(persisted);
         log.set_applied(log.last().index);
         let (first, last) = (entries[0].index, log.last().index);
-        assert_eq!(log.entries(first, last + 1, None, context()), Ok(entries));
+        assert_eq!(log.entries(first, last + 1, u64::MAX, context()), Ok(entries));
         assert_eq!(log.failure(), None);
     };
     append(1, 2..600, 1);
@@ -460,4 +460,22 @@ fn fuzz_records() {
                 assert_eq!(Payload::decode(&payload.encode()), Ok(Some(payload)));
             }
         });
+}
+
+#[test]
+fn what_is_safe_and_not_applied_is_kept_in_memory_only_so_far() {
+    let mut pair = Pair::new();
+    pair.log.keep_unapplied(10_000);
+    pair.append(0, &[1_000; 100]);
+    assert!(pair.log.cached_bytes() > 100_000, "until it is safe");
+    pair.sync();
+    assert!(pair.log.cached_bytes() <= 10_000, "{}", pair.log.cached_bytes());
+    let entries = pair.model.entries.clone();
+    let last = pair.model.last().index;
+    let read = pair.log.entries(2, last + 1, u64::MAX, context()).unwrap();
+    assert_eq!(read, entries);
+    // Where consensus wants any number of them, it wants to know of what kinds they are.
+    let kinds = pair.log.entries(2, last + 1, None, context()).unwrap();
+    assert_eq!(kinds.len(), 100);
+    assert!(kinds.iter().all(|kind| kind.data.is_empty()));
 }

@@ -64,11 +64,11 @@ impl Meta {
                 epoch,
                 replica,
                 fork,
-                leader,
+                gone,
             } => {
                 let outcome = self.force_another(*group, *epoch, *replica, *fork);
                 if outcome.is_ok() {
-                    self.lead_instead(*leader);
+                    self.lead_instead(*gone, replica.node());
                 }
                 outcome
             }
@@ -445,8 +445,10 @@ impl Meta {
     }
 
     /// The node that was to lead by a promotion is gone, and another takes its place in it.
-    fn lead_instead(&mut self, leader: Option<NodeId>) {
-        if let (Mode::OneLeader { .. }, None, Some(leader)) = (self.mode, self.switch, leader)
+    fn lead_instead(&mut self, gone: Option<NodeId>, leader: NodeId) {
+        let is_led_by = |node: NodeId| self.mode == Mode::OneLeader { leader: node };
+        if gone.is_some_and(is_led_by)
+            && self.switch.is_none()
             && let Some(node) = self.nodes.get_mut(&leader)
         {
             node.state = NodeState::Active;

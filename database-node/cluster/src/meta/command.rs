@@ -92,8 +92,8 @@ pub enum MetaCommand {
         replica: ReplicaId,
         /// The end of its log.
         fork: LogPoint,
-        /// The node that is to lead from now on, in one-leader mode, when the one that was to is gone.
-        leader: Option<NodeId>,
+        /// The node that was to lead in one-leader mode, when it is gone: the replica's leads in its place.
+        gone: Option<NodeId>,
     },
     /// A forced replica was seen to go on.
     ConfirmForce {

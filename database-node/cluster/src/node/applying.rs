@@ -118,6 +118,12 @@ impl Applying {
         self.forcing(id).is_some()
     }
 
+    pub(super) fn force_no_more(&mut self, id: GroupId) {
+        if let Some(progress) = self.of.get_mut(&id) {
+            progress.forcing = None;
+        }
+    }
+
     pub(super) fn forced(&mut self, id: GroupId) {
         if let Some(progress) = self.of.get_mut(&id) {
             progress.forcing = None;

@@ -43,6 +43,9 @@ pub struct Limits {
     /// About so many bytes of commands are given to the applier at most, of all groups together; what is committed beyond
     /// that waits in the log. A group of which nothing is under way may have a 256th of it more.
     pub apply_bytes: u64,
+    /// About so many bytes of each group's committed entries wait in memory until they are given to the applier; more are
+    /// read from the log again.
+    pub held_bytes: u64,
     /// So many entries that are applied for good are kept for replicas that are behind; those that are further behind
     /// get a snapshot.
     pub tail_entries: u64,
@@ -56,6 +59,7 @@ impl Default for Limits {
             flush_entries: 16_384,
             flush_bytes: 256 << 20,
             apply_bytes: 64 << 20,
+            held_bytes: 4 << 20,
             tail_entries: 8_192,
             chunk_bytes: 256 << 10,
         }
@@ -176,7 +180,7 @@ pub enum Answer {
     },
     /// The replica here is fresh enough.
     Ready {
-        /// Up to which entry it has applied, at least.
+        /// Up to which entry it has applied, at least: what is read afterwards may be of later ones.
         at: Mark,
     },
     /// What came of a change of the cluster.

@@ -155,6 +155,7 @@ impl<L: OrderedStore> Node<L> {
             seed: self.settings.seed,
             now,
             leads_at_once,
+            held_bytes: self.settings.limits.held_bytes,
         };
         match Group::open(opening, &self.settings.timing) {
             Ok(group) => {
@@ -369,7 +370,7 @@ impl<L: OrderedStore> Node<L> {
     /// needed (decision 8, rule 21).
     fn supersede(&mut self, id: GroupId) {
         // It may have waited for its log to go on in a life that was given up since.
-        self.applying.forced(id);
+        self.applying.force_no_more(id);
         if let Some(group) = self.groups.get_mut(&id).filter(|group| group.halt().is_none()) {
             group.stop(Halt::Superseded);
             self.touched.insert(id);

@@ -115,6 +115,7 @@ fn limits() -> Limits {
         flush_entries: 40,
         flush_bytes: 20_000,
         apply_bytes: 1_000,
+        held_bytes: 400,
         tail_entries: 20,
         chunk_bytes: 2_000,
     }

@@ -49,6 +49,7 @@ fn open(
         seed: 7,
         now,
         leads_at_once: false,
+        held_bytes: 4 << 20,
     };
     Group::open(opening, &Timing::default()).unwrap()
 }

@@ -114,7 +114,10 @@ impl Wish {
                     epoch: record.unconfirmed()?.epoch,
                     replica,
                     fork: LogPoint { index: 4, term: 1 },
-                    leader: leads.then_some(replica.node()),
+                    gone: match meta.mode() {
+                        Mode::OneLeader { leader } => leads.then_some(leader),
+                        Mode::Quorum => None,
+                    },
                 }
             }
             Self::ConfirmForce(group) => {

@@ -14,8 +14,21 @@ use crate::meta::{Consent, Failover, Force, Forced, GroupRecord, META, Meta, Met
 use crate::mistakes::{Mistake, has};
 use crate::timing::{Instant, Now};
 
-/// The longest log of those that have stopped, and whose it is.
-type Stopped = Option<(LogPoint, ReplicaId)>;
+/// The other replicas of a forced group that are there: all have stopped.
+#[derive(Default)]
+struct Stopped {
+    /// The longest log of them, and whose it is.
+    longest: Option<(LogPoint, ReplicaId)>,
+    /// Whose they are.
+    nodes: BTreeSet<NodeId>,
+}
+
+/// Since when nobody new has been found to have stopped, of those that were known by then.
+pub(super) struct StoppedSince {
+    epoch: Epoch,
+    nodes: BTreeSet<NodeId>,
+    at: Instant,
+}
 
 impl Supervisor {
     /// Whether a group can elect a leader with the nodes that are there.
@@ -49,30 +62,32 @@ impl Supervisor {
         longest.map(|report| (report.replica, report.last))
     }
 
-    /// When all other replicas of a forced group that are there have stopped: the one with the longest log, and its end.
+    /// When all other replicas of a forced group that are there have stopped: which, and the longest log of them.
     fn stopped(&self, group: GroupId, record: &GroupRecord, meta: &Meta, now: Instant) -> Option<Stopped> {
         let there = record.former.values().filter(|replica| {
             let is_known = meta.nodes().contains_key(&replica.node());
             is_known && self.is_there(replica.node(), now)
         });
-        let mut longest = Stopped::default();
+        let mut stopped = Stopped::default();
         for replica in there {
             let report = self.replicas.get(&(group, replica.node()));
             // One that the node does not have any more has no log.
             let Some(report) = report.filter(|report| report.replica == *replica) else {
                 continue;
             };
-            if report.halted.is_some() || report.is_installing || !record.is_left(report.incarnation) {
+            if report.halted.is_some() || !record.is_left(report.incarnation) {
                 continue;
             }
-            if !report.is_superseded {
+            // How long its log is shows when the snapshot is in place.
+            if !report.is_superseded || report.is_installing {
                 return None;
             }
+            stopped.nodes.insert(replica.node());
             let is_retried = record.tried.contains(&report.incarnation);
             let end = report.fork.filter(|_| is_retried).unwrap_or(report.last);
-            longest = longest.max((end.index > 0).then_some((end, *replica)));
+            stopped.longest = stopped.longest.max((end.index > 0).then_some((end, *replica)));
         }
-        Some(longest)
+        Some(stopped)
     }
 
     /// What is to be decided next about a group that was forced and is not confirmed.
@@ -86,16 +101,19 @@ impl Supervisor {
         promise: Duration,
     ) -> Option<MetaCommand> {
         let now = now.steady;
-        let Some(longest) = self.stopped(group, record, meta, now) else {
+        let Some(Stopped { longest, nodes }) = self.stopped(group, record, meta, now) else {
             self.stopped_since.remove(&group);
             return None;
         };
-        let since = self.stopped_since.entry(group).or_insert((forced.epoch, now));
-        if since.0 != forced.epoch {
-            *since = (forced.epoch, now);
-        }
-        // The last of them may have promised the old leader a lease until now (decision 8, rule 22).
-        let is_free = now.since(since.1) >= promise;
+        let known = self.stopped_since.get(&group);
+        let known = known.filter(|since| since.epoch == forced.epoch && nodes.is_subset(&since.nodes));
+        let at = known.map_or(now, |since| since.at);
+        let nodes = known.map_or(nodes, |since| since.nodes.clone());
+        let epoch = forced.epoch;
+        self.stopped_since
+            .insert(group, StoppedSince { epoch, nodes, at });
+        // The last of them may have promised the old leader a lease until then (decision 8, rule 22).
+        let is_free = now.since(at) >= promise;
         let holder = self.replica(group, forced.replica, record.incarnation);
         let is_there = self.is_there(forced.replica.node(), now);
         // A node tells of all replicas that it has opened.
@@ -113,17 +131,16 @@ impl Supervisor {
         }
         let (fork, replica) = longest?;
         let epoch = forced.epoch;
-        let is_gone = |leader: NodeId| !self.is_there(leader, now);
-        let leader = match meta.mode() {
-            Mode::OneLeader { leader } if is_gone(leader) => Some(replica.node()),
-            _ => None,
+        let gone = match meta.mode() {
+            Mode::OneLeader { leader } => Some(leader).filter(|leader| !self.is_there(*leader, now)),
+            Mode::Quorum => None,
         };
         Some(MetaCommand::ForceAnother {
             group,
             epoch,
             replica,
             fork,
-            leader,
+            gone,
         })
     }
 }

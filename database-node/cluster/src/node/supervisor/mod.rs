@@ -15,10 +15,11 @@ use pliantdb_storage::store::OrderedStore;
 use super::joining::Joiners;
 use super::{Node, Refusal};
 use crate::group::{Group, Order, Role};
-use crate::ids::{Epoch, Incarnation, LogPoint, NodeId, ReplicaId};
+use crate::ids::{Incarnation, LogPoint, NodeId, ReplicaId};
 use crate::meta::{Consent, GroupRecord, META, Meta, MetaCommand, Mode};
 use crate::timing::{Instant, Now};
 use crate::wire::{Heard, Message, Peer, ReplicaReport, Report};
+use forcing::StoppedSince;
 
 /// A node that was not heard for so long is not there, as far as forcing goes.
 const SILENCE: Duration = Duration::from_secs(3);
@@ -35,8 +36,8 @@ pub(super) struct Supervisor {
     asked: Option<(u64, Option<NodeId>, Consent)>,
     /// The entry that is to force groups, until it is applied.
     forcing: Option<LogPoint>,
-    /// Of a forced group, by the epoch in which it was: since when all other replicas that are there have stopped.
-    stopped_since: BTreeMap<GroupId, (Epoch, Instant)>,
+    /// Of a forced group: since when all other replicas that are there have stopped.
+    stopped_since: BTreeMap<GroupId, StoppedSince>,
     /// What was proposed lately, so that it is not proposed over and over.
     proposed: BTreeMap<Proposal, Instant>,
 }
@@ -190,6 +191,12 @@ impl<L: OrderedStore> Node<L> {
             let is_there = |group: GroupId| !checkpoint.meta.is_deleted(group);
             supervisor.replicas.retain(|(group, _), _| is_there(*group));
             supervisor.stopped_since.retain(|group, _| is_there(*group));
+            supervisor.proposed.retain(|proposal, _| match proposal {
+                Proposal::Settled(group) | Proposal::Confirm(group) | Proposal::Replace(group, _) => {
+                    is_there(*group)
+                }
+                Proposal::Arm | Proposal::Failover | Proposal::TakeOver | Proposal::Version(_) => true,
+            });
         }
     }
 

@@ -192,7 +192,7 @@ fn who_waits_for_its_log_and_is_given_up_meanwhile_does_not_go_on() {
         epoch: meta.group(GROUP).unwrap().unconfirmed().unwrap().epoch,
         replica: on(other),
         fork: last,
-        leader: None,
+        gone: None,
     };
     let entry = decided(&cluster, holder, another);
     cluster.node_mut(holder).committed(META, vec![entry]);
@@ -230,4 +230,85 @@ fn a_take_over_goes_on_in_the_next_process() {
             || cluster.node(0).incarnation(GROUP) < cluster.node(1).incarnation(GROUP),
         "whoever was given up is in a life that is over"
     );
+}
+
+/// Decides, as far as a node knows, that the group goes on with the replica of another.
+fn decide_on(cluster: &mut Cluster, host: usize, holder: usize) {
+    let meta = cluster.node(host).meta().unwrap().clone();
+    let replica = meta.group(GROUP).unwrap().replicas[&node(holder)];
+    let last = cluster.node(holder).groups[&GROUP].last();
+    let force = MetaCommand::Force(crate::meta::Force {
+        as_of: meta.epoch(),
+        heard: crate::ids::Epoch::default(),
+        leader: None,
+        holders: BTreeMap::from([(GROUP, (replica, last))]),
+        consent: Consent::AcceptSplitBrain,
+    });
+    let entry = decided(cluster, host, force);
+    cluster.node_mut(host).committed(META, vec![entry]);
+}
+
+#[test]
+fn who_stops_tells_only_of_what_comes_to_its_disk() {
+    let (mut cluster, voters) = with_voters();
+    let [leader, follower, holder] = voters[..] else {
+        panic!("{voters:?}")
+    };
+    let before = cluster.node(follower).groups[&GROUP].last();
+    // Entries of the old leader are on their way.
+    cluster.tokens += 1;
+    let token = cluster.tokens;
+    let database = cluster.database_of(GROUP);
+    let operation = Operation::write(database, WriteAction::Transact(Vec::new()), None);
+    let ask = Ask::Write {
+        group: GROUP,
+        operation,
+    };
+    cluster.step(leader, Input::Ask { token, ask });
+    let sent: Vec<_> = cluster.sent.drain(..).collect();
+    let now = cluster.now();
+    for (_, to, envelope) in sent {
+        if to == follower {
+            cluster.node_mut(follower).take(now, Input::Receive(envelope));
+        }
+    }
+    assert!(cluster.node(follower).groups[&GROUP].last() > before);
+    // They come together with the word that the group goes on without them.
+    decide_on(&mut cluster, follower, holder);
+    cluster.step(follower, Input::Tick);
+    let group = &cluster.node(follower).groups[&GROUP];
+    assert_eq!(group.halt(), Some(&Halt::Superseded));
+    assert_eq!((group.last(), group.log().last()), (before, before));
+}
+
+#[test]
+fn who_stops_while_a_snapshot_is_put_in_place_goes_on_behind_it() {
+    let (mut cluster, voters) = with_voters();
+    let (follower, holder) = (voters[1], voters[2]);
+    decide_on(&mut cluster, follower, holder);
+    cluster.step(follower, Input::Tick);
+    let group = &cluster.node(follower).groups[&GROUP];
+    let (before, config) = (group.last(), group.config().clone());
+    let at = LogPoint {
+        index: before.index + 50,
+        term: before.term,
+    };
+    let position = Position {
+        index: at.index,
+        term: at.term,
+        config: super::super::replicas::encode_config(&config),
+        ..Position::default()
+    };
+    cluster.node_mut(follower).installed(GROUP, &position);
+    cluster.step(follower, Input::Tick);
+    let group = &cluster.node(follower).groups[&GROUP];
+    assert_eq!((group.last(), group.log().truncated()), (at, at));
+    // It can be taken for the next life.
+    let next = config.incarnation.next(node(follower));
+    cluster.node_mut(follower).applying.force(GROUP, next, None);
+    cluster.node_mut(follower).touched.insert(GROUP);
+    cluster.step(follower, Input::Tick);
+    let group = &cluster.node(follower).groups[&GROUP];
+    assert_eq!((group.incarnation(), group.last().index), (next, at.index));
+    assert_eq!(group.halt(), None);
 }
