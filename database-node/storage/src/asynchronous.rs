@@ -283,10 +283,10 @@ impl AsyncDatabase {
             // Fails only if the caller is gone.
             let _ = done.send(result);
         });
-        if let Err((operation, done)) = engine.writer.try_submit(operation, done)? {
+        if let Err((operation, done)) = engine.proposer.try_submit(operation, done)? {
             // The queue is full: a thread waits for room in it.
             let database = self.0.clone();
-            blocking(move || Ok(database.inner().engine.writer.queue(operation, done)?)).await?;
+            blocking(move || Ok(database.inner().engine.proposer.submit(operation, done)?)).await?;
         }
         answer(outcome.await.unwrap_or(Err(StorageError::Closed)))
     }

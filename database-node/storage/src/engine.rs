@@ -11,32 +11,30 @@ use pliantdb_core::{
     WriteAction,
 };
 
-use crate::accounts::SharedAccounts;
 use crate::broker::Broker;
 use crate::catalog::{Catalog, DatabaseEntry, DatabaseId, DatabaseState, ViewState};
-use crate::disk_space::DiskSpace;
 use crate::error::StorageError;
 use crate::log_clock::LogClock;
-use crate::machine::StateMachine;
+use crate::machine::Scope;
 use crate::progress::Progress;
-use crate::records;
-use crate::store::{OrderedStore, Snapshot, StoreError};
+use crate::proposer::{LocalWriter, Proposer};
+use crate::store::{Batch, OrderedStore};
 use crate::views::ViewRuntimes;
-use crate::writer::{Observer, OnFailure, Writer};
-use crate::{feed, keys, reading, values};
+use crate::{feed, reading, values};
 
 /// The most bytes that the bodies of a transaction, or a value of the key-value store, can have together.
 pub const MAX_WRITE_BYTES: usize = 64 << 20;
 /// The most changes of a transaction.
 pub const MAX_CHANGES: usize = 100_000;
 
-/// Databases on a store: state machine, writer, views, messages.
+/// Databases on a store: reads, views, messages, and what is proposed.
 pub(crate) struct Engine<S> {
     pub(crate) store: Arc<S>,
-    pub(crate) writer: Writer,
+    /// Whose log the operations are of.
+    pub(crate) scope: Scope,
+    pub(crate) proposer: Arc<dyn Proposer>,
+    local: Arc<dyn LocalWriter>,
     pub(crate) catalog: Arc<RwLock<Catalog>>,
-    pub(crate) accounts: Arc<SharedAccounts>,
-    pub(crate) disk: Arc<DiskSpace>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) log_clock: Arc<LogClock>,
     pub(crate) broker: Broker,
@@ -44,46 +42,51 @@ pub(crate) struct Engine<S> {
     schemas: RwLock<HashMap<DatabaseId, Arc<Schematic>>>,
 }
 
+/// What an engine stands on.
+pub(crate) struct Foundation<S> {
+    pub(crate) store: Arc<S>,
+    pub(crate) scope: Scope,
+    pub(crate) proposer: Arc<dyn Proposer>,
+    pub(crate) local: Arc<dyn LocalWriter>,
+    pub(crate) catalog: Arc<RwLock<Catalog>>,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) log_clock: Arc<LogClock>,
+}
+
 impl<S: OrderedStore> Engine<S> {
-    /// Starts on a store.
-    pub(crate) fn start(
-        store: Arc<S>,
-        disk: Arc<DiskSpace>,
-        observer: Observer,
-        on_failure: OnFailure,
-    ) -> Result<Self, StorageError> {
-        let machine = StateMachine::open(Arc::clone(&store))?;
-        let (catalog, accounts) = (machine.catalog(), machine.accounts());
-        let progress = Arc::new(Progress::at(machine.applied().timestamp));
-        let log_clock = Arc::new(LogClock::after(machine.applied().timestamp));
-        let writer = Writer::start(
-            machine,
-            Arc::clone(&disk),
-            Arc::clone(&progress),
-            Arc::clone(&log_clock),
-            observer,
-            on_failure,
-        )
-        .map_err(|error| StoreError::Engine(format!("the writer's thread cannot be started: {error}")))?;
-        Ok(Self {
+    pub(crate) fn on(foundation: Foundation<S>) -> Self {
+        let Foundation {
             store,
-            writer,
+            scope,
+            proposer,
+            local,
             catalog,
-            accounts,
-            disk,
+            progress,
+            log_clock,
+        } = foundation;
+        Self {
+            store,
+            scope,
+            proposer,
+            local,
+            catalog,
             progress,
             log_clock,
             broker: Broker::default(),
             views: ViewRuntimes::default(),
             schemas: RwLock::default(),
-        })
+        }
     }
 
-    /// Takes no more writes, ends all subscriptions, and commits what waits.
+    /// Ends all subscriptions, and lets nobody wait any longer.
     pub(crate) fn close(&self) {
         self.progress.close();
-        self.writer.close();
         self.broker.close(None);
+    }
+
+    /// Writes what this node makes for itself and can make anew.
+    pub(crate) fn write_local(&self, batch: Batch) -> Result<(), StorageError> {
+        self.local.write_local(batch)
     }
 
     /// The database of that name.
@@ -156,7 +159,7 @@ impl<S: OrderedStore> Engine<S> {
     /// Creates a database.
     pub(crate) fn create_database(&self, name: &DatabaseName, slots: SlotCount) -> Result<(), StorageError> {
         let name = name.clone();
-        self.writer
+        self.proposer
             .execute(Operation::CreateDatabase { name, slots })
             .map(|_| ())
     }
@@ -164,7 +167,7 @@ impl<S: OrderedStore> Engine<S> {
     /// Deletes a database, and ends the subscriptions to its messages.
     pub(crate) fn delete_database(&self, name: &DatabaseName) -> Result<(), Error> {
         let entry = self.entry(name)?;
-        self.writer
+        self.proposer
             .execute(Operation::DeleteDatabase { name: name.clone() })?;
         self.broker.close(Some(entry.id));
         self.views.forget(entry.id);
@@ -197,7 +200,7 @@ impl<S: OrderedStore> Engine<S> {
             && views.len() == state.makeup.views.len()
             && views.iter().all(is_known);
         if !is_current {
-            self.writer.execute(Operation::DefineSchema {
+            self.proposer.execute(Operation::DefineSchema {
                 database: name.clone(),
                 schema,
                 views,
@@ -218,10 +221,10 @@ impl<S: OrderedStore> Engine<S> {
             Request::Transact(_) | Request::ChangeKey { .. } => {
                 // Kept only where entries of views can turn out to be outdated, for bodies can be large.
                 if !self.has_eager_views(name)? {
-                    return answer(self.writer.execute(self.operation(name, request, id)?));
+                    return answer(self.proposer.execute(self.operation(name, request, id)?));
                 }
                 self.when_built(name, || {
-                    answer(self.writer.execute(self.operation(name, request.clone(), id)?))
+                    answer(self.proposer.execute(self.operation(name, request.clone(), id)?))
                 })
             }
             Request::Query { .. }
@@ -353,10 +356,10 @@ impl<S: OrderedStore> Engine<S> {
         let now = self.progress.applied();
         let snapshot = self.store.snapshot();
         // From the snapshot too, for changes may have been trimmed since.
-        let makeup = snapshot
-            .get(&keys::makeup(entry.id), records::decode_makeup)
-            .and_then(Option::transpose);
-        let makeup = makeup.map_err(StorageError::from)?.unwrap_or_default();
+        let makeup = self
+            .scope
+            .makeup_at(&snapshot, entry)
+            .map_err(StorageError::from)?;
         feed::read(&snapshot, name, entry, &makeup, from, now, limit)
     }
 
@@ -421,14 +424,6 @@ pub(crate) fn answer(outcome: Result<Outcome, StorageError>) -> Result<Response,
         Outcome::Key(outcome) => Ok(Response::Key(outcome)),
         Outcome::Done => Err(Error::unexpected_answer()),
     }
-}
-
-/// How far the state machine had come when a snapshot was taken.
-pub(crate) fn applied(snapshot: &impl Snapshot) -> Result<Timestamp, StoreError> {
-    let applied = snapshot
-        .get(&keys::APPLIED, records::decode_applied)?
-        .transpose()?;
-    Ok(applied.unwrap_or_default().timestamp)
 }
 
 /// A change with all that applying it needs: its id, and what the document emits. An insert without an id gets the one

@@ -129,6 +129,18 @@ fn run<S: OrderedStore>(
     }
 }
 
+/// Proposes the removal of all that is due.
+pub(crate) fn propose_due<S: OrderedStore>(
+    engine: &Engine<S>,
+    name: &DatabaseName,
+    state: &DatabaseState,
+    retention: Duration,
+) -> Result<(), StorageError> {
+    remove_expired(engine, name, state)?;
+    trim(engine, name, state, retention)?;
+    forget(engine, name, state)
+}
+
 fn remove_expired<S: OrderedStore>(
     engine: &Engine<S>,
     name: &DatabaseName,
@@ -144,7 +156,9 @@ fn remove_expired<S: OrderedStore>(
         let count = keys.len();
         if count > 0 {
             let database = name.clone();
-            engine.writer.execute(Operation::ExpireKeys { database, keys })?;
+            engine
+                .proposer
+                .execute(Operation::ExpireKeys { database, keys })?;
         }
         if count < EXPIRED {
             break;
@@ -172,7 +186,7 @@ fn trim<S: OrderedStore>(
         engine.update_lazy_views(name, state);
         let database = name.clone();
         engine
-            .writer
+            .proposer
             .execute(Operation::TrimChanges { database, before })?;
     }
     Ok(())
@@ -191,7 +205,7 @@ fn forget<S: OrderedStore>(
         if snapshot.scan(range, Order::Ascending)?.entry().is_some() {
             let database = name.clone();
             engine
-                .writer
+                .proposer
                 .execute(Operation::ForgetRequests { database, before })?;
             break;
         }
@@ -213,15 +227,17 @@ mod tests {
     use crate::machine::StateMachine;
     use crate::memory::MemoryPlan;
     use crate::records;
+    use crate::standalone::Standalone;
     use crate::store::MemoryStore;
 
     /// A day ahead of any wall that the tests will see.
     const AHEAD: u64 = 24 * 60 * 60 * 1000;
 
-    fn start(store: &Arc<MemoryStore>) -> Engine<MemoryStore> {
+    fn start(store: &Arc<MemoryStore>) -> Arc<Engine<MemoryStore>> {
         let disk = DiskSpace::of(std::env::temp_dir(), Some(0), MemoryPlan::for_limit(0));
         let (observer, on_failure) = (Box::new(|_| {}), Box::new(|_| {}));
-        Engine::start(Arc::clone(store), Arc::new(disk), observer, on_failure).unwrap()
+        let standalone = Standalone::start(Arc::clone(store), disk, observer, on_failure);
+        standalone.unwrap().engine
     }
 
     #[test]

@@ -189,6 +189,11 @@ pub(crate) fn everything(database: DatabaseId) -> KeyRange {
     KeyRange::prefixed(&database.get().to_be_bytes())
 }
 
+/// All keys of a slot of a database.
+pub(crate) fn everything_in(database: DatabaseId, slot: Slot) -> KeyRange {
+    KeyRange::prefixed(&[&database.get().to_be_bytes()[..], &slot.get().to_be_bytes()].concat())
+}
+
 /// What every key of a space in a slot begins with; `room` is how many bytes are to follow.
 pub(crate) fn space(database: DatabaseId, slot: Slot, space: Space, room: usize) -> Vec<u8> {
     let mut key = Vec::with_capacity(7 + room);

@@ -74,10 +74,12 @@ pub mod memory;
 mod merge;
 mod moment;
 mod progress;
+mod proposer;
 mod reading;
 mod records;
 mod retry;
 pub mod snapshot;
+mod standalone;
 pub mod storage;
 pub mod store;
 mod values;
@@ -106,6 +108,7 @@ pub use pliantdb_core::{
     TopicPattern, Transaction, TypedDocument, View, ViewDefinition, ViewEntry, ViewId, ViewName, ViewPolicy,
     ViewQuery, ViewSchema, ViewStatus, Views, WriteAction,
 };
+pub use proposer::{Done, Proposer};
 pub use reading::Found;
 pub use snapshot::{AsyncDatabaseSnapshot, DatabaseSnapshot};
 pub use storage::{Commit, Options, Stats, Storage, generate_document_id};

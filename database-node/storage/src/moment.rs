@@ -7,11 +7,12 @@ use pliantdb_core::{
 };
 
 use crate::catalog::{DatabaseId, DatabaseState};
-use crate::engine::{Engine, applied};
+use crate::engine::Engine;
 use crate::error::StorageError;
+use crate::machine::Scope;
 use crate::store::{At, OrderedStore, Snapshot};
 use crate::views::ViewsAt;
-use crate::{feed, keys, reading, records, values};
+use crate::{feed, reading, values};
 
 /// What does not lie in the snapshot itself.
 pub(crate) struct Moment {
@@ -29,6 +30,7 @@ pub(crate) struct Noted {
     schematic: Arc<Schematic>,
     synced: Timestamp,
     now_ms: u64,
+    scope: Scope,
 }
 
 impl<S: OrderedStore> Engine<S> {
@@ -41,6 +43,7 @@ impl<S: OrderedStore> Engine<S> {
                 schematic,
                 synced,
                 now_ms,
+                scope: self.scope,
             };
             (take(), noted)
         })
@@ -65,19 +68,18 @@ impl Moment {
         database: DatabaseId,
         noted: Noted,
     ) -> Result<Self, Error> {
+        let scope = noted.scope;
         let read = || {
-            let entry = snapshot
-                .get(&keys::database(name), records::decode_database)?
-                .transpose()?;
-            let makeup = snapshot
-                .get(&keys::makeup(database), records::decode_makeup)?
-                .transpose()?;
-            Ok::<_, StorageError>((entry, makeup.unwrap_or_default(), applied(snapshot)?))
+            let Some(entry) = scope.database_at(snapshot, name)? else {
+                return Ok(None);
+            };
+            let makeup = scope.makeup_at(snapshot, entry)?;
+            Ok::<_, StorageError>(Some((entry, makeup, scope.applied_at(snapshot)?)))
         };
-        let (entry, makeup, applied) = read()?;
-        let entry = entry.filter(|entry| entry.id == database);
+        let found = read()?.filter(|(entry, ..)| entry.id == database);
+        let (entry, makeup, applied) = found.ok_or_else(|| Error::UnknownDatabase(name.clone()))?;
         let state = DatabaseState {
-            entry: entry.ok_or_else(|| Error::UnknownDatabase(name.clone()))?,
+            entry,
             makeup: Arc::new(makeup),
         };
         Ok(Self {

@@ -10,11 +10,13 @@ use pliantdb_core::{DatabaseName, Timestamp};
 use tokio::sync::Notify;
 
 /// The timestamp of the last command that was applied and that a crash cannot take back, and whether more can come.
+#[derive(Debug)]
 pub(crate) struct Progress {
     state: Mutex<State>,
     is_closed: AtomicBool,
 }
 
+#[derive(Debug)]
 struct State {
     applied: Timestamp,
     /// Of the databases that somebody waits for, with how many that are.
@@ -22,7 +24,7 @@ struct State {
 }
 
 /// Rung for everyone who waits for one database.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Bell {
     rings: Mutex<u64>,
     rung: Condvar,

@@ -19,6 +19,8 @@ use crate::engine::Engine;
 use crate::error::StorageError;
 use crate::housekeeping::Housekeeper;
 use crate::memory::{self, MemoryPlan};
+use crate::proposer::Proposer;
+use crate::standalone::Standalone;
 use crate::store::{EncryptedStore, OrderedStore, RocksStats, RocksStore, TornLog};
 pub use crate::writer::Commit;
 
@@ -62,6 +64,7 @@ pub(crate) type StateStore = EncryptedStore<RocksStore>;
 
 pub(crate) struct Inner {
     pub(crate) engine: Arc<Engine<StateStore>>,
+    standalone: Standalone<StateStore>,
     pub(crate) apis: Apis,
     housekeeper: Housekeeper,
     /// Last, so that the lock outlives the store.
@@ -74,12 +77,12 @@ impl Inner {
         self.engine.progress.close();
         // The housekeeper may be waiting for the writer, so the writer must not wait for it: when the last owner goes in a
         // callback, the threads end by themselves.
-        if self.engine.writer.is_this_thread() {
+        if self.standalone.writer.is_this_thread() {
             self.housekeeper.tell_to_stop();
         } else {
             self.housekeeper.stop();
         }
-        self.engine.close();
+        self.standalone.close();
     }
 }
 
@@ -134,10 +137,11 @@ impl Storage {
             None => EncryptedStore::plain(store),
         };
         let path = directory.path().to_owned();
-        let disk = Arc::new(DiskSpace::of(path.clone(), options.min_free_space, memory));
+        let disk = DiskSpace::of(path.clone(), options.min_free_space, memory);
         let observer = options.observer.unwrap_or_else(|| Box::new(|_| {}));
         let on_failure = options.on_failure.unwrap_or_else(|| Box::new(|_| {}));
-        let engine = Arc::new(Engine::start(Arc::new(store), disk, observer, on_failure)?);
+        let standalone = Standalone::start(Arc::new(store), disk, observer, on_failure)?;
+        let engine = Arc::clone(&standalone.engine);
         if directory.is_new() {
             engine.create_database(&DatabaseName::default_database(), SlotCount::default())?;
             directory.finish()?;
@@ -148,6 +152,7 @@ impl Storage {
         Ok(Self {
             inner: Arc::new(Inner {
                 engine,
+                standalone,
                 apis: options.apis,
                 housekeeper,
                 directory,
@@ -213,7 +218,7 @@ impl Storage {
     /// The users, roles and API keys. They are changed by [`Operation::ChangeAccounts`].
     #[must_use]
     pub fn accounts(&self) -> Arc<SharedAccounts> {
-        Arc::clone(&self.inner.engine.accounts)
+        Arc::clone(&self.inner.standalone.accounts)
     }
 
     /// The names of all databases, in order.
@@ -236,7 +241,7 @@ impl Storage {
     /// not visible then, but when the directory is opened again it may turn out to have been made. After that, unless
     /// it was only for want of room, every write is answered with [`StorageError::Failed`].
     pub fn execute(&self, operation: Operation) -> Result<Outcome, StorageError> {
-        self.inner.engine.writer.execute(operation)
+        self.inner.standalone.writer.execute(operation)
     }
 
     /// Queues one operation without waiting; `done` is called with what [`Storage::execute`] would
@@ -250,7 +255,11 @@ impl Storage {
         operation: Operation,
         done: impl FnOnce(Result<Outcome, StorageError>) + Send + 'static,
     ) -> Result<(), StorageError> {
-        let submitted = self.inner.engine.writer.try_submit(operation, Box::new(done))?;
+        let submitted = self
+            .inner
+            .standalone
+            .writer
+            .try_submit(operation, Box::new(done))?;
         submitted.map_err(|_| StorageError::Busy)
     }
 
@@ -259,12 +268,12 @@ impl Storage {
     /// # Errors
     /// Why not: [`StorageError::Failed`], [`StorageError::DiskFull`], or the failure of the last commit.
     pub fn writable(&self) -> Result<(), StorageError> {
-        let Engine {
-            writer, disk, store, ..
-        } = self.inner.engine.as_ref();
+        let Standalone {
+            writer, disk, engine, ..
+        } = &self.inner.standalone;
         let failure = writer.failure();
         if !matches!(failure, Some(StorageError::Failed(_))) {
-            disk.check(store.unflushed())?;
+            disk.check(engine.store.unflushed())?;
         }
         failure.map_or(Ok(()), Err)
     }
@@ -281,7 +290,7 @@ impl Storage {
     /// # Errors
     /// [`StorageError::Io`] when the disk cannot be asked.
     pub fn stats(&self) -> Result<Stats, StorageError> {
-        let (disk_free, disk_reserve) = self.inner.engine.disk.measure()?;
+        let (disk_free, disk_reserve) = self.inner.standalone.disk.measure()?;
         Ok(Stats {
             store: self.inner.engine.store.inner().stats(),
             disk_free,
@@ -306,7 +315,7 @@ impl Storage {
     /// when the storage failed before; nothing is flushed then, for the log is what counts.
     pub fn close(&self) -> Result<(), StorageError> {
         self.inner.close();
-        if let Some(failed @ StorageError::Failed(_)) = self.inner.engine.writer.failure() {
+        if let Some(failed @ StorageError::Failed(_)) = self.inner.standalone.writer.failure() {
             return Err(failed);
         }
         Ok(self.inner.engine.store.inner().flush()?)

@@ -13,6 +13,7 @@ use crate::error::StorageError;
 use crate::log_clock::LogClock;
 use crate::machine::{CommandResult, StateMachine};
 use crate::progress::Progress;
+use crate::proposer::{Done, LocalWriter, Proposer};
 use crate::store::{Batch, OrderedStore, StoreError};
 
 /// How many writes can wait for the writer; the next is refused, or blocks its caller.
@@ -43,9 +44,6 @@ pub(crate) type Observer = Box<dyn Fn(Commit) + Send>;
 
 /// Hears, once, that the storage failed for good, on the writer's thread.
 pub(crate) type OnFailure = Box<dyn FnOnce(StorageError) + Send>;
-
-/// Called once with what an operation came to, on the writer's thread: it must not block.
-pub(crate) type Done = Box<dyn FnOnce(Result<Outcome, StorageError>) + Send>;
 
 enum Request {
     /// To be stamped and applied.
@@ -103,46 +101,6 @@ impl Writer {
         })
     }
 
-    /// Queues an operation without waiting; gives it back when the queue is full.
-    pub(crate) fn try_submit(
-        &self,
-        operation: Operation,
-        done: Done,
-    ) -> Result<Result<(), (Operation, Done)>, StorageError> {
-        let queue = self.queue.read().unwrap_or_else(PoisonError::into_inner);
-        let queue = queue.as_ref().ok_or(StorageError::Closed)?;
-        match queue.try_send(Request::Operation { operation, done }) {
-            Ok(()) => Ok(Ok(())),
-            Err(TrySendError::Full(Request::Operation { operation, done })) => Ok(Err((operation, done))),
-            Err(TrySendError::Full(Request::Local { .. }) | TrySendError::Disconnected(_)) => {
-                Err(StorageError::Closed)
-            }
-        }
-    }
-
-    /// Queues an operation, waiting for room in the queue.
-    pub(crate) fn queue(&self, operation: Operation, done: Done) -> Result<(), StorageError> {
-        self.send(Request::Operation { operation, done })
-    }
-
-    /// Commits an operation and waits for it.
-    pub(crate) fn execute(&self, operation: Operation) -> Result<Outcome, StorageError> {
-        let (done, outcome) = sync_channel(1);
-        let done = Box::new(move |result| {
-            // Fails only if the caller is gone.
-            let _ = done.send(result);
-        });
-        self.send(Request::Operation { operation, done })?;
-        outcome.recv().map_err(|_| StorageError::Closed)?
-    }
-
-    /// Writes what is local to this node and can be made anew, and waits until it can be read.
-    pub(crate) fn write_local(&self, batch: Batch) -> Result<(), StorageError> {
-        let (done, outcome) = sync_channel(1);
-        self.send(Request::Local { batch, done })?;
-        outcome.recv().map_err(|_| StorageError::Closed)?
-    }
-
     /// Queues a request, waiting for room in the queue.
     fn send(&self, request: Request) -> Result<(), StorageError> {
         // The queue's lock must not be held while waiting, or closing would wait for it.
@@ -175,6 +133,36 @@ impl Writer {
         {
             tracing::error!("the writer thread panicked");
         }
+    }
+}
+
+impl Proposer for Writer {
+    fn try_submit(
+        &self,
+        operation: Operation,
+        done: Done,
+    ) -> Result<Result<(), (Operation, Done)>, StorageError> {
+        let queue = self.queue.read().unwrap_or_else(PoisonError::into_inner);
+        let queue = queue.as_ref().ok_or(StorageError::Closed)?;
+        match queue.try_send(Request::Operation { operation, done }) {
+            Ok(()) => Ok(Ok(())),
+            Err(TrySendError::Full(Request::Operation { operation, done })) => Ok(Err((operation, done))),
+            Err(TrySendError::Full(Request::Local { .. }) | TrySendError::Disconnected(_)) => {
+                Err(StorageError::Closed)
+            }
+        }
+    }
+
+    fn submit(&self, operation: Operation, done: Done) -> Result<(), StorageError> {
+        self.send(Request::Operation { operation, done })
+    }
+}
+
+impl LocalWriter for Writer {
+    fn write_local(&self, batch: Batch) -> Result<(), StorageError> {
+        let (done, outcome) = sync_channel(1);
+        self.send(Request::Local { batch, done })?;
+        outcome.recv().map_err(|_| StorageError::Closed)?
     }
 }
 
@@ -549,7 +537,7 @@ mod tests {
                 }],
             };
             writer
-                .queue(put, Box::new(move |result| answers.send(result.is_ok()).unwrap()))
+                .submit(put, Box::new(move |result| answers.send(result.is_ok()).unwrap()))
                 .unwrap();
         }
         drop(answers);
@@ -651,7 +639,7 @@ mod tests {
     fn a_panicking_callback_is_its_own_affair() {
         let (writer, failed) = start(&Arc::new(Failing::default()));
         writer
-            .queue(create("a"), Box::new(|_| panic!("a test says so")))
+            .submit(create("a"), Box::new(|_| panic!("a test says so")))
             .unwrap();
         writer.execute(create("b")).unwrap();
         writer.close();

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use pliantdb_core::GroupId;
 
+use super::beside::forget_beside;
 use super::records::{self, Installing};
 use super::staging::{self, StagedRecord};
 use super::{GroupState, chunk};
@@ -65,6 +66,7 @@ pub fn install<S: OrderedStore>(store: &Arc<S>, group: GroupId) -> Result<GroupS
     let mut batch = Batch::default();
     for shard in shards {
         batch.delete_range(shard.extent()?.keys());
+        forget_beside(&mut batch, shard.entry.id);
     }
     write(store, &batch, Durability::Buffered)?;
     for number in 0..staged.chunks {

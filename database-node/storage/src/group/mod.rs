@@ -11,27 +11,34 @@
 //!
 //! - `state`: the replica and its log
 //! - `answer`: what it is asked to read, and to write
+//! - `database`: everything that can be asked of a database, as its replica has it
+//! - `beside`: what a node makes of a replica for itself
 //! - `records`: what a group knows beside its data
 //! - `snapshot`, `chunk`: the shard, to be sent
 //! - `staging`, `installation`: the shard, received
 
 mod answer;
+mod beside;
 mod chunk;
+mod database;
 mod installation;
 mod records;
 mod snapshot;
 mod staging;
 mod state;
 
-use pliantdb_core::{Command, DatabaseName, Timestamp};
+use pliantdb_core::{Command, DatabaseName, GroupId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::{DatabaseEntry, DatabaseId};
 use crate::error::StorageError;
 use crate::extent::Extent;
+use crate::keys::GroupRecord;
+use crate::store::{Snapshot, StoreError};
 pub use chunk::Chunk;
 #[cfg(test)]
 pub(crate) use chunk::decode as decode_chunk;
+pub use database::{ReplicaDatabase, ReplicaSubscription};
 #[cfg(feature = "mistakes")]
 pub use installation::install_unmarked;
 pub use installation::{install, is_installing};
@@ -93,6 +100,24 @@ pub struct Position {
     pub timestamp: Timestamp,
     /// What the consensus layer keeps with it: its membership, for one. Nothing here looks into it.
     pub config: Vec<u8>,
+}
+
+/// The time of the last command that a snapshot has of a group's log.
+pub(crate) fn applied_at(snapshot: &impl Snapshot, group: GroupId) -> Result<Timestamp, StoreError> {
+    let position = records::get(snapshot, group, GroupRecord::Position, records::decode_position)?;
+    Ok(position.unwrap_or_default().timestamp)
+}
+
+/// The database of a name, if a group has a shard of it as of a snapshot.
+pub(crate) fn database_at(
+    snapshot: &impl Snapshot,
+    group: GroupId,
+    name: &DatabaseName,
+) -> Result<Option<DatabaseEntry>, StoreError> {
+    let shard = records::get(snapshot, group, GroupRecord::Shard, records::decode_shard)?;
+    Ok(shard
+        .filter(|shard| shard.database == *name)
+        .map(|shard| shard.entry))
 }
 
 /// An entry of a group's log, to be applied.

@@ -1,10 +1,11 @@
 //! The replica of a group, and its log.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use pliantdb_core::GroupId;
 use pliantdb_core::access::Accounts;
 
+use super::beside::{Beside, forget_beside};
 use super::records::{self, Head};
 use super::{GroupSnapshot, LogEntry, Position, Shard};
 use crate::catalog::{Catalog, DatabaseState, Makeup};
@@ -12,6 +13,7 @@ use crate::error::StorageError;
 use crate::extent::Extent;
 use crate::keys::{self, GroupRecord};
 use crate::machine::{Applied, Applying, CommandResult, Scope};
+use crate::progress::Progress;
 use crate::store::{Batch, BatchNumber, Durability, KeyRange, OrderedStore};
 
 /// The replica of a group in a store: the data of its shard, and how far it has applied the group's log.
@@ -25,9 +27,20 @@ pub struct GroupState<S> {
     shard: Shard,
     pub(super) extent: Extent,
     position: Position,
-    /// Has the shard's database only.
-    catalog: Catalog,
+    /// Has the shard's database only; whoever reads the replica looks at it too.
+    pub(super) catalog: Arc<RwLock<Catalog>>,
+    pub(super) progress: Arc<Progress>,
+    /// What is written beside the log ends with this replica.
+    pub(super) beside: Arc<Beside<S>>,
     last_batch: BatchNumber,
+}
+
+impl<S> Drop for GroupState<S> {
+    /// From here on the group's keys may be wiped, and given to another replica.
+    fn drop(&mut self) {
+        self.progress.close();
+        self.beside.end();
+    }
 }
 
 impl<S: OrderedStore> GroupState<S> {
@@ -96,8 +109,10 @@ impl<S: OrderedStore> GroupState<S> {
             group,
             shard: head.shard,
             extent,
+            progress: Arc::new(Progress::at(head.position.timestamp)),
             position: head.position,
-            catalog,
+            catalog: Arc::new(RwLock::new(catalog)),
+            beside: Arc::new(Beside::of(store)),
             last_batch,
         }
     }
@@ -119,7 +134,8 @@ impl<S: OrderedStore> GroupState<S> {
 
     /// The schema and views that its log has given the database.
     pub fn makeup(&self) -> Arc<Makeup> {
-        let state = self.catalog.get(&self.shard.database);
+        let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
+        let state = catalog.get(&self.shard.database);
         state.map(|state| Arc::clone(&state.makeup)).unwrap_or_default()
     }
 
@@ -147,7 +163,9 @@ impl<S: OrderedStore> GroupState<S> {
             timestamp: self.position.timestamp,
         };
         let scope = Scope::Shard { group, extent };
-        let mut applying = Applying::new(store, scope, &self.catalog, &accounts, applied);
+        // Only this changes it, below.
+        let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
+        let mut applying = Applying::new(store, scope, &catalog, &accounts, applied);
         let mut position = self.position.clone();
         let mut results = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -168,14 +186,19 @@ impl<S: OrderedStore> GroupState<S> {
         position.timestamp = applying.applied.timestamp;
         let Applying { pending, changed, .. } = applying;
         let batch = pending.into_batch();
+        drop(catalog);
         debug_assert!(
             self.owns(&batch),
             "the log of {group} has changed what is not its own"
         );
         self.commit(batch, position)?;
         if let Some(changed) = changed {
-            self.catalog = changed;
+            *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = changed;
         }
+        let is_changed = results.iter().flatten().any(Result::is_ok);
+        let changed = is_changed.then_some(&self.shard.database);
+        self.progress
+            .advance(self.position.timestamp, changed.into_iter());
         Ok(results)
     }
 
@@ -217,6 +240,7 @@ impl<S: OrderedStore> GroupState<S> {
         let mut batch = Batch::default();
         for shard in records::shards(&store.snapshot(), group)? {
             batch.delete_range(shard.extent()?.keys());
+            forget_beside(&mut batch, shard.entry.id);
         }
         batch.delete_range(KeyRange::prefixed(&keys::group(group)));
         store

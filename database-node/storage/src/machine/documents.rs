@@ -83,7 +83,7 @@ impl<S: OrderedStore> Applying<'_, S> {
                 id,
                 current.is_some(),
                 entries,
-                self.scope.marks(time),
+                Some(time),
             )?;
         }
         let slot = keys::slot_of(entry, id);

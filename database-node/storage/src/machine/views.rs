@@ -149,7 +149,7 @@ impl<S: OrderedStore> Applying<'_, S> {
                 &document.id,
                 true,
                 &document.entries,
-                self.scope.marks(time),
+                Some(time),
             ) {
                 Err(StorageError::Rejected(rejection)) => {
                     self.pending.go_back(&before);

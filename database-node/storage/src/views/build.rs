@@ -11,7 +11,7 @@ use pliantdb_core::{
 use super::update::BATCH_BYTES;
 use super::{Readable, ViewRuntime, stored};
 use crate::catalog::ViewState;
-use crate::engine::{Engine, applied};
+use crate::engine::Engine;
 use crate::error::StorageError;
 use crate::machine::{Pending, views};
 use crate::records::{LazyView, corrupt};
@@ -45,7 +45,7 @@ impl<S: OrderedStore> Engine<S> {
                     Err(error) => {
                         let database = name.clone();
                         let (view, reason) = (view.id, error.to_string());
-                        let _ = self.writer.execute(Operation::FailView {
+                        let _ = self.proposer.execute(Operation::FailView {
                             database,
                             view,
                             reason,
@@ -86,9 +86,9 @@ impl<S: OrderedStore> Engine<S> {
         for range in keys::view_ranges(view.database.id, Slot::LOCAL, view.id) {
             stored(self.remove(&mut pending, range))?;
         }
-        self.write_local(std::mem::replace(&mut pending, Pending::new(self.store.as_ref())))?;
+        self.write_pending(std::mem::replace(&mut pending, Pending::new(self.store.as_ref())))?;
         let snapshot = self.store.snapshot();
-        let now = stored(applied(&snapshot))?;
+        let now = stored(self.scope.applied_at(&snapshot))?;
         // Its partials are made at the end, at once.
         let mut record = view.record.clone();
         record.definition.reduces = false;
@@ -110,7 +110,7 @@ impl<S: OrderedStore> Engine<S> {
                     return Err(Error::Closed);
                 }
                 if pending.size() > BATCH_BYTES {
-                    self.write_local(std::mem::replace(&mut pending, Pending::new(self.store.as_ref())))?;
+                    self.write_pending(std::mem::replace(&mut pending, Pending::new(self.store.as_ref())))?;
                 }
             }
             runtime.slots_done.fetch_add(1, Ordering::Relaxed);
@@ -129,7 +129,7 @@ impl<S: OrderedStore> Engine<S> {
                 pending.delete_range(range);
             }
         }
-        self.write_local(pending)?;
+        self.write_pending(pending)?;
         self.make_partials(view)?;
         Ok(now)
     }
@@ -191,7 +191,7 @@ impl<S: OrderedStore> Engine<S> {
             documents,
             is_last,
         };
-        self.writer
+        self.proposer
             .execute(operation)
             .map(|_| ())
             .map_err(|error| match error {

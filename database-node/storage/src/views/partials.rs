@@ -342,7 +342,7 @@ impl<S: OrderedStore> Engine<S> {
                 None => pending.delete_unread(key),
             }
         }
-        self.write_local(pending)
+        self.write_pending(pending)
     }
 
     fn make_partials_in(
@@ -389,14 +389,14 @@ impl<S: OrderedStore> Engine<S> {
         }
         drop(cursor);
         let marks = in_slot.marks;
-        self.write_local(pending)?;
+        self.write_pending(pending)?;
         self.remove_marks(marks)
     }
 
     fn remove_marks(&self, marks: Vec<Vec<u8>>) -> Result<(), Error> {
         let mut pending = Pending::new(self.store.as_ref());
         marks.into_iter().for_each(|mark| pending.delete_unread(mark));
-        self.write_local(pending)
+        self.write_pending(pending)
     }
 }
 

@@ -12,6 +12,7 @@ use super::partials::{InSlot, MarkedFrom, Reducing};
 use super::{Place, Readable, id_of, stored};
 use crate::engine::Engine;
 use crate::keys;
+use crate::machine::Scope;
 use crate::records::{self, corrupt};
 use crate::store::{KeyRange, OrderedStore, Snapshot, StoreError};
 
@@ -41,7 +42,7 @@ impl<S: OrderedStore> Engine<S> {
             let view = self.readable(name, query)?;
             let snapshot = self.store.snapshot();
             // A new version that took over meanwhile has removed it.
-            if stored(is_there(&snapshot, &view))? {
+            if stored(is_there(self.scope, &snapshot, &view))? {
                 return rows(&snapshot, &view, query, with_documents, ROWS_BYTES);
             }
         }
@@ -59,7 +60,7 @@ impl<S: OrderedStore> Engine<S> {
             return None;
         }
         let snapshot = self.store.snapshot_cached();
-        if !is_there(&snapshot, &view).ok()? {
+        if !is_there(self.scope, &snapshot, &view).ok()? {
             return None;
         }
         let rows = rows(&snapshot, &view, query, false, FEW_BYTES).ok()?;
@@ -168,7 +169,7 @@ impl<S: OrderedStore> Engine<S> {
             }
             let marked_from = self.marked_from(&view);
             let snapshot = self.store.snapshot();
-            if stored(is_there(&snapshot, &view))? {
+            if stored(is_there(self.scope, &snapshot, &view))? {
                 return Ok((view, marked_from, snapshot));
             }
         }
@@ -373,11 +374,8 @@ pub(super) fn rows(
 }
 
 /// Whether the version of a view that is to be read is one that the snapshot has.
-fn is_there(snapshot: &impl Snapshot, view: &Readable) -> Result<bool, StoreError> {
-    let makeup = snapshot
-        .get(&keys::makeup(view.database.id), records::decode_makeup)?
-        .transpose()?;
-    let views = makeup.unwrap_or_default().views;
+fn is_there(scope: Scope, snapshot: &impl Snapshot, view: &Readable) -> Result<bool, StoreError> {
+    let views = scope.makeup_at(snapshot, view.database)?.views;
     Ok(views
         .iter()
         .any(|record| record.id == view.id || record.previous == Some(view.id)))

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::disk_space::DiskSpace;
 use crate::engine::Engine;
 use crate::memory::MemoryPlan;
+use crate::standalone::Standalone;
 use crate::store::{
     Batch, BatchNumber, Cursor, Durability, Holds, KeyRange, MemorySnapshot, MemoryStore, OrderedStore,
     Snapshot, StoreError,
@@ -162,10 +163,11 @@ fn name() -> DatabaseName {
 }
 
 /// An engine with so many documents and the view of them.
-fn engine(documents: u64) -> Engine<Counting> {
+fn engine(documents: u64) -> Arc<Engine<Counting>> {
     let disk = DiskSpace::of(PathBuf::from("."), Some(0), MemoryPlan::for_limit(64 << 20));
     let store = Arc::new(Counting::default());
-    let engine = Engine::start(store, Arc::new(disk), Box::new(|_| {}), Box::new(|_| {})).unwrap();
+    let standalone = Standalone::start(store, disk, Box::new(|_| {}), Box::new(|_| {})).unwrap();
+    let engine = standalone.engine;
     engine.create_database(&name(), SlotCount::default()).unwrap();
     for first in (0..documents).step_by(1000) {
         put(&engine, first..documents.min(first + 1000));

@@ -7,7 +7,7 @@ use pliantdb_core::{DatabaseName, Document, DocumentId, Error, Order, Timestamp,
 
 use super::{Readable, ViewRuntime, stored};
 use crate::catalog::{DatabaseState, ViewState};
-use crate::engine::{Engine, applied};
+use crate::engine::Engine;
 use crate::feed::Changes;
 use crate::keys;
 use crate::machine::{Pending, views};
@@ -42,7 +42,7 @@ impl<S: OrderedStore> Engine<S> {
             let key = keys::lazy_view(view.database.id, view.id);
             pending.put_unread(key, stored(records::encode_lazy_view(up_to))?);
         }
-        self.write_local(pending)
+        self.write_pending(pending)
     }
 
     /// Removes the marks of eager views that nobody reduces, as far as there are many.
@@ -75,7 +75,9 @@ impl<S: OrderedStore> Engine<S> {
             && since < target
         {
             match self.read_changes(view, since)? {
-                Some(now) => *up_to = Some(now),
+                Some(now) if now > since => *up_to = Some(now),
+                // What was there is gone: the replica was removed.
+                Some(_) => return Err(Error::Closed),
                 // What it would have to read is no longer kept: a view that was not queried for long.
                 None => *up_to = Some(self.build_lazy_view(name, view, &runtime)?),
             }
@@ -94,9 +96,8 @@ impl<S: OrderedStore> Engine<S> {
     /// are no longer kept.
     fn read_changes(&self, view: &Readable, since: Timestamp) -> Result<Option<Timestamp>, Error> {
         let snapshot = self.store.snapshot();
-        let now = stored(applied(&snapshot))?;
-        let makeup = snapshot.get(&keys::makeup(view.database.id), records::decode_makeup);
-        let makeup = stored(makeup.and_then(Option::transpose))?.unwrap_or_default();
+        let now = stored(self.scope.applied_at(&snapshot))?;
+        let makeup = stored(self.scope.makeup_at(&snapshot, view.database))?;
         if since.bits().saturating_add(1) < makeup.changes_from.bits() {
             return Ok(None);
         }
@@ -127,7 +128,7 @@ impl<S: OrderedStore> Engine<S> {
                 Some(now),
             )?;
             if pending.size() > BATCH_BYTES {
-                self.write_local(std::mem::replace(&mut pending, Pending::new(self.store.as_ref())))?;
+                self.write_pending(std::mem::replace(&mut pending, Pending::new(self.store.as_ref())))?;
             }
         }
         pending.put_unread(
@@ -136,7 +137,7 @@ impl<S: OrderedStore> Engine<S> {
         );
         // Without entries there is nothing to lose: the next update may as well begin where this one did.
         if pending.length() > 1 || reached != now {
-            self.write_local(pending)?;
+            self.write_pending(pending)?;
         }
         Ok(Some(reached))
     }
@@ -151,8 +152,8 @@ impl<S: OrderedStore> Engine<S> {
         Ok(())
     }
 
-    pub(super) fn write_local(&self, pending: Pending<'_, S>) -> Result<(), Error> {
-        Ok(self.writer.write_local(pending.into_batch())?)
+    pub(super) fn write_pending(&self, pending: Pending<'_, S>) -> Result<(), Error> {
+        Ok(self.write_local(pending.into_batch())?)
     }
 }
 

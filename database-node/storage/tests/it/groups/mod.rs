@@ -1,5 +1,6 @@
 //! The shards of consensus groups.
 
+mod database;
 mod interrupted;
 mod log;
 mod script;
@@ -14,7 +15,7 @@ use pliantdb_storage::group::{GroupState, Position, Shard};
 use pliantdb_storage::store::{KeyRange, OrderedStore};
 use pliantdb_storage::{DatabaseEntry, DatabaseId};
 
-use crate::store::{Entries, entries};
+use crate::store::{Entries, entries, everything};
 
 const GROUP: GroupId = GroupId::new(7);
 
@@ -35,7 +36,14 @@ fn create<S: OrderedStore>(store: &Arc<S>, group: GroupId, shard: Shard) -> Grou
     GroupState::create(store, group, shard, Position::default()).unwrap()
 }
 
-/// What every replica of a shard has in its slots. Spaces 7 and 8 are local to a node.
+/// Everything in a store but what is local to a node: spaces 7 and 8 of a database's slots.
+fn replicated(store: &impl OrderedStore) -> Entries {
+    let mut found = everything(store);
+    found.retain(|(key, _)| key[..4] == [0; 4] || !matches!(key[6], 7 | 8));
+    found
+}
+
+/// What every replica of a shard has in its slots.
 fn data(store: &impl OrderedStore, shard: &Shard) -> Entries {
     let bound = |slot: u16| {
         let id = shard.entry.id.get().to_be_bytes();

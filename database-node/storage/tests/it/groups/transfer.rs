@@ -16,11 +16,11 @@ use proptest::test_runner::TestRunner;
 use super::interrupted::Interrupted;
 use super::log::apply;
 use super::script::{logged, script};
-use super::{GROUP, answers, create, data, shard};
+use super::{GROUP, answers, create, data, replicated, shard};
 use crate::store::{Kind, encrypted, everything};
 
 /// All chunks of a snapshot.
-fn chunks<S: OrderedStore>(snapshot: &GroupSnapshot<S>, limit: usize) -> Vec<Chunk> {
+pub(super) fn chunks<S: OrderedStore>(snapshot: &GroupSnapshot<S>, limit: usize) -> Vec<Chunk> {
     let (mut chunks, mut after) = (Vec::new(), Some(Vec::new()));
     while let Some(at) = after {
         let chunk = snapshot.chunk(&at, limit).unwrap();
@@ -129,7 +129,7 @@ proptest! {
         prop_assert!(data(&*target, &shard) == data(&*source, &shard));
         prop_assert_eq!(answers(&new), answers(&sent));
         prop_assert_eq!(new.makeup(), sent.makeup());
-        prop_assert!(everything(&*target) == everything(&*source));
+        prop_assert!(replicated(&*target) == replicated(&*source));
     }
 
     /// Of chunks that are not what comes next, none is taken, and nothing is changed.
@@ -256,7 +256,7 @@ fn goes_from_store_to_store() {
     let new = install(&target, GROUP).unwrap();
     assert_eq!((new.position(), new.shard()), (&position, snapshot.shard()));
     assert_eq!(data(&*target, &shard(0, 8)), data(&*source, &shard(0, 8)));
-    assert!(everything(&*target) == everything(&*source));
+    assert!(replicated(&*target) == replicated(&*source));
     assert_eq!(target.durable(), target.written());
 }
 
@@ -308,7 +308,7 @@ fn an_installation_is_finished_before_anything_else() {
     );
     target.store.set_fault(Fault::None);
     install(&target, GROUP).unwrap();
-    assert!(everything(&*target) == everything(&*source));
+    assert!(replicated(&*target) == replicated(&*source));
     target.interrupt_after(usize::MAX);
     GroupState::destroy(&target, GROUP).unwrap();
     assert!(everything(&*target).is_empty());

@@ -1,0 +1,50 @@
+//! Where the operations of databases go.
+
+use std::sync::mpsc::sync_channel;
+
+use pliantdb_core::{Operation, Outcome};
+
+use crate::error::StorageError;
+use crate::store::Batch;
+
+/// Called once with what an operation came to, by whoever carries it out: it must not block.
+pub type Done = Box<dyn FnOnce(Result<Outcome, StorageError>) + Send>;
+
+/// Takes operations, has them carried out in an order that all replicas share, and tells what each came to.
+pub trait Proposer: Send + Sync {
+    /// Hands an operation on without waiting; gives it back when there is no room for more at the moment.
+    ///
+    /// # Errors
+    /// [`StorageError::Closed`] when none is taken any more; `done` is dropped then.
+    fn try_submit(
+        &self,
+        operation: Operation,
+        done: Done,
+    ) -> Result<Result<(), (Operation, Done)>, StorageError>;
+
+    /// Hands an operation on, waiting for room.
+    ///
+    /// # Errors
+    /// [`StorageError::Closed`] when none is taken any more; `done` is dropped then.
+    fn submit(&self, operation: Operation, done: Done) -> Result<(), StorageError>;
+
+    /// Has an operation carried out, and waits for what it comes to.
+    ///
+    /// # Errors
+    /// What it came to, or [`StorageError::Closed`].
+    fn execute(&self, operation: Operation) -> Result<Outcome, StorageError> {
+        let (done, outcome) = sync_channel(1);
+        let done = Box::new(move |result| {
+            // Fails only if the caller is gone.
+            let _ = done.send(result);
+        });
+        self.submit(operation, done)?;
+        outcome.recv().map_err(|_| StorageError::Closed)?
+    }
+}
+
+/// Writes what a node makes for itself and can make anew.
+pub(crate) trait LocalWriter: Send + Sync {
+    /// Writes a batch, and waits until it can be read.
+    fn write_local(&self, batch: Batch) -> Result<(), StorageError>;
+}
