@@ -135,6 +135,15 @@ impl AsyncDatabase {
         self.0.number()
     }
 
+    /// Does something with the blocking database, on a thread that may wait: as giving it a schema.
+    pub fn run<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(&Database) -> Result<T, Error> + Send + 'static,
+    ) -> Future<T> {
+        let database = self.0.clone();
+        Box::pin(blocking(move || run(&database)))
+    }
+
     /// Answers a request.
     ///
     /// # Errors
@@ -161,8 +170,9 @@ impl AsyncDatabase {
         id: &DocumentId,
         most: usize,
     ) -> Result<Found, Error> {
-        let (entry, store) = (self.0.entry()?, self.0.inner().engine.store.as_ref());
-        if let Some(found) = reading::get_within_cached(store, entry, collection, id, most)? {
+        let (entry, store) = (self.0.entry()?, self.0.engine.store.as_ref());
+        let cached = || reading::get_within_cached(store, entry, collection, id, most);
+        if let Some(found) = self.0.engine.read(cached)? {
             return Ok(found);
         }
         let (database, collection, id) = (self.0.clone(), collection.clone(), id.clone());
@@ -184,7 +194,7 @@ impl AsyncDatabase {
     }
 
     async fn answer(&self, request: Request, id: Option<RequestId>) -> Result<Response, Error> {
-        let engine = &self.0.inner().engine;
+        let engine = &self.0.engine;
         let entry = self.0.entry()?;
         match request {
             Request::Get { collection, ids } => {
@@ -200,7 +210,7 @@ impl AsyncDatabase {
             Request::Changes { from, limit, wait } => {
                 let read = |from: FeedStart| {
                     let database = self.0.clone();
-                    blocking(move || database.inner().engine.changes(database.name(), &from, limit))
+                    blocking(move || database.engine.changes(database.name(), &from, limit))
                 };
                 let start = Instant::now();
                 let mut from = from;
@@ -210,6 +220,7 @@ impl AsyncDatabase {
                     let left = wait.saturating_sub(start.elapsed());
                     // What was applied may have changed no document.
                     if !page.transactions.is_empty() || !watch.wait_async(left).await {
+                        engine.check_open()?;
                         return Ok(Response::Changes(page));
                     }
                     from = FeedStart::After(page.next);
@@ -231,7 +242,7 @@ impl AsyncDatabase {
                 // It waits for the disk on a thread, and for a view that is being built without one.
                 let answer = || {
                     let (database, request) = (self.0.clone(), Arc::clone(&request));
-                    blocking(move || database.inner().engine.answer(database.name(), &request))
+                    blocking(move || database.engine.answer(database.name(), &request))
                 };
                 self.when_built(answer).await
             }
@@ -244,7 +255,7 @@ impl AsyncDatabase {
         &self,
         mut attempt: impl FnMut() -> F,
     ) -> Result<T, Error> {
-        let mut retry = Retry::new(&self.0.inner().engine.progress, self.0.name());
+        let mut retry = Retry::new(&self.0.engine.progress, self.0.name());
         loop {
             match retry.after(attempt().await) {
                 ControlFlow::Break(done) => return done,
@@ -264,7 +275,7 @@ impl AsyncDatabase {
 
     async fn write(&self, request: Request, id: Option<RequestId>) -> Result<Response, Error> {
         // Kept only where entries of views can turn out to be outdated, for bodies can be large.
-        if !self.0.inner().engine.has_eager_views(self.0.name())? {
+        if !self.0.engine.has_eager_views(self.0.name())? {
             return self.try_to_write(request, id).await;
         }
         self.when_built(|| async {
@@ -276,19 +287,25 @@ impl AsyncDatabase {
     }
 
     async fn try_to_write(&self, request: Request, id: Option<RequestId>) -> Result<Response, Error> {
-        let engine = &self.0.inner().engine;
+        let engine = &self.0.engine;
         let operation = engine.operation(self.0.name(), request, id)?;
         let (done, outcome) = oneshot::channel();
         let done = Box::new(move |result| {
             // Fails only if the caller is gone.
             let _ = done.send(result);
         });
-        if let Err((operation, done)) = engine.proposer.try_submit(operation, done)? {
+        if let Err((operation, done)) = engine.try_submit(operation, done)? {
             // The queue is full: a thread waits for room in it.
             let database = self.0.clone();
-            blocking(move || Ok(database.inner().engine.proposer.submit(operation, done)?)).await?;
+            blocking(move || Ok(database.engine.submit(operation, done)?)).await?;
         }
         answer(outcome.await.unwrap_or(Err(StorageError::Closed)))
+    }
+}
+
+impl From<Database> for AsyncDatabase {
+    fn from(database: Database) -> Self {
+        Self(database)
     }
 }
 
@@ -311,9 +328,8 @@ impl Connection for AsyncDatabase {
     fn subscribe_to(&self, patterns: Result<Vec<TopicPattern>, Error>) -> Future<AsyncSubscription> {
         let database = self.0.clone();
         Box::pin(async move {
-            let engine = &database.inner().engine;
             let id = database.entry()?.id;
-            Ok(AsyncSubscription(engine.broker.subscribe(id, patterns?)))
+            Ok(AsyncSubscription(database.engine.broker.subscribe(id, patterns?)))
         })
     }
 }

@@ -73,6 +73,13 @@ impl Broker {
     }
 }
 
+impl Drop for Broker {
+    /// Nobody waits for messages of a database that nobody can publish in.
+    fn drop(&mut self) {
+        self.close(None);
+    }
+}
+
 /// Who hears of which topics.
 struct Subscription {
     patterns: Vec<TopicPattern>,

@@ -3,32 +3,62 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use pliantdb_core::protocol::SchemaOffer;
 use pliantdb_core::{
     Body, Change, ChangeAction, ChangeOutcome, CollectionName, Connection, DatabaseName, Document,
-    DocumentId, Error, Inbox, Listing, Message, Operation, Page, Precondition, Request, RequestId, Response,
-    Revision, Schema, Step, StorageConnection, Subscriber, TopicPattern, converse,
+    DocumentId, Error, Inbox, Listing, Message, Operation, Outcome, Page, Precondition, Request, RequestId,
+    Response, Revision, Schema, Step, StorageConnection, Subscriber, TopicPattern, converse,
 };
 
+use crate::apis::Apis;
 use crate::catalog::{DatabaseEntry, DatabaseId};
+use crate::engine::Engine;
 use crate::error::StorageError;
 use crate::reading::{self, Found};
-use crate::storage::{Inner, Options, Storage, generate_document_id};
+use crate::storage::{Inner, Options, StateStore, Storage, generate_document_id};
 use crate::store::OrderedStore;
 
-/// One database of a [`Storage`]. Every call blocks until it is done: writes, until they are on disk.
+/// One database: of a [`Storage`], or as a replica of its group has it ([`crate::group::GroupState::database`]). Every call
+/// blocks until it is done: writes, until they are on disk, or the group has committed them and they are applied.
 ///
 /// What is typed comes from [`Connection`]; the methods here take any JSON.
 #[derive(Clone)]
 pub struct Database {
-    inner: Arc<Inner>,
+    pub(crate) engine: Arc<Engine<StateStore>>,
+    apis: Arc<Apis>,
+    /// The storage that it is in, which it keeps open.
+    home: Option<Arc<Inner>>,
     name: DatabaseName,
     /// Which one of that name, if there were several over time.
     id: DatabaseId,
 }
 
 impl Database {
+    /// A database of a storage.
     pub(crate) fn new(inner: Arc<Inner>, name: DatabaseName, id: DatabaseId) -> Self {
-        Self { inner, name, id }
+        Self {
+            engine: Arc::clone(&inner.engine),
+            apis: Arc::clone(&inner.apis),
+            home: Some(inner),
+            name,
+            id,
+        }
+    }
+
+    /// A database that is in no storage.
+    pub(crate) fn alone(
+        engine: Arc<Engine<StateStore>>,
+        apis: Arc<Apis>,
+        name: DatabaseName,
+        id: DatabaseId,
+    ) -> Self {
+        Self {
+            engine,
+            apis,
+            home: None,
+            name,
+            id,
+        }
     }
 
     /// Opens the database `default` of the data directory at `path`, which is created if there is none, with the schema
@@ -60,14 +90,54 @@ impl Database {
         self.id.get()
     }
 
-    /// The storage that it is in.
+    /// The storage that it is in; `None` of a replica's, which lies beside others in a store of its node.
     #[must_use]
-    pub fn storage(&self) -> Storage {
-        Storage::of(Arc::clone(&self.inner))
+    pub fn storage(&self) -> Option<Storage> {
+        self.home.clone().map(Storage::of)
     }
 
-    pub(crate) fn inner(&self) -> &Arc<Inner> {
-        &self.inner
+    /// What time it is for the database, in milliseconds since the Unix epoch: [`Storage::now_ms`]. A replica's is not
+    /// behind the last command that it has applied.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.engine.log_clock.now_ms()
+    }
+
+    /// The schema that it has, if any: its name and views.
+    ///
+    /// # Errors
+    /// [`Error::UnknownDatabase`], and [`Error::Closed`] of a replica that is gone.
+    pub fn schema(&self) -> Result<Option<SchemaOffer>, Error> {
+        self.entry()?;
+        self.engine.schema(&self.name)
+    }
+
+    /// Gives it the schema `S`, and lets it be used with that; views that are new or have changed are built by and by. `()`
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a schema that contradicts itself, [`pliantdb_core::Rejection::OtherSchema`] when it has a
+    /// schema of another name, and whatever a write comes to.
+    pub fn define_schema<S: Schema>(&self) -> Result<(), Error> {
+        self.entry()?;
+        if self.engine.define_schema::<S>(&self.name)?
+            && let Some(home) = &self.home
+        {
+            home.wake_housekeeper();
+        }
+        Ok(())
+    }
+
+    /// Lets it be used with the schema `S` as soon as it has that, and writes nothing: for a node that has the code of
+    /// schemas, of which another node gives the database one, now or later. Several versions can be learnt. Gives whether
+    /// it has one that this process knows.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a schema that contradicts itself, [`Error::UnknownDatabase`], and [`Error::Closed`] of a
+    /// replica that is gone.
+    pub fn learn_schema<S: Schema>(&self) -> Result<bool, Error> {
+        self.entry()?;
+        self.engine.learn_schema::<S>(&self.name)
     }
 
     /// Answers a request.
@@ -94,8 +164,8 @@ impl Database {
     pub(crate) fn answer(&self, request: Request, id: Option<RequestId>) -> Result<Response, Error> {
         self.entry()?;
         match request {
-            Request::Call { api, body } => self.inner.apis.call(self, &api, &body).map(Response::Called),
-            request => self.inner.engine.execute(&self.name, request, id),
+            Request::Call { api, body } => self.apis.call(self, &api, &body).map(Response::Called),
+            request => self.engine.execute(&self.name, request, id),
         }
     }
 
@@ -105,7 +175,17 @@ impl Database {
     /// [`Error::OtherType`], [`Error::View`] and [`Error::Invalid`] when it cannot be one.
     pub fn operation(&self, request: Request) -> Result<Operation, Error> {
         self.entry()?;
-        self.inner.engine.operation(&self.name, request, None)
+        self.engine.operation(&self.name, request, None)
+    }
+
+    /// Has an operation of this database carried out, and waits for what it comes to, as [`Storage::execute`]: a schema
+    /// without views, for one.
+    ///
+    /// # Errors
+    /// As [`Storage::execute`]; [`StorageError::Closed`] also of a replica that is gone.
+    pub fn propose(&self, operation: Operation) -> Result<Outcome, StorageError> {
+        self.entry()?;
+        self.engine.propose(operation)
     }
 
     /// Reads a document; `None` when there is none.
@@ -117,7 +197,9 @@ impl Database {
         collection: &CollectionName,
         id: &DocumentId,
     ) -> Result<Option<Document>, StorageError> {
-        reading::get(self.inner.engine.store.as_ref(), self.entry()?, collection, id)
+        let entry = self.entry()?;
+        self.engine
+            .read(|| reading::get(self.engine.store.as_ref(), entry, collection, id))
     }
 
     /// Reads a document if its body has at most `most` bytes; else tells its size. For who must have room before.
@@ -130,13 +212,9 @@ impl Database {
         id: &DocumentId,
         most: usize,
     ) -> Result<Found, StorageError> {
-        reading::get_within(
-            self.inner.engine.store.as_ref(),
-            self.entry()?,
-            collection,
-            id,
-            most,
-        )
+        let entry = self.entry()?;
+        self.engine
+            .read(|| reading::get_within(self.engine.store.as_ref(), entry, collection, id, most))
     }
 
     /// Reads documents from one moment: those that exist, in the order of the ids; `None` when their bodies have more than
@@ -150,14 +228,11 @@ impl Database {
         ids: &[DocumentId],
         most: usize,
     ) -> Result<Option<Vec<Document>>, StorageError> {
-        let snapshot = self.inner.engine.store.snapshot();
-        Ok(reading::get_all_at(
-            &snapshot,
-            self.entry()?,
-            collection,
-            ids,
-            most,
-        )?)
+        let entry = self.entry()?;
+        let snapshot = self
+            .engine
+            .read(|| Ok::<_, StorageError>(self.engine.store.snapshot()))?;
+        Ok(reading::get_all_at(&snapshot, entry, collection, ids, most)?)
     }
 
     /// Reads one page of a collection, in the order of ids.
@@ -165,12 +240,11 @@ impl Database {
     /// # Errors
     /// As [`Database::get`].
     pub fn list(&self, collection: &CollectionName, listing: &Listing) -> Result<Page, StorageError> {
-        reading::list(
-            &self.inner.engine.store.snapshot(),
-            self.entry()?,
-            collection,
-            listing,
-        )
+        let entry = self.entry()?;
+        let snapshot = self
+            .engine
+            .read(|| Ok::<_, StorageError>(self.engine.store.snapshot()))?;
+        reading::list(&snapshot, entry, collection, listing)
     }
 
     /// Writes a document if `precondition` holds; returns its revision, and whether it is new.
@@ -235,8 +309,8 @@ impl Database {
 
     /// Its number and slots, as long as it is there: another database of its name is not this one.
     pub(crate) fn entry(&self) -> Result<DatabaseEntry, StorageError> {
+        self.engine.check_open()?;
         let found = self
-            .inner
             .engine
             .entry(&self.name)
             .ok()
@@ -259,7 +333,7 @@ impl Connection for Database {
 
     fn subscribe_to(&self, patterns: Result<Vec<TopicPattern>, Error>) -> Result<Subscription, Error> {
         let id = self.entry()?.id;
-        Ok(Subscription(self.inner.engine.broker.subscribe(id, patterns?)))
+        Ok(Subscription(self.engine.broker.subscribe(id, patterns?)))
     }
 }
 

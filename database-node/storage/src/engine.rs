@@ -1,23 +1,24 @@
 //! The engine: every request, on any store.
 
-use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
+use pliantdb_core::protocol::SchemaOffer;
 use pliantdb_core::{
     Change, ChangeAction, ChangesPage, CollectionName, DatabaseName, Document, DocumentAction,
-    DocumentChange, DocumentId, Emitted, Error, FeedStart, Operation, Outcome, Precondition, Request,
-    RequestId, Response, Revision, Schema, Schematic, SlotCount, Timestamp, ViewDefinition, ViewPolicy,
-    WriteAction,
+    DocumentChange, DocumentId, Emitted, Error, FeedStart, Message, Operation, Outcome, Precondition,
+    Request, RequestId, Response, Revision, Schema, Schematic, SlotCount, Timestamp, ViewDefinition,
+    ViewPolicy, WriteAction,
 };
 
 use crate::broker::Broker;
-use crate::catalog::{Catalog, DatabaseEntry, DatabaseId, DatabaseState, ViewState};
+use crate::catalog::{Catalog, DatabaseEntry, DatabaseState, ViewState};
 use crate::error::StorageError;
 use crate::log_clock::LogClock;
 use crate::machine::Scope;
 use crate::progress::Progress;
-use crate::proposer::{LocalWriter, Proposer};
+use crate::proposer::{Done, LocalWriter, Proposer};
+use crate::schemas::Schemas;
 use crate::store::{Batch, OrderedStore};
 use crate::views::ViewRuntimes;
 use crate::{feed, reading, values};
@@ -32,14 +33,14 @@ pub(crate) struct Engine<S> {
     pub(crate) store: Arc<S>,
     /// Whose log the operations are of.
     pub(crate) scope: Scope,
-    pub(crate) proposer: Arc<dyn Proposer>,
+    proposer: Arc<dyn Proposer>,
     local: Arc<dyn LocalWriter>,
     pub(crate) catalog: Arc<RwLock<Catalog>>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) log_clock: Arc<LogClock>,
     pub(crate) broker: Broker,
     pub(crate) views: ViewRuntimes,
-    schemas: RwLock<HashMap<DatabaseId, Arc<Schematic>>>,
+    pub(crate) schemas: Schemas,
 }
 
 /// What an engine stands on.
@@ -74,7 +75,7 @@ impl<S: OrderedStore> Engine<S> {
             log_clock,
             broker: Broker::default(),
             views: ViewRuntimes::default(),
-            schemas: RwLock::default(),
+            schemas: Schemas::default(),
         }
     }
 
@@ -86,6 +87,7 @@ impl<S: OrderedStore> Engine<S> {
 
     /// Writes what this node makes for itself and can make anew.
     pub(crate) fn write_local(&self, batch: Batch) -> Result<(), StorageError> {
+        self.proposer.check_room(batch.size())?;
         self.local.write_local(batch)
     }
 
@@ -129,52 +131,73 @@ impl<S: OrderedStore> Engine<S> {
             .any(|view| view.definition.policy != ViewPolicy::Lazy))
     }
 
-    /// Looks at the schema that a database was opened with, while it is the one that its views are of.
-    pub(crate) fn with_schematic<T>(
-        &self,
-        database: DatabaseId,
-        look: impl FnOnce(Arc<Schematic>) -> T,
-    ) -> T {
-        let schemas = self.schemas.read().unwrap_or_else(PoisonError::into_inner);
-        look(schemas.get(&database).cloned().unwrap_or_default())
-    }
-
     /// A database, and the schema that its views are of.
     pub(crate) fn state_and_schematic(
         &self,
         name: &DatabaseName,
     ) -> Result<(DatabaseState, Arc<Schematic>), Error> {
-        // Whoever defines a schema holds it until both have changed.
-        let schemas = self.schemas.read().unwrap_or_else(PoisonError::into_inner);
+        // First, for a schema is known before the database has it.
         let state = self.state(name)?;
-        let schematic = schemas.get(&state.entry.id).cloned().unwrap_or_default();
+        let schematic = self.schemas.current(state.entry.id, &state.makeup);
         Ok((state, schematic))
     }
 
-    /// The schema that a database was opened with; that of `()` if it was opened with none.
-    pub(crate) fn schematic(&self, database: DatabaseId) -> Arc<Schematic> {
-        self.with_schematic(database, |schematic| schematic)
+    /// Whether what it stands on is there: a replica can be removed, or replaced by a snapshot.
+    ///
+    /// # Errors
+    /// [`StorageError::Closed`].
+    pub(crate) fn check_open(&self) -> Result<(), StorageError> {
+        match self.scope.is_shard() && self.progress.is_closed() {
+            true => Err(StorageError::Closed),
+            false => Ok(()),
+        }
+    }
+
+    /// Reads something of the store. What was read while the replica went may be of the next one, and is not given.
+    pub(crate) fn read<T, E: From<StorageError>>(&self, read: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        self.check_open()?;
+        let found = read();
+        self.check_open()?;
+        found
+    }
+
+    /// Has an operation carried out, and waits for what it comes to.
+    pub(crate) fn propose(&self, operation: Operation) -> Result<Outcome, StorageError> {
+        // Whatever it was made of is of this replica.
+        self.check_open()?;
+        self.proposer.execute(operation)
+    }
+
+    /// Hands an operation on without waiting, as [`Proposer::try_submit`].
+    pub(crate) fn try_submit(
+        &self,
+        operation: Operation,
+        done: Done,
+    ) -> Result<Result<(), (Operation, Done)>, StorageError> {
+        self.check_open()?;
+        self.proposer.try_submit(operation, done)
+    }
+
+    /// Hands an operation on, waiting for room, as [`Proposer::submit`].
+    pub(crate) fn submit(&self, operation: Operation, done: Done) -> Result<(), StorageError> {
+        self.check_open()?;
+        self.proposer.submit(operation, done)
     }
 
     /// Creates a database.
     pub(crate) fn create_database(&self, name: &DatabaseName, slots: SlotCount) -> Result<(), StorageError> {
         let name = name.clone();
-        self.proposer
-            .execute(Operation::CreateDatabase { name, slots })
+        self.propose(Operation::CreateDatabase { name, slots })
             .map(|_| ())
     }
 
     /// Deletes a database, and ends the subscriptions to its messages.
     pub(crate) fn delete_database(&self, name: &DatabaseName) -> Result<(), Error> {
         let entry = self.entry(name)?;
-        self.proposer
-            .execute(Operation::DeleteDatabase { name: name.clone() })?;
+        self.propose(Operation::DeleteDatabase { name: name.clone() })?;
         self.broker.close(Some(entry.id));
         self.views.forget(entry.id);
-        self.schemas
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&entry.id);
+        self.schemas.forget(entry.id);
         Ok(())
     }
 
@@ -184,12 +207,12 @@ impl<S: OrderedStore> Engine<S> {
         let Some(schema) = schematic.name().cloned() else {
             return self.entry(name).map(|_| false);
         };
-        // Held until both have changed: whoever makes the entries of a document sees either the old or the new.
-        let mut schemas = self.schemas.write().unwrap_or_else(PoisonError::into_inner);
+        let _defining = self.schemas.defining();
         let state = self.state(name)?;
+        let before = self.schemas.of(state.entry.id);
         let views: Vec<_> = schematic.views().map(|view| view.definition().clone()).collect();
         // A view that failed is tried again once in each process.
-        let tries_again = !schemas.contains_key(&state.entry.id);
+        let tries_again = !before.was_opened();
         let is_known = |view: &ViewDefinition| {
             let known = state.makeup.view(&view.collection, &view.name);
             known.is_some_and(|known| {
@@ -199,15 +222,46 @@ impl<S: OrderedStore> Engine<S> {
         let is_current = state.makeup.schema.as_ref() == Some(&schema)
             && views.len() == state.makeup.views.len()
             && views.iter().all(is_known);
+        // First, so that nobody finds the views without their code.
+        let schematic = Arc::new(schematic);
+        self.schemas.learn(state.entry.id, &schematic);
         if !is_current {
-            self.proposer.execute(Operation::DefineSchema {
-                database: name.clone(),
+            let database = name.clone();
+            let defined = self.propose(Operation::DefineSchema {
+                database,
                 schema,
                 views,
-            })?;
+            });
+            if let Err(error) = defined {
+                if !matches!(error, StorageError::Commit(_)) {
+                    self.schemas.go_back(state.entry.id, before);
+                }
+                return Err(error.into());
+            }
         }
-        schemas.insert(state.entry.id, Arc::new(schematic));
+        self.schemas.open(state.entry.id, &schematic);
         Ok(!is_current || tries_again)
+    }
+
+    /// Lets a database be used with the schema `X` if it has it, or is given it later, without giving it to the database.
+    /// Gives whether the schema that it has is known now.
+    pub(crate) fn learn_schema<X: Schema>(&self, name: &DatabaseName) -> Result<bool, Error> {
+        let schematic = Schematic::of::<X>().map_err(Error::invalid)?;
+        let _defining = self.schemas.defining();
+        let state = self.state(name)?;
+        if schematic.name().is_some() {
+            self.schemas.learn(state.entry.id, &Arc::new(schematic));
+        }
+        Ok(self.schemas.of(state.entry.id).has(&state.makeup))
+    }
+
+    /// The schema that a database has, if any: its name and views.
+    pub(crate) fn schema(&self, name: &DatabaseName) -> Result<Option<SchemaOffer>, Error> {
+        let makeup = self.state(name)?.makeup;
+        Ok(makeup.schema.clone().map(|name| SchemaOffer {
+            name,
+            views: makeup.views.iter().map(|view| view.definition.clone()).collect(),
+        }))
     }
 
     /// Answers a request, waiting as long as it takes. One to write is carried out once if it has an id.
@@ -221,10 +275,10 @@ impl<S: OrderedStore> Engine<S> {
             Request::Transact(_) | Request::ChangeKey { .. } => {
                 // Kept only where entries of views can turn out to be outdated, for bodies can be large.
                 if !self.has_eager_views(name)? {
-                    return answer(self.proposer.execute(self.operation(name, request, id)?));
+                    return answer(self.propose(self.operation(name, request, id)?));
                 }
                 self.when_built(name, || {
-                    answer(self.proposer.execute(self.operation(name, request.clone(), id)?))
+                    answer(self.propose(self.operation(name, request.clone(), id)?))
                 })
             }
             Request::Query { .. }
@@ -243,6 +297,7 @@ impl<S: OrderedStore> Engine<S> {
                     let left = wait.saturating_sub(start.elapsed());
                     // What was applied may have changed no document.
                     if !page.transactions.is_empty() || !watch.wait(left) {
+                        self.check_open()?;
                         return Ok(Response::Changes(page));
                     }
                     from = FeedStart::After(page.next);
@@ -255,6 +310,15 @@ impl<S: OrderedStore> Engine<S> {
     /// Answers a request to read, waiting for the disk only: [`pliantdb_core::Rejection::ViewBuilding`] when it would have to wait for a
     /// view, and for no change.
     pub(crate) fn answer(&self, name: &DatabaseName, request: &Request) -> Result<Response, Error> {
+        match request {
+            // Whatever it reads and writes looks by itself whether the replica is there.
+            Request::DeleteMatching(query) => self.delete_matching(name, query.clone()).map(Response::Count),
+            Request::Publish(message) => Ok(Response::Count(self.publish(name, message)?)),
+            request => self.read(|| self.answer_open(name, request)),
+        }
+    }
+
+    fn answer_open(&self, name: &DatabaseName, request: &Request) -> Result<Response, Error> {
         match request {
             Request::Get { collection, ids } => {
                 let entry = self.entry(name)?;
@@ -285,7 +349,6 @@ impl<S: OrderedStore> Engine<S> {
                     answer => answer,
                 }
             }
-            Request::DeleteMatching(query) => self.delete_matching(name, query.clone()).map(Response::Count),
             Request::ViewStatus { collection, view } => {
                 self.view_status(name, collection, view).map(Response::ViewStatus)
             }
@@ -300,13 +363,15 @@ impl<S: OrderedStore> Engine<S> {
                 let page = values::list(&snapshot, entry, namespace, listing, self.log_clock.now_ms());
                 Ok(Response::Keys(page.map_err(StorageError::from)?))
             }
-            Request::Publish(message) => Ok(Response::Count(self.publish(name, message)?)),
-            Request::Changes { from, limit, .. } => self.changes(name, from, *limit).map(Response::Changes),
+            Request::Changes { from, limit, .. } => {
+                self.changes_open(name, from, *limit).map(Response::Changes)
+            }
             // Whoever holds the handlers answers these.
             Request::Call { api, .. } => Err(Error::UnknownApi(api.clone())),
-            Request::Transact(_) | Request::ChangeKey { .. } => {
-                Err(Error::invalid("the request is not one to read"))
-            }
+            Request::Transact(_)
+            | Request::ChangeKey { .. }
+            | Request::DeleteMatching(_)
+            | Request::Publish(_) => Err(Error::invalid("the request is not one to read")),
         }
     }
 
@@ -331,20 +396,33 @@ impl<S: OrderedStore> Engine<S> {
         collection: &CollectionName,
         id: &DocumentId,
     ) -> Result<Option<Option<Document>>, Error> {
-        Ok(reading::get_cached(self.store.as_ref(), entry, collection, id)?)
+        self.read(|| Ok(reading::get_cached(self.store.as_ref(), entry, collection, id)?))
     }
 
-    /// Sends a message.
-    pub(crate) fn publish(
-        &self,
-        name: &DatabaseName,
-        message: &pliantdb_core::Message,
-    ) -> Result<u64, Error> {
+    /// Sends a message; gives how many subscribers of this node it is for.
+    pub(crate) fn publish(&self, name: &DatabaseName, message: &Message) -> Result<u64, Error> {
+        let count = self.deliver(name, message)?;
+        self.proposer.publish_elsewhere(message);
+        Ok(count)
+    }
+
+    /// Gives a message to the subscribers of this node, and gives how many they are.
+    pub(crate) fn deliver(&self, name: &DatabaseName, message: &Message) -> Result<u64, Error> {
+        self.check_open()?;
         Ok(self.broker.publish(self.entry(name)?.id, message))
     }
 
     /// Changes, without waiting for any.
     pub(crate) fn changes(
+        &self,
+        name: &DatabaseName,
+        from: &FeedStart,
+        limit: usize,
+    ) -> Result<ChangesPage, Error> {
+        self.read(|| self.changes_open(name, from, limit))
+    }
+
+    fn changes_open(
         &self,
         name: &DatabaseName,
         from: &FeedStart,

@@ -156,9 +156,7 @@ fn remove_expired<S: OrderedStore>(
         let count = keys.len();
         if count > 0 {
             let database = name.clone();
-            engine
-                .proposer
-                .execute(Operation::ExpireKeys { database, keys })?;
+            engine.propose(Operation::ExpireKeys { database, keys })?;
         }
         if count < EXPIRED {
             break;
@@ -185,9 +183,7 @@ fn trim<S: OrderedStore>(
         // Or those that were not queried for so long would have to be built anew.
         engine.update_lazy_views(name, state);
         let database = name.clone();
-        engine
-            .proposer
-            .execute(Operation::TrimChanges { database, before })?;
+        engine.propose(Operation::TrimChanges { database, before })?;
     }
     Ok(())
 }
@@ -204,9 +200,7 @@ fn forget<S: OrderedStore>(
         let range = keys::requests_before(state.entry.id, slot, before);
         if snapshot.scan(range, Order::Ascending)?.entry().is_some() {
             let database = name.clone();
-            engine
-                .proposer
-                .execute(Operation::ForgetRequests { database, before })?;
+            engine.propose(Operation::ForgetRequests { database, before })?;
             break;
         }
     }

@@ -30,7 +30,8 @@
 //! - module [`group`]: the shards of consensus groups, each with its own log, side by side in one store
 //! - `extent`, `merge`, `reading`, `feed`, `values`, `views`: what is read, in one order over all slots
 //! - `writer`: the one thread that commits, many commands per fsync; `progress`: how far it has come
-//! - `engine`: every request, on any store; `housekeeping`: what it does by itself; `broker`: messages
+//! - `engine`: every request, on any store; `proposer`: where its operations go; `schemas`: the code of views
+//! - `housekeeping`: what a storage does by itself; `broker`: messages
 //! - `directory`, `disk_space`, `memory`: the data directory, the room on its disk, the memory to use
 //! - module [`backup`]: online backup to a directory or an object store, and restore
 //! - module [`dump`]: everything as JSON lines, and back
@@ -78,6 +79,7 @@ mod proposer;
 mod reading;
 mod records;
 mod retry;
+mod schemas;
 pub mod snapshot;
 mod standalone;
 pub mod storage;

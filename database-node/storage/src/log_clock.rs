@@ -9,6 +9,7 @@ use pliantdb_core::Timestamp;
 ///
 /// A wall clock that was once ahead and was set right leaves it ahead, but it goes on as fast as time does. So what is to
 /// expire in a minute expires in a minute, whatever the wall showed when it was written.
+#[derive(Debug)]
 pub(crate) struct LogClock {
     start: Instant,
     /// What it shows minus the time since `start`, in milliseconds.
@@ -30,12 +31,22 @@ impl LogClock {
         }
     }
 
+    /// Goes on behind a commit that was stamped by another clock.
+    pub(crate) fn follow(&self, commit: Timestamp) {
+        let at_start = commit.millis().saturating_sub(self.elapsed_ms());
+        self.at_start.fetch_max(at_start, Ordering::Relaxed);
+    }
+
     /// The milliseconds since the Unix epoch.
     pub(crate) fn now_ms(&self) -> u64 {
-        let elapsed = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let elapsed = self.elapsed_ms();
         let at_start = (self.wall_ms)().saturating_sub(elapsed);
         let before = self.at_start.fetch_max(at_start, Ordering::Relaxed);
         before.max(at_start).saturating_add(elapsed)
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 
@@ -66,6 +77,10 @@ mod tests {
         }
         WALL.store(9_900_000, Ordering::Relaxed);
         assert!(clock.now_ms() >= 9_900_000, "it follows a wall that is ahead");
+        for commit in [9_950_000, 1] {
+            clock.follow(Timestamp::at_millis(commit));
+            assert!(clock.now_ms() >= 9_950_000, "it follows what others have stamped");
+        }
         let later = LogClock::by(|| 5, Timestamp::at_millis(7_000));
         assert!(later.now_ms() >= 7_000, "it begins behind the last commit");
     }

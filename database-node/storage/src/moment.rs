@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use pliantdb_core::{
-    CollectionName, DatabaseName, Document, DocumentId, Error, Request, Response, Schematic, Timestamp,
+    CollectionName, DatabaseName, Document, DocumentId, Error, Request, Response, Timestamp,
 };
 
 use crate::catalog::{DatabaseId, DatabaseState};
 use crate::engine::Engine;
 use crate::error::StorageError;
 use crate::machine::Scope;
+use crate::schemas::Known;
 use crate::store::{At, OrderedStore, Snapshot};
 use crate::views::ViewsAt;
 use crate::{feed, reading, values};
@@ -27,32 +28,36 @@ pub(crate) struct Moment {
 
 /// What is noted while a snapshot is taken.
 pub(crate) struct Noted {
-    schematic: Arc<Schematic>,
+    known: Arc<Known>,
     synced: Timestamp,
     now_ms: u64,
     scope: Scope,
 }
 
 impl<S: OrderedStore> Engine<S> {
-    /// Takes a snapshot by `take`, in which the schema of a database is the one noted.
-    pub(crate) fn take_snapshot<T>(&self, database: DatabaseId, take: impl FnOnce() -> T) -> (T, Noted) {
-        self.with_schematic(database, |schematic| {
-            // First, so that the snapshot has everything up to it.
-            let (synced, now_ms) = (self.progress.applied(), self.log_clock.now_ms());
-            let noted = Noted {
-                schematic,
-                synced,
-                now_ms,
-                scope: self.scope,
-            };
-            (take(), noted)
-        })
+    /// Takes a snapshot by `take`, and notes what goes with it.
+    pub(crate) fn take_snapshot<T>(
+        &self,
+        database: DatabaseId,
+        take: impl FnOnce() -> T,
+    ) -> Result<(T, Noted), StorageError> {
+        // First, so that the snapshot has everything up to it.
+        let (synced, now_ms) = (self.progress.applied(), self.log_clock.now_ms());
+        let taken = self.read(|| Ok::<_, StorageError>(take()))?;
+        let noted = Noted {
+            // Last, so that the schema that the snapshot has is one of them.
+            known: self.schemas.of(database),
+            synced,
+            now_ms,
+            scope: self.scope,
+        };
+        Ok((taken, noted))
     }
 
     /// Answers a request to read a view without bringing it up to date in the store.
     pub(crate) fn answer_unstored(&self, name: &DatabaseName, request: &Request) -> Result<Response, Error> {
         let database = self.entry(name)?.id;
-        let (snapshot, noted) = self.take_snapshot(database, || self.store.snapshot());
+        let (snapshot, noted) = self.take_snapshot(database, || self.store.snapshot())?;
         Moment::of(&snapshot, name, database, noted)?.answer(&snapshot, request)
     }
 }
@@ -84,7 +89,7 @@ impl Moment {
         };
         Ok(Self {
             name: name.clone(),
-            views: ViewsAt::new(state.clone(), noted.schematic, applied),
+            views: ViewsAt::new(state.clone(), noted.known.of(&state.makeup), applied),
             state,
             synced: noted.synced,
             now_ms: noted.now_ms,

@@ -2,12 +2,15 @@
 
 use std::sync::mpsc::sync_channel;
 
-use pliantdb_core::{Operation, Outcome};
+use pliantdb_core::{Message, Operation, Outcome};
 
 use crate::error::StorageError;
 use crate::store::Batch;
 
 /// Called once with what an operation came to, by whoever carries it out: it must not block.
+///
+/// [`StorageError::Rejected`] says that it was carried out and changed nothing; [`StorageError::Busy`] that it was not, and
+/// can be tried again, as when nobody leads the group; [`StorageError::Commit`] that nobody knows.
 pub type Done = Box<dyn FnOnce(Result<Outcome, StorageError>) + Send>;
 
 /// Takes operations, has them carried out in an order that all replicas share, and tells what each came to.
@@ -41,6 +44,19 @@ pub trait Proposer: Send + Sync {
         self.submit(operation, done)?;
         outcome.recv().map_err(|_| StorageError::Closed)?
     }
+
+    /// Whether this node may write so many bytes for itself: what can be made anew is not to take the room of what must be
+    /// kept. Views are then made in memory, as far as they fit.
+    ///
+    /// # Errors
+    /// [`StorageError::DiskFull`].
+    fn check_room(&self, _bytes: usize) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    /// Hands a message on to the subscribers that other nodes have, without waiting: it may be lost. Nothing is to be done
+    /// where all subscribers are in this process.
+    fn publish_elsewhere(&self, _message: &Message) {}
 }
 
 /// Writes what a node makes for itself and can make anew.

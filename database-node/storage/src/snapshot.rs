@@ -5,16 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pliantdb_core::{
-    CollectionName, Connection, DatabaseName, Document, DocumentId, Error, Request, Response, Step,
-    TakeSnapshot, TopicPattern, converse, converse_async,
+    CollectionName, Connection, Document, DocumentId, Error, Request, Response, Step, TakeSnapshot,
+    TopicPattern, converse, converse_async,
 };
 use self_cell::self_cell;
 
 use crate::asynchronous::{AsyncDatabase, Future, blocking};
-use crate::catalog::DatabaseId;
 use crate::database::Database;
 use crate::moment::Moment;
-use crate::storage::{Inner, StateStore};
+use crate::storage::StateStore;
 use crate::store::OrderedStore;
 
 /// How long views that are being built are waited for: those of a database that was just opened soon are.
@@ -23,9 +22,9 @@ const BUILDS: Duration = Duration::from_secs(1);
 type StoreSnapshot<'a> = <StateStore as OrderedStore>::Snapshot<'a>;
 
 self_cell!(
-    /// A snapshot of a storage's store, which stays open as long as it is there.
+    /// A snapshot of a database's store, which stays open as long as it is there.
     struct Held {
-        owner: Arc<Inner>,
+        owner: Database,
         #[not_covariant]
         dependent: StoreSnapshot,
     }
@@ -40,7 +39,8 @@ self_cell!(
 ///
 /// Taking one brings lazy views up to date, as queries of them would. A view that is being built is waited for, up to a
 /// second; one that takes longer is an error when it is queried, and the error says so. As long as a snapshot is open, what
-/// was written over or deleted since stays on the disk, and the storage stays open: drop it soon.
+/// was written over or deleted since stays on the disk, and the storage stays open: drop it soon. One of a replica can be read
+/// when the replica is gone.
 #[derive(Clone)]
 pub struct DatabaseSnapshot(Arc<Shared>);
 
@@ -50,14 +50,14 @@ struct Shared {
 }
 
 impl DatabaseSnapshot {
-    fn take(inner: &Arc<Inner>, name: &DatabaseName, database: DatabaseId) -> Result<Self, Error> {
-        let engine = &inner.engine;
+    fn take(database: &Database) -> Result<Self, Error> {
+        let (engine, name, id) = (&database.engine, database.name(), database.entry()?.id);
         // So that little is left to be made in memory.
         engine.update_lazy_views(name, &engine.state(name)?);
-        let (held, noted) = engine.take_snapshot(database, || {
-            Held::new(Arc::clone(inner), |inner| inner.engine.store.snapshot())
-        });
-        let moment = held.with_dependent(|_, snapshot| Moment::of(snapshot, name, database, noted))?;
+        let (held, noted) = engine.take_snapshot(id, || {
+            Held::new(database.clone(), |database| database.engine.store.snapshot())
+        })?;
+        let moment = held.with_dependent(|_, snapshot| Moment::of(snapshot, name, id, noted))?;
         Ok(Self(Arc::new(Shared { moment, held })))
     }
 
@@ -79,10 +79,11 @@ impl TakeSnapshot for Database {
     type Snapshot = DatabaseSnapshot;
 
     fn snapshot(&self) -> Result<DatabaseSnapshot, Error> {
-        let engine = &self.inner().engine;
+        self.entry()?;
+        let engine = &self.engine;
         let (mut watch, start) = (engine.progress.watch(self.name()), Instant::now());
         while engine.builds_views(self.name())? && watch.wait(BUILDS.saturating_sub(start.elapsed())) {}
-        DatabaseSnapshot::take(self.inner(), self.name(), self.entry()?.id)
+        DatabaseSnapshot::take(self)
     }
 }
 
@@ -148,17 +149,13 @@ impl TakeSnapshot for AsyncDatabase {
     fn snapshot(&self) -> Future<AsyncDatabaseSnapshot> {
         let database = self.blocking().clone();
         Box::pin(async move {
-            let engine = &database.inner().engine;
+            database.entry()?;
+            let engine = &database.engine;
             let (mut watch, start) = (engine.progress.watch(database.name()), Instant::now());
             while engine.builds_views(database.name())?
                 && watch.wait_async(BUILDS.saturating_sub(start.elapsed())).await
             {}
-            let (inner, name, id) = (
-                Arc::clone(database.inner()),
-                database.name().clone(),
-                database.entry()?.id,
-            );
-            blocking(move || DatabaseSnapshot::take(&inner, &name, id).map(AsyncDatabaseSnapshot)).await
+            blocking(move || DatabaseSnapshot::take(&database).map(AsyncDatabaseSnapshot)).await
         })
     }
 }

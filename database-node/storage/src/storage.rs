@@ -65,13 +65,18 @@ pub(crate) type StateStore = EncryptedStore<RocksStore>;
 pub(crate) struct Inner {
     pub(crate) engine: Arc<Engine<StateStore>>,
     standalone: Standalone<StateStore>,
-    pub(crate) apis: Apis,
+    pub(crate) apis: Arc<Apis>,
     housekeeper: Housekeeper,
     /// Last, so that the lock outlives the store.
     directory: DataDirectory,
 }
 
 impl Inner {
+    /// Lets the housekeeper look for views to build.
+    pub(crate) fn wake_housekeeper(&self) {
+        self.housekeeper.wake();
+    }
+
     fn close(&self) {
         // First, so that whoever waits or builds stops.
         self.engine.progress.close();
@@ -153,7 +158,7 @@ impl Storage {
             inner: Arc::new(Inner {
                 engine,
                 standalone,
-                apis: options.apis,
+                apis: Arc::new(options.apis),
                 housekeeper,
                 directory,
             }),
@@ -199,20 +204,10 @@ impl Storage {
     /// # Errors
     /// [`StorageError::UnknownDatabase`].
     pub fn schema(&self, name: &DatabaseName) -> Result<Option<SchemaOffer>, StorageError> {
-        let catalog = self
-            .inner
+        self.inner
             .engine
-            .catalog
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        let state = catalog.get(name);
-        let makeup = &state
-            .ok_or_else(|| StorageError::UnknownDatabase(name.clone()))?
-            .makeup;
-        Ok(makeup.schema.clone().map(|name| SchemaOffer {
-            name,
-            views: makeup.views.iter().map(|view| view.definition.clone()).collect(),
-        }))
+            .schema(name)
+            .map_err(|_| StorageError::UnknownDatabase(name.clone()))
     }
 
     /// The users, roles and API keys. They are changed by [`Operation::ChangeAccounts`].
@@ -332,11 +327,9 @@ impl Storage {
     }
 
     fn define<S: Schema>(&self, name: DatabaseName) -> Result<Database, Error> {
-        if self.inner.engine.define_schema::<S>(&name)? {
-            self.inner.housekeeper.wake();
-        }
-        let id = self.inner.engine.state(&name)?.entry.id;
-        Ok(Database::new(Arc::clone(&self.inner), name, id))
+        let database = self.get(&name)?;
+        database.define_schema::<S>()?;
+        Ok(database)
     }
 }
 

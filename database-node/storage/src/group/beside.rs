@@ -1,11 +1,12 @@
 //! What a node makes of a replica for itself, beside what the group's log says: the entries of lazy views, and stored
 //! partial results. It can be made anew, and goes with the replica.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use pliantdb_core::Slot;
+use pliantdb_core::{Slot, ViewId};
 
-use crate::catalog::DatabaseId;
+use crate::catalog::{Catalog, DatabaseId, Makeup, ViewRecord};
 use crate::error::StorageError;
 use crate::keys;
 use crate::proposer::LocalWriter;
@@ -15,13 +16,15 @@ use crate::store::{Batch, Durability, OrderedStore};
 #[derive(Debug)]
 pub(super) struct Beside<S> {
     store: Arc<S>,
+    catalog: Arc<RwLock<Catalog>>,
     has_ended: RwLock<bool>,
 }
 
 impl<S> Beside<S> {
-    pub(super) fn of(store: &Arc<S>) -> Self {
+    pub(super) fn of(store: &Arc<S>, catalog: &Arc<RwLock<Catalog>>) -> Self {
         Self {
             store: Arc::clone(store),
+            catalog: Arc::clone(catalog),
             has_ended: RwLock::new(false),
         }
     }
@@ -29,6 +32,12 @@ impl<S> Beside<S> {
     /// Waits for those who are writing; nobody does any more when this returns.
     pub(super) fn end(&self) {
         *self.has_ended.write().unwrap_or_else(PoisonError::into_inner) = true;
+    }
+
+    /// Does something while nobody writes: what removes views, for whoever wrote to one later would write for ever.
+    pub(super) fn pause<T>(&self, run: impl FnOnce() -> T) -> T {
+        let _paused = self.has_ended.write().unwrap_or_else(PoisonError::into_inner);
+        run()
     }
 }
 
@@ -39,6 +48,14 @@ impl<S: OrderedStore> LocalWriter for Beside<S> {
         if *has_ended {
             return Err(StorageError::Closed);
         }
+        let Some(first) = batch.change(0) else {
+            return Ok(());
+        };
+        let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
+        if !keys::view_of(first.key()).is_some_and(|(database, view)| catalog.has_view(database, view)) {
+            return Err(StorageError::ViewGone);
+        }
+        drop(catalog);
         let written = self.store.write(&batch, Durability::Buffered);
         written.map(|_| ()).map_err(StorageError::Commit)
     }
@@ -48,4 +65,20 @@ impl<S: OrderedStore> LocalWriter for Beside<S> {
 pub(super) fn forget_beside(batch: &mut Batch, database: DatabaseId) {
     batch.delete_range(keys::everything_in(database, Slot::LOCAL));
     batch.delete_range(keys::lazy_views(database));
+}
+
+/// Deletes of it what is of views that a database had and has no longer.
+pub(super) fn forget_views(batch: &mut Batch, database: DatabaseId, before: &Makeup, after: &Makeup) {
+    for gone in versions(before).difference(&versions(after)) {
+        for range in keys::view_ranges(database, Slot::LOCAL, *gone) {
+            batch.delete_range(range);
+        }
+        batch.delete(keys::lazy_view(database, *gone));
+    }
+}
+
+/// The versions of views that can answer, or will.
+fn versions(makeup: &Makeup) -> BTreeSet<ViewId> {
+    let versions = |record: &ViewRecord| [Some(record.id), record.previous];
+    makeup.views.iter().flat_map(versions).flatten().collect()
 }

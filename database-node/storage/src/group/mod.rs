@@ -38,7 +38,6 @@ use crate::store::{Snapshot, StoreError};
 pub use chunk::Chunk;
 #[cfg(test)]
 pub(crate) use chunk::decode as decode_chunk;
-pub use database::{ReplicaDatabase, ReplicaSubscription};
 #[cfg(feature = "mistakes")]
 pub use installation::install_unmarked;
 pub use installation::{install, is_installing};

@@ -1,17 +1,19 @@
 //! The replica of a group, and its log.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use pliantdb_core::GroupId;
 use pliantdb_core::access::Accounts;
 
-use super::beside::{Beside, forget_beside};
+use super::beside::{Beside, forget_beside, forget_views};
 use super::records::{self, Head};
 use super::{GroupSnapshot, LogEntry, Position, Shard};
 use crate::catalog::{Catalog, DatabaseState, Makeup};
+use crate::engine::Engine;
 use crate::error::StorageError;
 use crate::extent::Extent;
 use crate::keys::{self, GroupRecord};
+use crate::log_clock::LogClock;
 use crate::machine::{Applied, Applying, CommandResult, Scope};
 use crate::progress::Progress;
 use crate::store::{Batch, BatchNumber, Durability, KeyRange, OrderedStore};
@@ -30,8 +32,11 @@ pub struct GroupState<S> {
     /// Has the shard's database only; whoever reads the replica looks at it too.
     pub(super) catalog: Arc<RwLock<Catalog>>,
     pub(super) progress: Arc<Progress>,
+    pub(super) log_clock: Arc<LogClock>,
     /// What is written beside the log ends with this replica.
     pub(super) beside: Arc<Beside<S>>,
+    /// What answers for the database, as long as somebody has it.
+    pub(super) engine: Mutex<Weak<Engine<S>>>,
     last_batch: BatchNumber,
 }
 
@@ -40,6 +45,10 @@ impl<S> Drop for GroupState<S> {
     fn drop(&mut self) {
         self.progress.close();
         self.beside.end();
+        let engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(engine) = engine.upgrade() {
+            engine.broker.close(None);
+        }
     }
 }
 
@@ -104,15 +113,18 @@ impl<S: OrderedStore> GroupState<S> {
             makeup: Arc::new(head.makeup),
         };
         catalog.insert(head.shard.database.clone(), state);
+        let catalog = Arc::new(RwLock::new(catalog));
         Self {
             store: Arc::clone(store),
             group,
             shard: head.shard,
             extent,
             progress: Arc::new(Progress::at(head.position.timestamp)),
+            log_clock: Arc::new(LogClock::after(head.position.timestamp)),
             position: head.position,
-            catalog: Arc::new(RwLock::new(catalog)),
-            beside: Arc::new(Beside::of(store)),
+            beside: Arc::new(Beside::of(store, &catalog)),
+            catalog,
+            engine: Mutex::default(),
             last_batch,
         }
     }
@@ -135,8 +147,7 @@ impl<S: OrderedStore> GroupState<S> {
     /// The schema and views that its log has given the database.
     pub fn makeup(&self) -> Arc<Makeup> {
         let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
-        let state = catalog.get(&self.shard.database);
-        state.map(|state| Arc::clone(&state.makeup)).unwrap_or_default()
+        makeup(&catalog, &self.shard)
     }
 
     /// The last batch that was written for this group: when it is durable ([`OrderedStore::durable`]), so is the
@@ -185,16 +196,26 @@ impl<S: OrderedStore> GroupState<S> {
         }
         position.timestamp = applying.applied.timestamp;
         let Applying { pending, changed, .. } = applying;
-        let batch = pending.into_batch();
+        let mut batch = pending.into_batch();
         drop(catalog);
         debug_assert!(
             self.owns(&batch),
             "the log of {group} has changed what is not its own"
         );
-        self.commit(batch, position)?;
-        if let Some(changed) = changed {
-            *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = changed;
+        match changed {
+            None => self.commit(batch, position)?,
+            Some(changed) => {
+                let (before, after) = (self.makeup(), makeup(&changed, &self.shard));
+                forget_views(&mut batch, self.shard.entry.id, &before, &after);
+                let (beside, catalog) = (Arc::clone(&self.beside), Arc::clone(&self.catalog));
+                beside.pause(|| {
+                    self.commit(batch, position)?;
+                    *catalog.write().unwrap_or_else(PoisonError::into_inner) = changed;
+                    Ok::<_, StorageError>(())
+                })?;
+            }
         }
+        self.log_clock.follow(self.position.timestamp);
         let is_changed = results.iter().flatten().any(Result::is_ok);
         let changed = is_changed.then_some(&self.shard.database);
         self.progress
@@ -257,4 +278,10 @@ impl<S: OrderedStore> GroupState<S> {
         };
         GroupSnapshot::take(&self.store, self.group, head, self.extent)
     }
+}
+
+/// What the database of a shard is made of.
+fn makeup(catalog: &Catalog, shard: &Shard) -> Arc<Makeup> {
+    let state = catalog.get(&shard.database);
+    state.map(|state| Arc::clone(&state.makeup)).unwrap_or_default()
 }

@@ -45,7 +45,7 @@ impl<S: OrderedStore> Engine<S> {
                     Err(error) => {
                         let database = name.clone();
                         let (view, reason) = (view.id, error.to_string());
-                        let _ = self.proposer.execute(Operation::FailView {
+                        let _ = self.propose(Operation::FailView {
                             database,
                             view,
                             reason,
@@ -191,14 +191,11 @@ impl<S: OrderedStore> Engine<S> {
             documents,
             is_last,
         };
-        self.proposer
-            .execute(operation)
-            .map(|_| ())
-            .map_err(|error| match error {
-                // The builder goes on when there is room, or writes are taken again.
-                error @ StorageError::DiskFull { .. } => Error::Storage(error.to_string()),
-                error => error.into(),
-            })
+        self.propose(operation).map(|_| ()).map_err(|error| match error {
+            // The builder goes on when there is room, or writes are taken again.
+            error @ StorageError::DiskFull { .. } => Error::Storage(error.to_string()),
+            error => error.into(),
+        })
     }
 }
 

@@ -246,7 +246,7 @@ impl<S: OrderedStore> Engine<S> {
 
     /// The views of a database whose map this process knows.
     fn known_views(&self, state: &DatabaseState) -> Vec<Readable> {
-        let schematic = self.schematic(state.entry.id);
+        let schematic = self.schemas.current(state.entry.id, &state.makeup);
         let records = state.makeup.views.iter();
         records
             .filter(|record| find(&schematic, record).is_some())

@@ -41,10 +41,11 @@ impl<S: OrderedStore> Engine<S> {
         loop {
             let view = self.readable(name, query)?;
             let snapshot = self.store.snapshot();
-            // A new version that took over meanwhile has removed it.
+            // A new version that took over meanwhile has removed it, or the replica went.
             if stored(is_there(self.scope, &snapshot, &view))? {
                 return rows(&snapshot, &view, query, with_documents, ROWS_BYTES);
             }
+            self.check_open()?;
         }
     }
 
@@ -66,7 +67,7 @@ impl<S: OrderedStore> Engine<S> {
         let rows = rows(&snapshot, &view, query, false, FEW_BYTES).ok()?;
         // Not a page, but what there was time for.
         let is_cut = rows.next.is_some() && query.limit.is_none_or(|limit| rows.len() < limit);
-        (!is_cut).then_some(rows)
+        (!is_cut && self.check_open().is_ok()).then_some(rows)
     }
 
     /// Reduces entries of a view to one value.
@@ -172,6 +173,7 @@ impl<S: OrderedStore> Engine<S> {
             if stored(is_there(self.scope, &snapshot, &view))? {
                 return Ok((view, marked_from, snapshot));
             }
+            self.check_open()?;
         }
     }
 }

@@ -48,7 +48,7 @@ fn written(path: &Path) {
     assert_eq!(database.view::<ByCorners>().query().unwrap().len(), 300);
     assert_eq!(database.view::<ByCorners>().reduce(), Ok((0..DOCUMENTS).sum()));
     assert!(database.view::<ByCorners>().key(&3).reduce().is_ok());
-    database.storage().close().unwrap();
+    database.storage().unwrap().close().unwrap();
 }
 
 /// The keys of entries that lie in slots, and of those that lie in the local slot.
@@ -124,7 +124,7 @@ fn what_lay_in_slots_answers_and_moves_with_the_next_query() {
     assert_eq!(ids(&database, Freshness::Current), expected(now()));
     assert_eq!(ids(&database, Freshness::Stale), expected(now()));
     assert_eq!(database.view::<ByCorners>().reduce(), Ok(now().sum()));
-    database.storage().close().unwrap();
+    database.storage().unwrap().close().unwrap();
     drop(database);
     let (in_slots, local) = entries(root.path());
     assert!(in_slots == 0 && local >= 600, "{in_slots} {local}");
@@ -148,7 +148,7 @@ fn a_move_that_was_interrupted_is_made_again() {
     let now = || (0..DOCUMENTS).filter(|id| *id != 5);
     assert_eq!(ids(&database, Freshness::Current), expected(now()));
     assert_eq!(database.view::<ByCorners>().reduce(), Ok(now().sum()));
-    database.storage().close().unwrap();
+    database.storage().unwrap().close().unwrap();
     drop(database);
     assert_eq!(entries(root.path()).0, 0);
     let report = check(root.path(), None).unwrap();
@@ -174,7 +174,7 @@ fn a_snapshot_shows_one_moment_of_it_wherever_it_lies() {
         shapes.delete_by_id(&5).unwrap();
         shapes.insert_as(&1000, Shape { corners: 6 }).unwrap();
         shapes.overwrite(&6, Shape { corners: 6 }).unwrap();
-        database.storage().close().unwrap();
+        database.storage().unwrap().close().unwrap();
         drop(database);
         let left = entries(root.path());
         let now = || (0..DOCUMENTS).filter(|id| *id != 5).chain([1000]);
@@ -201,7 +201,7 @@ fn a_snapshot_shows_one_moment_of_it_wherever_it_lies() {
         assert_eq!(snapshot.view::<ByCorners>().reduce(), Ok(now().sum()));
         let groups = snapshot.view::<ByCorners>().reduce_grouped().unwrap();
         assert_eq!(groups[6], (6, now().filter(|id| id % 7 == 6).sum()));
-        database.storage().close().unwrap();
+        database.storage().unwrap().close().unwrap();
         drop((database, snapshot));
         assert_eq!(entries(root.path()), left);
 
@@ -215,7 +215,7 @@ fn a_snapshot_shows_one_moment_of_it_wherever_it_lies() {
             assert_eq!(ids_in(&snapshot, freshness), expected(now()));
         }
         assert_eq!(snapshot.view::<ByCorners>().reduce(), Ok(now().sum()));
-        database.storage().close().unwrap();
+        database.storage().unwrap().close().unwrap();
         drop((database, snapshot));
         assert_eq!(entries(root.path()).0, 0);
         let report = check(root.path(), None).unwrap();
@@ -308,7 +308,7 @@ fn the_version_before_answers_from_where_it_lies() {
         assert_eq!(sum, Ok((0..DOCUMENTS).sum()));
         assert_eq!(view().key(&0).query().unwrap().len(), 0);
         assert_eq!(view().query().unwrap().len(), 300);
-        database.storage().close().unwrap();
+        database.storage().unwrap().close().unwrap();
         drop(database);
         let (in_slots, local) = entries(root.path());
         assert!(in_slots >= 600 && local == 0, "{in_slots} {local}");

@@ -197,7 +197,7 @@ fn one_effect_of_many_at_once() {
     runtime.block_on(async {
         let database = AsyncDatabase::open::<()>(directory.path()).await.unwrap();
         for round in 1..=20 {
-            let [counting, inserting] = [(); 2].map(|()| id(&database.blocking().storage()));
+            let [counting, inserting] = [(); 2].map(|()| id(&database.blocking().storage().unwrap()));
             let barrier = Arc::new(tokio::sync::Barrier::new(8));
             let tasks = [(); 8].map(|()| {
                 let (database, barrier) = (database.clone(), Arc::clone(&barrier));
