@@ -195,6 +195,8 @@ pub struct Found {
 /// The state of a node's shards.
 pub struct Applier<S: OrderedStore> {
     store: Arc<S>,
+    /// The last version of commands to apply.
+    apply_version: u16,
     states: BTreeMap<GroupId, GroupState<S>>,
     /// Of each group the last that was taken to be sent, until it is let go of.
     snapshots: BTreeMap<GroupId, (u128, GroupSnapshot<S>)>,
@@ -204,11 +206,12 @@ pub struct Applier<S: OrderedStore> {
 }
 
 impl<S: OrderedStore> Applier<S> {
-    /// Opens what is in a store, and finishes the installation of snapshots that a crash has interrupted.
+    /// Opens what is in a store, and finishes the installation of snapshots that a crash has interrupted. Commands are
+    /// applied up to `apply_version`, which is the node's ([`crate::node::Settings::apply_version`]).
     ///
     /// # Errors
     /// [`StorageError::Store`] when the store cannot be read at all.
-    pub fn open(store: Arc<S>) -> Result<(Self, Found), StorageError> {
+    pub fn open(store: Arc<S>, apply_version: u16) -> Result<(Self, Found), StorageError> {
         let mut found = Found {
             positions: BTreeMap::new(),
             staged: BTreeMap::new(),
@@ -238,6 +241,7 @@ impl<S: OrderedStore> Applier<S> {
         }
         let applier = Self {
             store,
+            apply_version,
             states,
             snapshots: BTreeMap::new(),
             #[cfg(feature = "mistakes")]
@@ -400,7 +404,7 @@ impl<S: OrderedStore> Applier<S> {
         let mistaken = crate::applier_mistakes::mistaken(entries, self.skew_ms);
         #[cfg(feature = "mistakes")]
         let entries = mistaken.as_slice();
-        match state.apply(entries) {
+        match state.apply_up_to(self.apply_version, entries) {
             Ok(outcomes) => {
                 let results = entries.iter().zip(outcomes);
                 let results = results.filter_map(|(entry, outcome)| {

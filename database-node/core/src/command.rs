@@ -10,8 +10,8 @@ use crate::{
 
 /// The version of the rules by which this build applies commands.
 ///
-/// It is part of every command, and a state machine stops at one it does not know rather than apply it
-/// differently from its peers.
+/// It is part of every command. A state machine applies commands of this version and of all before it, each by its own
+/// rules, and stops at one of a later version rather than apply it differently from its peers.
 ///
 /// Decoding a command checks the names and ids in it by [`crate::name`], [`crate::document_id`] and [`crate::slot`],
 /// for keys are made of them. So those rules belong to the version: whoever tightens them raises it, and decodes
@@ -21,7 +21,8 @@ pub const APPLY_VERSION: u16 = 1;
 /// One change, with everything that applying it needs: no clock is read and nothing is generated later.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Command {
-    /// The rules to apply it by: [`APPLY_VERSION`] of whoever made it.
+    /// The rules to apply it by: at most [`APPLY_VERSION`] of whoever made it, and of everybody who is to apply it. It
+    /// stays first in the encoding, where it can be read whatever follows.
     pub version: u16,
     /// When it commits; greater than every earlier command's. It becomes the revision of what it writes.
     pub timestamp: Timestamp,
@@ -30,7 +31,8 @@ pub struct Command {
 }
 
 impl Command {
-    /// `operation`, stamped with the time of its commit.
+    /// `operation`, stamped with the time of its commit, by the rules of this build: for one that nobody else is to
+    /// apply. The leader of a cluster writes the version that all nodes know.
     #[must_use]
     pub fn new(timestamp: Timestamp, operation: Operation) -> Self {
         Self {
@@ -446,6 +448,8 @@ mod tests {
             let command = Command::new(time, operation);
             let bytes = postcard::to_stdvec(&command).unwrap();
             assert_eq!(postcard::from_bytes::<Command>(&bytes).unwrap(), command);
+            let (version, _) = postcard::take_from_bytes::<u16>(&bytes).unwrap();
+            assert_eq!(version, APPLY_VERSION);
         }
     }
 

@@ -66,7 +66,7 @@ impl<L: OrderedStore> Driver<L> {
         let clock = Clock::start();
         let now = clock.now();
         let tick = settings.timing.tick;
-        let (applier, found) = Applier::open(state)?;
+        let (applier, found) = Applier::open(state, settings.apply_version)?;
         let node = Node::open(settings, Arc::clone(&log), found, now)?;
         let handle = Handle {
             inbox: Arc::new(Inbox::new(options.max_envelopes, options.max_envelope_bytes)),

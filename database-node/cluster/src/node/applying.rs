@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use pliantdb_core::{Clock, Command, GroupId, Timestamp};
+use pliantdb_storage::StorageError;
 use pliantdb_storage::group::{LogEntry, Position};
 use pliantdb_storage::machine::CommandResult;
 use pliantdb_storage::store::OrderedStore;
@@ -172,9 +173,7 @@ impl<L: OrderedStore> Node<L> {
                         given += bytes.len() as u64;
                         Some(command)
                     }
-                    Err(error) => {
-                        return self.stop(id, Halt::State(format!("a command cannot be read: {error}")));
-                    }
+                    Err(error) => return self.stop(id, self.unreadable(&bytes, &error)),
                 },
                 Some(_) => return self.stop(id, Halt::State("an entry is not one of a shard".to_owned())),
             };
@@ -191,6 +190,17 @@ impl<L: OrderedStore> Node<L> {
         }
         self.applying.given(id, self.applying.handed(id), given);
         self.run(Task::Apply { group: id, entries });
+    }
+
+    /// Why a command cannot be read: one of a later version may be made of what is not known here.
+    fn unreadable(&self, bytes: &[u8], error: &postcard::Error) -> Halt {
+        let supported = self.settings.apply_version;
+        Halt::State(match postcard::take_from_bytes(bytes) {
+            Ok((found, _)) if found > supported => {
+                StorageError::UnknownApplyVersion { found, supported }.to_string()
+            }
+            _ => format!("a command cannot be read: {error}"),
+        })
     }
 
     fn stop(&mut self, id: GroupId, halt: Halt) {

@@ -155,6 +155,7 @@ impl<L: OrderedStore> Node<L> {
         if let Some(refusal) = refusal {
             return self.refuse(token, refusal);
         }
+        let version = self.writes_version();
         let Some(group) = self.groups.get_mut(&id) else {
             return;
         };
@@ -164,7 +165,11 @@ impl<L: OrderedStore> Node<L> {
         else {
             return;
         };
-        let command = Command::new(timestamp, operation);
+        let command = Command {
+            version,
+            timestamp,
+            operation,
+        };
         let bytes = match postcard::to_stdvec(&command) {
             Ok(bytes) => bytes,
             Err(error) => return self.refuse(token, Refusal::Impossible(error.to_string())),
@@ -176,6 +181,13 @@ impl<L: OrderedStore> Node<L> {
                 Refusal::Busy("the leader has too much to do, or hands over"),
             ),
         }
+    }
+
+    /// The version of the commands that this node writes. What it knows of the gate may be old, and the version lower
+    /// then: the gate never closes, so every node can apply it all the same.
+    fn writes_version(&self) -> u16 {
+        let own = self.settings.apply_version;
+        self.meta().map_or(own, |meta| meta.apply_version().min(own))
     }
 
     fn wait_for(&mut self, id: GroupId, at: LogPoint, token: u64) {

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
-use pliantdb_core::GroupId;
 use pliantdb_core::access::Accounts;
+use pliantdb_core::{APPLY_VERSION, GroupId};
 
 use super::beside::{Beside, forget_beside, forget_views};
 use super::records::{self, Head};
@@ -164,6 +164,18 @@ impl<S: OrderedStore> GroupState<S> {
     /// [`StorageError::UnknownApplyVersion`], [`StorageError::TimestampOrder`], [`StorageError::Store`] when the store
     /// cannot be read, and [`StorageError::Commit`] when it cannot be written. Nothing was applied then.
     pub fn apply(&mut self, entries: &[LogEntry]) -> Result<Vec<Option<CommandResult>>, StorageError> {
+        self.apply_up_to(APPLY_VERSION, entries)
+    }
+
+    /// As [`GroupState::apply`], and commands of versions after `newest` are not known.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn apply_up_to(
+        &mut self,
+        newest: u16,
+        entries: &[LogEntry],
+    ) -> Result<Vec<Option<CommandResult>>, StorageError> {
         if entries.is_empty() {
             return Ok(Vec::new());
         }
@@ -176,7 +188,7 @@ impl<S: OrderedStore> GroupState<S> {
         let scope = Scope::Shard { group, extent };
         // Only this changes it, below.
         let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
-        let mut applying = Applying::new(store, scope, &catalog, &accounts, applied);
+        let mut applying = Applying::new(store, scope, newest, &catalog, &accounts, applied);
         let mut position = self.position.clone();
         let mut results = Vec::with_capacity(entries.len());
         for entry in entries {

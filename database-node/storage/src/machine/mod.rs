@@ -26,6 +26,9 @@ pub(crate) use once::MEMORY_MS;
 pub(crate) use pending::Pending;
 pub(crate) use scope::Scope;
 
+/// The first version of commands: there was none before it.
+const OLDEST_VERSION: u16 = 1;
+
 /// Applies commands to a store.
 ///
 /// The same commands in the same order leave the same bytes, however they are cut into batches: nothing
@@ -128,7 +131,8 @@ impl<S: OrderedStore> StateMachine<S> {
         let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
         let (_, accounts) = self.accounts.current();
         let store = self.store.as_ref();
-        let mut applying = Applying::new(store, Scope::Storage, &catalog, &accounts, self.applied);
+        let scope = Scope::Storage;
+        let mut applying = Applying::new(store, scope, APPLY_VERSION, &catalog, &accounts, self.applied);
         let results = commands
             .iter()
             .map(|command| applying.command(command))
@@ -205,6 +209,8 @@ impl<S: OrderedStore> StateMachine<S> {
 /// A batch of commands being applied.
 pub(crate) struct Applying<'a, S> {
     scope: Scope,
+    /// The last version of commands to apply.
+    newest: u16,
     pub(crate) pending: Pending<'a, S>,
     /// The databases as they were before the batch.
     shared: &'a Catalog,
@@ -221,12 +227,14 @@ impl<'a, S: OrderedStore> Applying<'a, S> {
     pub(crate) fn new(
         store: &'a S,
         scope: Scope,
+        newest: u16,
         catalog: &'a Catalog,
         accounts: &'a Accounts,
         applied: Applied,
     ) -> Self {
         Self {
             scope,
+            newest,
             pending: Pending::new(store),
             shared: catalog,
             changed: None,
@@ -238,10 +246,10 @@ impl<'a, S: OrderedStore> Applying<'a, S> {
 
     /// Applies one command. When it is rejected it changes nothing.
     pub(crate) fn command(&mut self, command: &Command) -> Result<CommandResult, StorageError> {
-        if command.version != APPLY_VERSION {
+        if !(OLDEST_VERSION..=self.newest).contains(&command.version) {
             return Err(StorageError::UnknownApplyVersion {
                 found: command.version,
-                supported: APPLY_VERSION,
+                supported: self.newest,
             });
         }
         if command.timestamp <= self.applied.timestamp {

@@ -295,6 +295,15 @@ fn refuses_commands_it_cannot_apply_and_changes_nothing() {
             supported: 1
         }
     );
+    let none = Command {
+        version: 0,
+        ..create(6, 1)
+    };
+    let error = machine.apply(&[none]).unwrap_err();
+    assert!(
+        matches!(error, StorageError::UnknownApplyVersion { found: 0, .. }),
+        "{error}"
+    );
     let error = machine.apply(&[create(6, 1), create(6, 2)]).unwrap_err();
     assert!(matches!(error, StorageError::TimestampOrder { .. }), "{error}");
     assert_eq!((crate::store::everything(&*store), machine.applied()), before);

@@ -6,6 +6,7 @@ mod sleep;
 mod snapshots;
 mod space;
 mod taking;
+mod versions;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -31,6 +32,7 @@ const GROUP: GroupId = GroupId::new(1);
 struct Machine {
     log: Arc<MemoryStore>,
     state: Arc<MemoryStore>,
+    apply_version: u16,
     process: Option<(Node<MemoryStore>, Applier<MemoryStore>)>,
 }
 
@@ -44,6 +46,8 @@ struct Cluster {
     cut: BTreeSet<(usize, usize)>,
     /// What was delivered since this was emptied.
     heard: Vec<Message>,
+    /// The versions of the commands that were given to appliers since this was emptied.
+    versions: Vec<u16>,
     answers: BTreeMap<u64, Answer>,
     tokens: u64,
 }
@@ -62,6 +66,7 @@ impl Cluster {
             sent: VecDeque::new(),
             cut: BTreeSet::new(),
             heard: Vec::new(),
+            versions: Vec::new(),
             answers: BTreeMap::new(),
             tokens: 0,
         };
@@ -69,6 +74,7 @@ impl Cluster {
             cluster.machines.push(Machine {
                 log: Arc::default(),
                 state: Arc::default(),
+                apply_version: pliantdb_core::APPLY_VERSION,
                 process: None,
             });
             cluster.start(host);
@@ -112,14 +118,14 @@ impl Cluster {
         let settings = Settings {
             name: format!("machine-{host}"),
             attributes: BTreeMap::new(),
-            apply_version: pliantdb_core::APPLY_VERSION,
+            apply_version: self.machines[host].apply_version,
             seed: self.starts,
             timing: Timing::default(),
             limits: Limits::default(),
         };
         let now = self.now();
         let machine = &mut self.machines[host];
-        let (applier, found) = Applier::open(Arc::clone(&machine.state)).unwrap();
+        let (applier, found) = Applier::open(Arc::clone(&machine.state), settings.apply_version).unwrap();
         let node = Node::open(settings, Arc::clone(&machine.log), found, now).unwrap();
         machine.process = Some((node, applier));
     }
@@ -173,7 +179,13 @@ impl Cluster {
                         log.write(&batch, Durability::Synced).unwrap();
                         inputs.push_back(Input::Persisted(number));
                     }
-                    Output::Run(task) => inputs.extend(applier.run(task).map(Input::Done)),
+                    Output::Run(task) => {
+                        if let Task::Apply { entries, .. } = &task {
+                            let commands = entries.iter().filter_map(|entry| entry.command.as_ref());
+                            self.versions.extend(commands.map(|command| command.version));
+                        }
+                        inputs.extend(applier.run(task).map(Input::Done));
+                    }
                     Output::Send { to, envelope } => {
                         let to = match to {
                             Peer::Node(node) => node.get() as usize - 1,

@@ -11,6 +11,7 @@ fn a_new_node_gets_the_state_of_many_groups_at_once() {
         cluster.write(0, GroupId::new(number as u64));
     }
     cluster.machines.push(Machine {
+        apply_version: pliantdb_core::APPLY_VERSION,
         log: Arc::default(),
         state: Arc::default(),
         process: None,

@@ -206,6 +206,35 @@ proptest! {
 }
 
 #[test]
+fn applies_commands_of_all_versions_that_it_knows() {
+    let store = Arc::new(MemoryStore::default());
+    let mut state = create(&store, GROUP, shard(0, 8));
+    let of = |index, version| {
+        let mut entry = logged(index, transact(vec![put("a")]));
+        entry.command.as_mut().unwrap().version = version;
+        entry
+    };
+    let mut index = 0;
+    for newest in 1..4 {
+        for found in 0..6 {
+            let applied = state.apply_up_to(newest, &[of(index + 1, found)]);
+            match (1..=newest).contains(&found) {
+                true => {
+                    applied.unwrap()[0].as_ref().unwrap().as_ref().unwrap();
+                    index += 1;
+                }
+                false => {
+                    let supported = newest;
+                    let unknown = StorageError::UnknownApplyVersion { found, supported };
+                    assert_eq!(applied, Err(unknown));
+                }
+            }
+            assert_eq!(state.position().index, index);
+        }
+    }
+}
+
+#[test]
 fn refuses_entries_it_cannot_apply_and_changes_nothing() {
     let store = Arc::new(MemoryStore::default());
     let mut state = create(&store, GROUP, shard(0, 8));
