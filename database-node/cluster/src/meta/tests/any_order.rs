@@ -217,6 +217,13 @@ fn look(before: &Meta, meta: &Meta, given: &mut Given) {
     assert!(meta.apply_version() >= before.apply_version());
 }
 
+/// Whoever is affected by a command was looked at: to look at all groups changes nothing.
+fn assert_aimed(meta: &Meta) {
+    let mut again = meta.clone();
+    again.retarget();
+    assert_eq!(&again, meta);
+}
+
 fn run(wishes: &[Wish]) {
     let mut cluster = Cluster::found();
     let mut given = Given::new();
@@ -231,10 +238,12 @@ fn run(wishes: &[Wish]) {
             restored = postcard::from_bytes(&bytes).unwrap();
             assert_eq!(restored.apply(&command, cluster.index), outcome);
             assert_eq!(&restored, &cluster.meta);
+            assert_aimed(&cluster.meta);
             look(&before.meta, &cluster.meta, &mut given);
         } else if matches!(wish, Wish::SettleAll) {
             cluster.settle();
             restored = cluster.meta.clone();
+            assert_aimed(&restored);
             look(&before.meta, &cluster.meta, &mut given);
             assert!(cluster.meta.switch().is_none(), "what is under way ends");
         }
