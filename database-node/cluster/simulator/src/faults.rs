@@ -14,6 +14,7 @@ use pliantdb_storage::store::Fault;
 use rand::RngExt;
 
 use crate::clients::Clients;
+use crate::forcing::Owners;
 use crate::scenario::{Clocks, Scenario};
 use crate::steps::Step;
 use crate::world::{Happening, MS, SECOND, Time, Turn, World};
@@ -63,13 +64,11 @@ pub struct Faults {
     pub struck_after: BTreeMap<Step, u64>,
     /// How many changes of mode or leader were asked for.
     pub changes: u64,
-    /// How many groups were asked to be forced.
-    pub forced: u64,
+    /// What owners asked to force.
+    pub owners: Owners,
     /// How often a clock began to run out of bound.
     pub turned: u64,
     has_forced_meta: bool,
-    /// Whether consent to split brain was given.
-    pub is_split_brain_accepted: bool,
     /// The nodes that are gone for ever and not yet declared lost.
     lost: Vec<(NodeId, usize)>,
     mistake: Option<Mistake>,
@@ -87,10 +86,9 @@ impl Faults {
             struck: 0,
             struck_after: BTreeMap::new(),
             changes: 0,
-            forced: 0,
+            owners: Owners::default(),
             turned: 0,
             has_forced_meta: false,
-            is_split_brain_accepted: false,
             lost: Vec::new(),
             mistake,
             next_token: 1 << 20,

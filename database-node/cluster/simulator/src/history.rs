@@ -94,8 +94,6 @@ pub struct ForcedGroup {
     pub fork: LogPoint,
     /// Whether the group goes on in that life for good. Else it was given up for another before anybody was answered.
     pub is_confirmed: bool,
-    /// Whether whoever led before may go on acknowledging what is lost.
-    pub is_split_brain_accepted: bool,
 }
 
 /// Everything that was asked.

@@ -7,6 +7,7 @@
 //! - module [`faults`]: what goes wrong, and what owners do meanwhile
 //! - module [`watchers`]: who keeps asking one machine while something goes wrong there
 //! - module [`steps`]: what nodes do step by step, for faults to strike in between
+//! - module [`forcing`]: what owners asked to force, and what was decided
 //! - module [`history`]: what was asked and answered
 //! - module [`invariants`]: what must hold, each in a file of its own
 //! - module [`states`]: what machines have of groups
@@ -14,6 +15,7 @@
 
 pub mod clients;
 pub mod faults;
+pub mod forcing;
 pub mod history;
 pub mod invariants;
 pub mod run;

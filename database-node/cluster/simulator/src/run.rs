@@ -182,8 +182,8 @@ impl Run {
             is_automatic: self.scenario.is_automatic,
             stuck: stuck.as_ref().err(),
             overstated: self.overstated.as_deref(),
-            is_forced_amid_switch: self.world.is_forced_amid_switch(),
-            has_owner_forced: self.faults.forced > 0,
+            owners: &self.faults.owners,
+            decisions: self.world.decisions(),
             told: &self.world.told,
             differing: &self.world.differing,
             contents: &contents,
@@ -239,6 +239,7 @@ impl Run {
             match what {
                 Happening::Client { client, turn } => self.clients.turn(&mut self.world, client, turn),
                 Happening::Answered { token, answer, from } => {
+                    self.faults.owners.answered(token, self.world.now(), &answer);
                     self.clients.answered(&mut self.world, token, *answer, from);
                 }
                 Happening::Watch { watcher } => self.clients.watch_turn(&mut self.world, watcher),
@@ -277,7 +278,6 @@ impl Run {
                         incarnation: *incarnation,
                         fork: *fork,
                         is_confirmed: false,
-                        is_split_brain_accepted: self.faults.is_split_brain_accepted,
                     };
                     self.clients
                         .history

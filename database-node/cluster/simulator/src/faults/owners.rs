@@ -2,7 +2,7 @@
 
 use pliantdb_cluster::meta::{Consent, Failover, MetaCommand, NodeState};
 use pliantdb_cluster::node::Ask;
-use pliantdb_cluster::{META, Mode, NodeId};
+use pliantdb_cluster::{Mode, NodeId};
 use rand::RngExt;
 
 use super::{Faults, Mending};
@@ -89,18 +89,10 @@ impl Faults {
             0 => Consent::AcceptSplitBrain,
             _ => Consent::ProcessGone,
         };
-        // Those that are up and cannot be heard may go on acknowledging.
-        let may_go_on = consent == Consent::AcceptSplitBrain || !world.network.cut.is_empty();
-        let has_meta_leader = world.hosts.iter().any(|machine| {
-            machine
-                .process
-                .as_ref()
-                .is_some_and(|process| process.node.leads(META))
-        });
-        self.is_split_brain_accepted |= may_go_on;
-        self.forced += 1;
         world.say(|| format!("the owner forces what cannot go on: {consent:?}"));
-        if has_meta_leader {
+        if let Some(host) = Self::supervising(world) {
+            let (token, now) = (self.next_token + 1, world.now());
+            self.owners.ask(token, now, host, consent, false);
             return self.tell(
                 world,
                 Ask::Force {
@@ -116,7 +108,6 @@ impl Faults {
             return;
         }
         self.has_forced_meta = true;
-        self.is_split_brain_accepted = true;
         let known = world.hosts.iter().enumerate().filter_map(|(host, machine)| {
             let node = &machine.process.as_ref()?.node;
             node.meta()?;
@@ -124,6 +115,7 @@ impl Faults {
         });
         if let Some((_, host)) = known.max() {
             self.next_token += 1;
+            self.owners.ask(self.next_token, world.now(), host, consent, true);
             world.ask(host, self.next_token, Ask::ForceMeta { consent });
         }
     }

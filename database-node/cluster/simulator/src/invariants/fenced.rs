@@ -1,9 +1,11 @@
-//! A life of a group that is over acknowledges nothing, unless an owner has accepted that it does.
+//! A life of a group that is over acknowledges nothing, but for machines of which an owner has accepted that they do, or said
+//! that they are gone when they were only away, until they hear of it.
 
 use super::Evidence;
 use super::clocks::may_be_unnoticed;
+use crate::forcing::ON_ITS_WAY;
 use crate::history::{Asked, Came};
-use crate::world::{MS, SECOND, Time};
+use crate::world::{SECOND, Time};
 
 /// For how long a leader may go on by a lease of automatic failover after a clock has begun to run out of bound: until that
 /// is noticed, and what was granted before, for 4 s by a clock that may be slow by 35 %, is over.
@@ -22,9 +24,14 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Result<(), String> {
         };
         let forced = evidence.history.forced.get(&operation.object.group);
         for forced in forced.into_iter().flatten() {
-            let is_after = ended > forced.at + 2 * MS && forced.incarnation > at.incarnation;
+            let is_after = ended > forced.at + ON_ITS_WAY && forced.incarnation > at.incarnation;
             let may_go_on = may_be_unnoticed(evidence, (ended, ended), GRANTED_UNNOTICED);
-            if is_after && !may_go_on && forced.loses(at) && !forced.is_split_brain_accepted {
+            // Whoever has not heard of an earlier decision has not heard of this one.
+            let mut decisions = evidence.decisions.values().filter(|decision| {
+                decision.group == operation.object.group && decision.incarnation > at.incarnation
+            });
+            let mut is_let = || decisions.any(|decision| evidence.owners.let_go_on(decision, ended));
+            if is_after && !may_go_on && forced.loses(at) && !is_let() {
                 return Err(format!(
                     "{operation:?} was acknowledged after its life was over: {forced:?}"
                 ));

@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use pliantdb_core::GroupId;
 
 use crate::clients::Contents;
+use crate::forcing::{Decisions, Owners};
 use crate::history::History;
 use crate::scenario::Clocks;
 use crate::world::{Drift, Host, Told};
@@ -47,10 +48,10 @@ pub struct Evidence<'a> {
     pub stuck: Option<&'a healing::Stuck>,
     /// A group that had less than was promised.
     pub overstated: Option<&'a str>,
-    /// Whether groups were forced while a switch was open.
-    pub is_forced_amid_switch: bool,
-    /// Whether an owner has asked for groups to be forced.
-    pub has_owner_forced: bool,
+    /// What owners asked to force.
+    pub owners: &'a Owners,
+    /// What was decided about groups that were forced.
+    pub decisions: &'a Decisions,
     /// What nodes told of.
     pub told: &'a [Told],
     /// Where replicas have applied different entries.

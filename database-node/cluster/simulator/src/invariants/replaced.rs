@@ -3,8 +3,14 @@
 use super::Evidence;
 
 pub(super) fn check(evidence: &Evidence<'_>) -> Result<(), String> {
-    match evidence.is_forced_amid_switch && !evidence.has_owner_forced {
-        true => Err("groups were forced, and no owner had asked for it".to_owned()),
-        false => Ok(()),
+    let mut amid = evidence
+        .decisions
+        .values()
+        .filter(|decision| decision.is_amid_switch);
+    match amid.find(|decision| !evidence.owners.have_asked_for(decision)) {
+        Some(decision) => Err(format!(
+            "a group was forced amid a switch, and no owner had asked for it: {decision:?}"
+        )),
+        None => Ok(()),
     }
 }

@@ -53,6 +53,7 @@ impl World {
         if let Some(machine) = self.hosts.get_mut(host) {
             machine.crash(share);
         }
+        self.deciding.crashed(host, self.now);
         self.say(|| format!("machine {host} crashes, keeping {share:.2} of what was not synced"));
     }
 
@@ -62,6 +63,7 @@ impl World {
             self.nodes.remove(&node);
         }
         self.noticed.forget(host);
+        self.deciding.wiped(host, self.now);
         self.say(|| format!("machine {host} gets an empty disk"));
     }
 

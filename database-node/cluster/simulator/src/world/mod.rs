@@ -1,6 +1,7 @@
 //! Machines, the network between them, and time.
 
 mod clock;
+mod deciding;
 mod disks;
 mod happening;
 mod host;
@@ -21,6 +22,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use clock::MILLION;
 pub use clock::{Clock, Turn};
+use deciding::Deciding;
 pub use happening::Happening;
 use happening::Scheduled;
 pub use host::{Host, Process};
@@ -82,6 +84,7 @@ pub struct World {
     /// Where replicas have applied different entries.
     pub differing: Vec<String>,
     noticed: Noticed,
+    deciding: Deciding,
     drift_ppm: u32,
     timing: Timing,
     /// How many of a thousand inputs wait for others that are taken with them, and chance of its own for that.
@@ -119,6 +122,7 @@ impl World {
             applied: BTreeMap::new(),
             differing: Vec::new(),
             noticed: Noticed::default(),
+            deciding: Deciding::default(),
             drift_ppm,
             timing,
             gathered: (gathered, gathering),
@@ -311,6 +315,14 @@ impl World {
                         self.say(|| format!("to {to}: {raft:?}"));
                     }
                 }
+            }
+            let from = match envelope.from {
+                Peer::Node(node) => self.host_of(node),
+                Peer::Joiner(_) => None,
+            };
+            let is_up = self.hosts.get(to).is_some_and(Host::is_up);
+            if let Some(from) = from.filter(|_| is_up) {
+                self.deciding.delivered(from, to, &envelope, self.now);
             }
             self.step(to, Input::Receive(envelope));
         }

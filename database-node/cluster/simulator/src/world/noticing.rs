@@ -17,11 +17,9 @@ use crate::steps::{Step, Stepped, between, between_configs};
 #[derive(Default)]
 pub(super) struct Noticed {
     meta: BTreeMap<usize, (u64, Meta)>,
-    configs: BTreeMap<(usize, GroupId), GroupConfig>,
+    pub(super) configs: BTreeMap<(usize, GroupId), GroupConfig>,
     /// The lives of groups that go on for good.
     confirmed: BTreeSet<(usize, GroupId, Incarnation)>,
-    /// Whether groups were forced while a switch was open.
-    is_forced_amid_switch: bool,
     /// The steps that nobody has heard of yet.
     pub(super) steps: VecDeque<Stepped>,
 }
@@ -52,12 +50,6 @@ impl World {
         known.map(|(_, meta)| meta.clone())
     }
 
-    /// Whether groups were forced while a switch was open.
-    #[must_use]
-    pub fn is_forced_amid_switch(&self) -> bool {
-        self.noticed.is_forced_amid_switch
-    }
-
     /// How every replica knows its group, those that are off included.
     pub fn known_configs(&self) -> impl Iterator<Item = &GroupConfig> {
         self.noticed.configs.values()
@@ -83,15 +75,8 @@ impl World {
             let steps = known
                 .map(|(_, before)| between(before, &meta))
                 .unwrap_or_default();
-            // Taking another for a replica that was forced before is part of that.
-            let is_begun = |before: &Meta, (step, group): &(Step, Option<GroupId>)| {
-                let record = group.and_then(|group| before.group(group));
-                *step == Step::Forced && record.is_none_or(|record| record.unconfirmed().is_none())
-            };
-            self.noticed.is_forced_amid_switch |= known.is_some_and(|(at, before)| {
-                let was_open = *at + 1 == applied && before.switch().is_some();
-                was_open && steps.iter().any(|step| is_begun(before, step))
-            });
+            let known = known.cloned();
+            self.notice_decisions(host, known.as_ref(), (applied, &meta));
             self.noticed.meta.insert(host, (applied, meta));
             for (step, group) in steps {
                 self.noticed.note(host, step, group, None);
