@@ -2,7 +2,7 @@
 
 mod things;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use pliantdb_cluster::NodeId;
@@ -68,6 +68,10 @@ struct Doing {
 pub struct Clients {
     clients: Vec<Client>,
     databases: Vec<Database>,
+    /// The one that the owner deletes and makes again, each time that it was made.
+    passing: Vec<Database>,
+    /// Those of them that were asked to be deleted.
+    leaving: BTreeSet<GroupId>,
     tokens: BTreeMap<u64, usize>,
     next_token: u64,
     next_value: Value,
@@ -103,6 +107,8 @@ impl Clients {
         Self {
             clients: (0..count).map(|_| client()).collect(),
             databases,
+            passing: Vec::new(),
+            leaving: BTreeSet::new(),
             tokens: BTreeMap::new(),
             next_token: 1 << 32,
             next_value: 0,
@@ -200,8 +206,7 @@ impl Clients {
     }
 
     fn choose(&mut self, world: &mut World, client: usize) {
-        let place = world.random.random_range(0..self.databases.len());
-        let Some(database) = self.databases.get(place).cloned() else {
+        let Some(database) = self.choose_database(world) else {
             return;
         };
         self.next_value += 1;
@@ -247,6 +252,31 @@ impl Clients {
             false => (object, asked),
         };
         self.start(world, client, &database, object, asked);
+    }
+
+    fn choose_database(&self, world: &mut World) -> Option<Database> {
+        let passing = self.passing.last();
+        let passing = passing.filter(|database| !self.leaving.contains(&database.group));
+        if let Some(database) = passing
+            && world.random.random_bool(0.15)
+        {
+            return Some(database.clone());
+        }
+        let place = world.random.random_range(0..self.databases.len());
+        self.databases.get(place).cloned()
+    }
+
+    /// There is a database that will not stay.
+    pub fn enter(&mut self, database: Database) {
+        let is_new = self.passing.iter().all(|known| known.group != database.group);
+        if is_new {
+            self.passing.push(database);
+        }
+    }
+
+    /// A group is about to be deleted with its database: nobody begins anything there any more.
+    pub fn leave(&mut self, group: GroupId) {
+        self.leaving.insert(group);
     }
 
     /// Nobody begins to write to a group before a moment.
@@ -403,6 +433,9 @@ impl Clients {
                 state.seen.remove(&group);
                 self.end(world, client, Came::Unknown, None);
             }
+            Answer::Refused(_) if self.leaving.contains(&group) => {
+                self.end(world, client, Came::Unknown, None);
+            }
             Answer::Refused(_) => {
                 let after = world.random.random_range(20 * MS..300 * MS);
                 self.wake(world, client, after);
@@ -541,10 +574,9 @@ impl Clients {
         self.clients.is_empty()
     }
 
-    /// The databases.
-    #[must_use]
-    pub fn databases(&self) -> &[Database] {
-        &self.databases
+    /// The databases, also those that may have been deleted.
+    pub fn databases(&self) -> impl Iterator<Item = &Database> {
+        self.databases.iter().chain(&self.passing)
     }
 
     /// How many operations were begun.

@@ -165,7 +165,7 @@ impl Faults {
             && world.random.random_bool(0.4)
         {
             self.strike_sleeper(world, host);
-            self.look_after(world);
+            self.look_after(world, clients);
             return self.wait(world);
         }
         match world.random.random_range(0..100) {
@@ -201,7 +201,7 @@ impl Faults {
             94..97 => self.lose_leader(world),
             _ => self.lose(world),
         }
-        self.look_after(world);
+        self.look_after(world, clients);
         self.wait(world);
     }
 

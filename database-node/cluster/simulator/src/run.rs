@@ -172,7 +172,8 @@ impl Run {
             }
             Err(stuck) => Err(stuck),
         };
-        let (contents, replicas) = look(&self.world, self.clients.databases());
+        let databases: Vec<&Database> = self.clients.databases().collect();
+        let (contents, replicas) = look(&self.world, &databases);
         let violations = check(&Evidence {
             history: &self.clients.history,
             clocks: self.scenario.clocks,

@@ -71,7 +71,7 @@ fn tell_difference(world: &World, a: usize, b: usize) {
 /// What is in each group on the machine that is furthest, and what each machine has, with digests.
 pub(crate) fn look(
     world: &World,
-    databases: &[Database],
+    databases: &[&Database],
 ) -> (BTreeMap<GroupId, Contents>, BTreeMap<GroupId, Vec<Replica>>) {
     let mut replicas = states(world);
     let mut all = BTreeMap::new();

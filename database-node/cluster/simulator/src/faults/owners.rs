@@ -6,7 +6,11 @@ use pliantdb_cluster::{Mode, NodeId};
 use rand::RngExt;
 
 use super::{Faults, Mending};
+use crate::clients::{Clients, Database};
 use crate::world::{MS, SECOND, World};
+
+/// The name of a database that is deleted and made again.
+const PASSING: &str = "passing";
 
 impl Faults {
     /// Changes the mode, the leader, or what was asked for before.
@@ -59,9 +63,14 @@ impl Faults {
     }
 
     /// What an owner does when a group cannot go on.
-    pub(super) fn look_after(&mut self, world: &mut World) {
+    pub(super) fn look_after(&mut self, world: &mut World, clients: &mut Clients) {
+        // Who forces the meta group of two nodes may lose what it knew of a database, and its group is another's then.
+        let is_used = self.scenario.nodes > 2 || !self.scenario.is_forced_by_hand;
+        if let Some(database) = Self::passing(world).filter(|_| is_used) {
+            clients.enter(database);
+        }
         if world.random.random_bool(0.1) {
-            self.make_or_delete_database(world);
+            self.make_or_delete_database(world, clients);
         }
         if !self.scenario.is_forced_by_hand || !world.random.random_bool(0.3) {
             return;
@@ -155,20 +164,25 @@ impl Faults {
         }
     }
 
-    /// Makes a database that no client uses, or deletes it.
-    fn make_or_delete_database(&mut self, world: &mut World) {
-        const NAME: &str = "passing";
-        let Some((_, meta)) = Self::meta(world) else {
-            return;
-        };
-        let mut shards = meta.groups().values().filter_map(|record| record.shard.as_ref());
-        let found = shards.find(|shard| shard.database.as_str() == NAME);
-        match found.map(|shard| shard.database.clone()) {
-            Some(name) => {
-                world.say(|| format!("the owner deletes the database {name}"));
+    /// The database that does not stay, when it is there.
+    fn passing(world: &World) -> Option<Database> {
+        let (_, meta) = Self::meta(world)?;
+        let mut groups = meta.groups().iter();
+        groups.find_map(|(group, record)| {
+            let name = record.shard.as_ref()?.database.clone();
+            (name.as_str() == PASSING).then_some(Database { name, group: *group })
+        })
+    }
+
+    /// Makes the database that does not stay, or deletes it.
+    fn make_or_delete_database(&mut self, world: &mut World, clients: &mut Clients) {
+        match Self::passing(world) {
+            Some(Database { name, group }) => {
+                world.say(|| format!("the owner deletes the database {name}, which is group {group}"));
+                clients.leave(group);
                 self.tell(world, Ask::Change(MetaCommand::DeleteDatabase { name }));
             }
-            None => self.create_database(world, NAME),
+            None => self.create_database(world, PASSING),
         }
     }
 

@@ -11,6 +11,7 @@ pub(crate) mod healing;
 mod leaders;
 mod linearizable;
 mod once;
+mod own;
 pub(crate) mod panics;
 mod replaced;
 mod sessions;
@@ -74,7 +75,7 @@ pub struct Violation {
 /// Everything that does not hold.
 #[must_use]
 pub fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
-    let all: [(&'static str, Check); 13] = [
+    let all: [(&'static str, Check); 14] = [
         (
             "without faults a cluster comes to rest and answers",
             healing::check,
@@ -91,6 +92,7 @@ pub fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
         ("nothing acknowledged is lost", durable::check),
         ("a transaction is seen whole or not at all", atomic::check),
         ("what is asked for twice is done once", once::check),
+        ("what is read of a database was written to it", own::check),
         ("whoever wrote reads what was written", sessions::check),
         ("what may be old is not older than was allowed", fresh::check),
         ("a term of a life has one leader", leaders::check),
