@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use pliantdb_cluster::node::Event;
 use pliantdb_cluster::{Applier, Node, Settings};
 use pliantdb_storage::store::OrderedStore;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::clock::Clock;
 use crate::failure::{Failure, OpenError, Stopped};
@@ -68,7 +68,11 @@ impl<L: OrderedStore> Driver<L> {
         let tick = settings.timing.tick;
         let (applier, found) = Applier::open(state, settings.apply_version)?;
         let node = Node::open(settings, Arc::clone(&log), found, now)?;
+        let known = node.shared_meta();
+        let applied = node.meta_applied();
+        let (know, known) = watch::channel(known);
         let handle = Handle {
+            known,
             inbox: Arc::new(Inbox::new(options.max_envelopes, options.max_envelope_bytes)),
             places: Arc::new(Semaphore::new(options.max_asks.min(Semaphore::MAX_PERMITS))),
             turns: Arc::default(),
@@ -99,6 +103,7 @@ impl<L: OrderedStore> Driver<L> {
             askers: Askers::default(),
             founder: None,
             written: 0,
+            known: (know, applied),
         };
         driver.start("core", move |_| turns.run())?;
         Ok(driver)

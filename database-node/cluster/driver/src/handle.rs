@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
-use pliantdb_cluster::Node;
 use pliantdb_cluster::node::{Answer, Ask, FoundError};
 use pliantdb_cluster::wire::{Envelope, Peer};
+use pliantdb_cluster::{Meta, Node};
 use pliantdb_storage::store::OrderedStore;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::failure::{Failure, Stopped};
 use crate::inbox::{Asker, Inbox, Incoming};
@@ -24,6 +24,7 @@ pub struct Handle<L: OrderedStore> {
     pub(crate) places: Arc<Semaphore>,
     pub(crate) turns: Arc<turns::Counting>,
     pub(crate) log: Arc<log_writer::Counting>,
+    pub(crate) known: watch::Receiver<Option<Arc<Meta>>>,
 }
 
 impl<L: OrderedStore> Clone for Handle<L> {
@@ -33,6 +34,7 @@ impl<L: OrderedStore> Clone for Handle<L> {
             places: Arc::clone(&self.places),
             turns: Arc::clone(&self.turns),
             log: Arc::clone(&self.log),
+            known: self.known.clone(),
         }
     }
 }
@@ -111,6 +113,12 @@ impl<L: OrderedStore> Handle<L> {
         };
         self.inbox.put(Incoming::Call(Box::new(call)))?;
         wait_for(seen).map_err(|_| self.stopped())
+    }
+
+    /// What the node knows of its cluster, and when that changes; `None` until it knows something.
+    #[must_use]
+    pub fn known(&self) -> watch::Receiver<Option<Arc<Meta>>> {
+        self.known.clone()
     }
 
     /// Why the node could not go on, when it could not.

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use pliantdb_cluster::applier::Task;
 use pliantdb_cluster::node::{Event, FoundError};
-use pliantdb_cluster::{Input, Instant, Node, Output};
+use pliantdb_cluster::{Input, Instant, Meta, Node, Output};
 use pliantdb_storage::store::OrderedStore;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::clock::Clock;
 use crate::failure::Failure;
@@ -73,6 +73,8 @@ pub(crate) struct Turns<L: OrderedStore, T> {
     pub(crate) founder: Option<(u64, oneshot::Sender<Result<(), FoundError>>)>,
     /// The number of the last batch that is to be written.
     pub(crate) written: u64,
+    /// What the node knows of the cluster, and as of which entry that was told.
+    pub(crate) known: (watch::Sender<Option<Arc<Meta>>>, u64),
 }
 
 /// Who waits for an answer, by token.
@@ -194,6 +196,11 @@ impl<L: OrderedStore, T: Transport> Turns<L, T> {
                     (self.on_event)(event);
                 }
             }
+        }
+        let (known, told) = &mut self.known;
+        if *told != self.node.meta_applied() {
+            *told = self.node.meta_applied();
+            known.send_replace(self.node.shared_meta());
         }
     }
 }

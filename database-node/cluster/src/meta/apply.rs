@@ -48,6 +48,10 @@ impl Meta {
             MetaCommand::RemoveNode { node, is_lost } => self.remove_node(*node, *is_lost),
             MetaCommand::CreateDatabase { name, slots } => self.create_database(name, *slots),
             MetaCommand::DeleteDatabase { name } => self.delete_database(name),
+            MetaCommand::SetAttributes { node, attributes } => {
+                self.node(*node)?.attributes.clone_from(attributes);
+                Ok(MetaOutcome::Done)
+            }
             MetaCommand::ChangeAccounts(change) => {
                 self.accounts.change(change)?;
                 Ok(MetaOutcome::Done)

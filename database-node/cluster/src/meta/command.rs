@@ -114,6 +114,13 @@ pub enum MetaCommand {
     },
     /// Changes who may use the cluster.
     ChangeAccounts(AccountsChange),
+    /// A node has other attributes than when it joined.
+    SetAttributes {
+        /// The node.
+        node: NodeId,
+        /// All of them.
+        attributes: BTreeMap<String, String>,
+    },
 }
 
 /// How groups are forced.
@@ -161,7 +168,7 @@ impl MetaCommand {
 }
 
 /// What came of a command.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MetaOutcome {
     /// It was done.
     Done,

@@ -207,6 +207,12 @@ impl<L: OrderedStore> Node<L> {
         self.meta.as_ref().map(|checkpoint| checkpoint.meta.as_ref())
     }
 
+    /// The same, to be kept while the node goes on.
+    #[must_use]
+    pub fn shared_meta(&self) -> Option<Arc<Meta>> {
+        self.meta.as_ref().map(|checkpoint| Arc::clone(&checkpoint.meta))
+    }
+
     /// The leader of a group, as far as this node knows.
     #[must_use]
     pub fn leader(&self, group: GroupId) -> Option<NodeId> {

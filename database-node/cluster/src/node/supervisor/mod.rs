@@ -185,6 +185,23 @@ impl<L: OrderedStore> Node<L> {
         supervisor.is_some_and(|supervisor| supervisor.is_there(node, now.steady))
     }
 
+    /// What the supervisor knows of the nodes, if this node is it: for how long each was not heard, and how its replicas
+    /// were then. Nothing of one that was not heard since this node is supervisor.
+    #[must_use]
+    pub fn overview(&self) -> Option<BTreeMap<NodeId, (Duration, Vec<ReplicaReport>)>> {
+        let supervisor = self.supervisor.as_ref()?;
+        let nodes = supervisor.nodes.iter();
+        let mut overview: BTreeMap<NodeId, (Duration, Vec<ReplicaReport>)> = nodes
+            .map(|(node, seen)| (*node, (self.last_tick.since(seen.at), Vec::new())))
+            .collect();
+        for ((_, node), replica) in &supervisor.replicas {
+            if let Some((_, replicas)) = overview.get_mut(node) {
+                replicas.push(replica.clone());
+            }
+        }
+        Some(overview)
+    }
+
     /// Groups were deleted.
     pub(super) fn supervisor_forgets_deleted(&mut self) {
         if let (Some(supervisor), Some(checkpoint)) = (&mut self.supervisor, &self.meta) {

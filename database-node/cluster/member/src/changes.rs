@@ -1,0 +1,192 @@
+//! Changes of the cluster, asked of any node: the one that leads the meta group decides.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use pliantdb_cluster::meta::{Consent, MetaCommand, MetaOutcome};
+use pliantdb_cluster::{META, NodeId};
+use pliantdb_cluster_driver::{Handle, Stopped};
+use pliantdb_cluster_transport::{Network, RequestError};
+use pliantdb_storage::store::RocksStore;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::questions::{Question, Reply, Seen, decode, encode};
+
+/// How long somebody who leads the meta group is looked for, and waited for.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How long nobody is asked after one that does not lead.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Why a change was not made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    /// It cannot be made as things are.
+    #[error("{0}")]
+    Rejected(String),
+    /// Nobody leads the meta group, or nobody who does can be reached: most of its voters have to be there.
+    #[error("no node decides about the cluster at the moment: {0}")]
+    Unavailable(String),
+    /// It was asked for, and no answer came.
+    #[error("whether it was done is not known: look at the status, and ask again if it was not")]
+    Unknown,
+}
+
+/// What is needed to ask.
+#[derive(Clone)]
+pub(crate) struct Asker {
+    pub(crate) handle: Handle<RocksStore>,
+    pub(crate) network: Arc<Network>,
+}
+
+impl Asker {
+    pub(crate) async fn change(&self, command: MetaCommand) -> Result<MetaOutcome, ChangeError> {
+        self.done(Question::Change(command)).await
+    }
+
+    pub(crate) async fn force(
+        &self,
+        leader: Option<NodeId>,
+        consent: Consent,
+    ) -> Result<MetaOutcome, ChangeError> {
+        self.done(Question::Force { leader, consent }).await
+    }
+
+    pub(crate) async fn overview(&self) -> Result<Vec<Seen>, ChangeError> {
+        match self.ask(Question::Overview).await? {
+            Reply::Overview(seen) => Ok(seen),
+            _ => Err(ChangeError::Rejected(
+                "the node answered something else".to_owned(),
+            )),
+        }
+    }
+
+    async fn done(&self, question: Question) -> Result<MetaOutcome, ChangeError> {
+        match self.ask(question).await? {
+            Reply::Done(outcome) => Ok(outcome),
+            _ => Err(ChangeError::Rejected(
+                "the node answered something else".to_owned(),
+            )),
+        }
+    }
+
+    /// Asks whoever leads the meta group, until somebody has decided.
+    async fn ask(&self, question: Question) -> Result<Reply, ChangeError> {
+        let until = Instant::now() + PATIENCE;
+        let (mut hint, mut reason) = (None, "no node is known to lead the meta group".to_owned());
+        let mut asked = 0;
+        while Instant::now() < until {
+            let (own, known, others) = self.leader().await.map_err(stopped)?;
+            // One that others cannot reach hears of no leader: any of them knows who it is.
+            asked += 1;
+            let any = others.get(asked % others.len().max(1)).copied();
+            let leader: Option<NodeId> = Option::take(&mut hint).or(known).or(any);
+            let reply = match leader {
+                Some(leader) if Some(leader) == own => {
+                    let answering = answer(&self.handle, question.clone());
+                    match timeout_at(until, answering).await {
+                        Ok(reply) => reply.map_err(stopped)?,
+                        Err(_) => return Err(ChangeError::Unknown),
+                    }
+                }
+                Some(leader) => match self.request(leader, &question, until).await {
+                    Ok(reply) => reply,
+                    Err(RequestError::Unknown { .. }) => return Err(ChangeError::Unknown),
+                    Err(error) => {
+                        reason = format!("node {leader}: {error}");
+                        sleep(PAUSE).await;
+                        continue;
+                    }
+                },
+                None => {
+                    sleep(PAUSE).await;
+                    continue;
+                }
+            };
+            match reply {
+                Reply::Done(_) | Reply::Overview(_) => return Ok(reply),
+                Reply::Rejected(reason) => return Err(ChangeError::Rejected(reason)),
+                Reply::Unknown => return Err(ChangeError::Unknown),
+                Reply::NotLeader(other) => hint = other.filter(|other| Some(*other) != leader),
+                Reply::Busy(why) => reason = why,
+            }
+            sleep(PAUSE).await;
+        }
+        Err(ChangeError::Unavailable(reason))
+    }
+
+    /// Who this node is, who leads the meta group as far as it knows, and who else is there.
+    async fn leader(&self) -> Result<(Option<NodeId>, Option<NodeId>, Vec<NodeId>), Stopped> {
+        look(&self.handle, |node| {
+            let own = node.id();
+            let nodes = node
+                .meta()
+                .into_iter()
+                .flat_map(|meta| meta.nodes().keys().copied());
+            (
+                own,
+                node.leader(META),
+                nodes.filter(|other| Some(*other) != own).collect(),
+            )
+        })
+        .await
+    }
+
+    async fn request(
+        &self,
+        node: NodeId,
+        question: &Question,
+        until: Instant,
+    ) -> Result<Reply, RequestError> {
+        let left = until.saturating_duration_since(Instant::now());
+        let bytes = self.network.request(node, encode(question), left).await?;
+        // Of another version, say: it may have done what it was asked.
+        decode(&bytes).map_err(|reason| RequestError::Unknown { node, reason })
+    }
+}
+
+/// Answers what another node asks.
+pub(crate) async fn answer_bytes(handle: Handle<RocksStore>, bytes: Bytes) -> Bytes {
+    let reply = match decode::<Question>(&bytes) {
+        Ok(question) => match answer(&handle, question).await {
+            Ok(reply) => reply,
+            Err(stopped) => Reply::Busy(stopped.to_string()),
+        },
+        Err(reason) => Reply::Rejected(format!("the question cannot be read: {reason}")),
+    };
+    encode(&reply)
+}
+
+async fn answer(handle: &Handle<RocksStore>, question: Question) -> Result<Reply, Stopped> {
+    match question.ask() {
+        Some(ask) => handle.ask_async(ask).await.map(Reply::from),
+        None => {
+            let overview = look(handle, |node| (node.overview(), node.leader(META))).await?;
+            Ok(match overview {
+                (Some(overview), _) => {
+                    let seen = overview.into_iter().map(|(node, (silent, replicas))| Seen {
+                        node,
+                        silent,
+                        replicas,
+                    });
+                    Reply::Overview(seen.collect())
+                }
+                (None, leader) => Reply::NotLeader(leader),
+            })
+        }
+    }
+}
+
+/// Looks at the node, without keeping a thread of the runtime waiting.
+pub(crate) async fn look<T: Send + 'static>(
+    handle: &Handle<RocksStore>,
+    look: impl FnOnce(&pliantdb_cluster::Node<RocksStore>) -> T + Send + 'static,
+) -> Result<T, Stopped> {
+    let looking = handle.clone();
+    let looked = tokio::task::spawn_blocking(move || looking.look(look)).await;
+    looked.unwrap_or(Err(Stopped::ByOwner))
+}
+
+fn stopped(stopped: Stopped) -> ChangeError {
+    ChangeError::Unavailable(stopped.to_string())
+}

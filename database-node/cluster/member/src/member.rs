@@ -1,0 +1,141 @@
+//! A member that runs, and its end.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use pliantdb_cluster::meta::{Consent, MetaCommand, MetaOutcome};
+use pliantdb_cluster::{Meta, NodeId};
+use pliantdb_cluster_driver::{Driver, Failure, Handle};
+use pliantdb_cluster_transport::{JoinToken, Network, TokenError};
+use pliantdb_storage::store::RocksStore;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::certificates::Giving;
+use crate::changes::{Asker, ChangeError};
+use crate::options::Options;
+use crate::start::{StartError, start};
+use crate::status::{Status, status};
+
+/// How long a member waits until it is one.
+const JOINING: Duration = Duration::from_millis(50);
+
+/// A process as a member of a cluster, until it is stopped or dropped.
+pub struct Member {
+    pub(crate) asker: Asker,
+    pub(crate) driver: Driver<RocksStore>,
+    pub(crate) giving: Option<Giving>,
+    /// They end with it.
+    pub(crate) tasks: Vec<AbortOnDropHandle<()>>,
+}
+
+impl Member {
+    /// Opens the directory, listens, and goes on as the node that the directory has, or founds or joins a cluster. A joiner
+    /// waits here until somebody gives it a certificate, and joins in the background: [`Member::joined`]. Within a runtime
+    /// of tokio.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(options: Options) -> Result<Self, StartError> {
+        start(options).await
+    }
+
+    /// The node.
+    #[must_use]
+    pub fn handle(&self) -> &Handle<RocksStore> {
+        &self.asker.handle
+    }
+
+    /// Its network.
+    #[must_use]
+    pub fn network(&self) -> &Network {
+        &self.asker.network
+    }
+
+    /// Waits until it is part of a cluster and knows it.
+    ///
+    /// # Errors
+    /// [`Failure`] of the node.
+    pub async fn joined(&self) -> Result<(NodeId, Arc<Meta>), Failure> {
+        loop {
+            let own = crate::changes::look(self.handle(), |node| node.id().zip(node.shared_meta())).await;
+            match own {
+                Ok(Some((node, meta))) if meta.nodes().contains_key(&node) => return Ok((node, meta)),
+                Ok(_) => tokio::time::sleep(JOINING).await,
+                Err(_) => {
+                    let ended = || Failure::Core("the node was stopped".to_owned());
+                    return Err(self.handle().failure().unwrap_or_else(ended));
+                }
+            }
+        }
+    }
+
+    /// Changes the cluster, whichever node this is.
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub async fn change(&self, command: MetaCommand) -> Result<MetaOutcome, ChangeError> {
+        self.asker.change(command).await
+    }
+
+    /// Replaces a leader that is gone, or groups that cannot elect one; what only others have is lost.
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub async fn force(&self, leader: Option<NodeId>, consent: Consent) -> Result<MetaOutcome, ChangeError> {
+        self.asker.force(leader, consent).await
+    }
+
+    /// How the cluster is, as this node and the one that leads the meta group know it.
+    ///
+    /// # Errors
+    /// [`ChangeError::Unavailable`] when this node knows of no cluster yet.
+    pub async fn status(&self) -> Result<Status, ChangeError> {
+        let meta = self.handle().known().borrow().clone();
+        let meta = meta
+            .ok_or_else(|| ChangeError::Unavailable("this node is not yet part of a cluster".to_owned()))?;
+        let own = crate::changes::look(self.handle(), pliantdb_cluster::Node::id).await;
+        let seen = self.asker.overview().await;
+        Ok(status(&meta, own.ok().flatten(), seen.ok().as_deref()))
+    }
+
+    /// Makes a token with which one node can get a certificate for as long.
+    ///
+    /// # Errors
+    /// [`TokenError::NotMade`] on a node that has not the cluster's authority.
+    pub async fn make_join_token(&self, lifetime: Duration) -> Result<JoinToken, TokenError> {
+        let Some(Giving {
+            authority, tokens, ..
+        }) = self.giving.clone()
+        else {
+            let reason = "this node has not the authority of the cluster: ask the one that founded it";
+            return Err(TokenError::NotMade(reason.to_owned()));
+        };
+        let make = move || tokens.make(authority.fingerprint(), lifetime, SystemTime::now());
+        let made = tokio::task::spawn_blocking(make).await;
+        made.unwrap_or_else(|_| Err(TokenError::NotMade("the task was stopped".to_owned())))
+    }
+
+    /// Says goodbye to the others, and stops when all that waits for the log is written.
+    ///
+    /// # Errors
+    /// [`Failure`], when it had stopped by itself before.
+    pub async fn stop(self) -> Result<(), Failure> {
+        let Self {
+            asker,
+            driver,
+            tasks,
+            giving: _,
+        } = self;
+        for task in tasks {
+            task.abort();
+            // It was aborted.
+            let _ = task.await;
+        }
+        // Whoever still asks keeps it open until it is answered.
+        if let Some(network) = Arc::into_inner(asker.network) {
+            network.close().await;
+        }
+        let stopped = tokio::task::spawn_blocking(|| driver.stop()).await;
+        stopped.unwrap_or(Err(Failure::Panicked("stop")))
+    }
+}

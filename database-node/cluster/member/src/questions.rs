@@ -1,0 +1,103 @@
+//! What nodes ask each other beside consensus.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use pliantdb_cluster::NodeId;
+use pliantdb_cluster::meta::{Consent, MetaCommand, MetaOutcome};
+use pliantdb_cluster::node::{Answer, Ask, Refusal};
+use pliantdb_cluster::wire::ReplicaReport;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// The version of what is asked and answered.
+const VERSION: u8 = 1;
+
+/// A question to the node that leads the meta group. New kinds are added at the end: the position is the encoding.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Question {
+    /// To change the cluster.
+    Change(MetaCommand),
+    /// To replace a leader that is gone, or groups that cannot elect one.
+    Force {
+        /// The node that leads from now on.
+        leader: Option<NodeId>,
+        /// What makes it permissible.
+        consent: Consent,
+    },
+    /// How all nodes are.
+    Overview,
+}
+
+/// How one of the nodes is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Seen {
+    pub(crate) node: NodeId,
+    /// For how long it was not heard.
+    pub(crate) silent: Duration,
+    pub(crate) replicas: Vec<ReplicaReport>,
+}
+
+/// What comes of a question. New kinds are added at the end.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Reply {
+    Done(MetaOutcome),
+    Overview(Vec<Seen>),
+    /// Another leads.
+    NotLeader(Option<NodeId>),
+    /// Not now.
+    Busy(String),
+    /// It may have been done.
+    Unknown,
+    /// It cannot be done.
+    Rejected(String),
+}
+
+impl Question {
+    /// What the node is asked for it; `None` for what is looked up.
+    pub(crate) fn ask(self) -> Option<Ask> {
+        match self {
+            Self::Change(command) => Some(Ask::Change(command)),
+            Self::Force { leader, consent } => Some(Ask::Force { leader, consent }),
+            Self::Overview => None,
+        }
+    }
+}
+
+impl From<Answer> for Reply {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Changed(Ok(outcome)) => Self::Done(outcome),
+            Answer::Changed(Err(rejection)) => Self::Rejected(rejection.to_string()),
+            Answer::Refused(Refusal::NotLeader { leader }) => Self::NotLeader(leader),
+            Answer::Refused(Refusal::Unknown) => Self::Unknown,
+            Answer::Refused(refusal @ (Refusal::Busy(_) | Refusal::DiskFull)) => {
+                Self::Busy(refusal.to_string())
+            }
+            Answer::Refused(refusal) => Self::Rejected(refusal.to_string()),
+            Answer::Written { .. } | Answer::Read { .. } | Answer::Ready { .. } => {
+                Self::Rejected("the node answered something else".to_owned())
+            }
+        }
+    }
+}
+
+/// As bytes, with the version before.
+pub(crate) fn encode(value: &impl Serialize) -> Bytes {
+    // Writing plain types to memory does not fail; whoever reads nothing refuses it.
+    postcard::to_extend(value, vec![VERSION])
+        .unwrap_or_default()
+        .into()
+}
+
+/// From bytes that another node has sent.
+///
+/// # Errors
+/// What is wrong with them.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    match bytes.split_first() {
+        Some((&VERSION, rest)) => postcard::from_bytes(rest).map_err(|error| error.to_string()),
+        Some((version, _)) => Err(format!("it has version {version}, and this node knows {VERSION}")),
+        None => Err("it is empty".to_owned()),
+    }
+}

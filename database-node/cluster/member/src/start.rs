@@ -1,0 +1,218 @@
+//! From a directory to a node that runs.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pliantdb_cluster::Settings;
+use pliantdb_cluster::node::{Event, FoundError};
+use pliantdb_cluster_driver::{Driver, Handle, OpenError, Options as DriverOptions, Stopped};
+use pliantdb_cluster_transport::{
+    BindError, CertificateError, Hooks, JoinError, Network, Options as NetworkOptions, TokenError,
+    TransportEvent,
+};
+use pliantdb_storage::memory::MemoryPlan;
+use pliantdb_storage::store::{RocksStore, StoreError};
+use tokio::sync::Notify;
+use tokio::task::spawn_blocking;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::certificates::{Certified, certify};
+use crate::changes::{Asker, answer_bytes, look};
+use crate::directory::{Directory, has_store};
+use crate::following::{follow_addresses, tell_attributes};
+use crate::member::Member;
+use crate::options::{ADDRESS, Formation, Options};
+
+/// How often it is looked whether the files of the certificate have changed.
+const RELOADING: Duration = Duration::from_secs(5);
+
+/// Why a member cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The directory cannot be used.
+    #[error("the directory {} cannot be used: {reason}", path.display())]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        reason: io::Error,
+    },
+    /// One of its stores cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The node cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The certificate or the authority cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// The tokens that were made here cannot be used.
+    #[error(transparent)]
+    Tokens(#[from] TokenError),
+    /// Nobody gives it a certificate.
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    /// It has neither a certificate nor a token for one.
+    #[error(
+        "to join a cluster this node needs a token, which a node of the cluster makes, or certificates of its own"
+    )]
+    NoToken,
+    /// It cannot listen.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// It cannot found a cluster.
+    #[error(transparent)]
+    Found(#[from] FoundError),
+    /// The node has stopped at once.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+pub(crate) async fn start(options: Options) -> Result<Member, StartError> {
+    let Options {
+        directory: path,
+        name,
+        mut attributes,
+        listen,
+        advertise,
+        formation,
+        certificates,
+        memory,
+        timing,
+        limits,
+    } = options;
+    let unusable = |reason| StartError::Directory {
+        path: path.clone(),
+        reason,
+    };
+    let directory = Directory::open(&path).map_err(unusable)?;
+    let joining = directory.joining().map_err(unusable)?;
+    let Certified { credentials, giving } = certify(&directory, &certificates, &formation).await?;
+    let network = Network::bind(listen, credentials.clone(), NetworkOptions::default())?;
+    let address = advertise.unwrap_or_else(|| network.local_address().to_string());
+    attributes.insert(ADDRESS.to_owned(), address);
+    let settings = Settings {
+        name,
+        attributes: attributes.clone(),
+        apply_version: pliantdb_core::APPLY_VERSION,
+        seed: rand::random(),
+        timing,
+        limits,
+    };
+    let sender = network.sender();
+    let joined = Arc::new(Notify::new());
+    let telling = Arc::clone(&joined);
+    let tell = move |event: Event| {
+        if let Event::Joined(_) = event {
+            telling.notify_one();
+        }
+        log(event);
+    };
+    let opening = move || -> Result<_, StartError> {
+        let (log, state) = open_stores(&directory, memory)?;
+        let driver = Driver::open(settings, DriverOptions::default(), log, state, sender, tell);
+        Ok(driver?)
+    };
+    let opened = spawn_blocking(opening).await;
+    let driver = opened.map_err(|error| unusable(io::Error::other(error)))??;
+    let handle = driver.handle().clone();
+    let identity = look(&handle, |node| node.id().zip(node.cluster())).await?;
+    match (identity, &formation) {
+        (None, Formation::Found { .. }) => found(&handle, joining).await?,
+        // Who this node is, the network learns with what the node knows.
+        (Some(_), _) | (None, Formation::Join { .. }) => {}
+    }
+    network.start(hooks(&handle));
+    network.set_giver(giving.as_ref().map(crate::certificates::Giving::giver));
+    let network = Arc::new(network);
+    let asker = Asker { handle, network };
+    let mut tasks = vec![
+        tokio::spawn(credentials.follow(RELOADING)),
+        tokio::spawn(follow_addresses(asker.clone(), joined)),
+        tokio::spawn(tell_attributes(asker.clone(), attributes)),
+    ];
+    if let (None, Formation::Join { seeds, .. }) = (identity, formation) {
+        tasks.push(tokio::spawn(join(asker.clone(), joining, seeds)));
+    }
+    Ok(Member {
+        asker,
+        driver,
+        giving,
+        tasks: tasks.into_iter().map(AbortOnDropHandle::new).collect(),
+    })
+}
+
+type Stores = (Arc<RocksStore>, Arc<RocksStore>);
+
+fn open_stores(directory: &Directory, memory: MemoryPlan) -> Result<Stores, StoreError> {
+    let (log, state) = (directory.log(), directory.state());
+    let log = match has_store(&log) {
+        true => RocksStore::open_log(&log, memory)?,
+        false => RocksStore::create_log(&log, memory)?,
+    };
+    let state = match has_store(&state) {
+        true => RocksStore::open_state(&state, memory)?,
+        false => RocksStore::create_state(&state, memory)?,
+    };
+    Ok((Arc::new(log), Arc::new(state)))
+}
+
+async fn found(handle: &Handle<RocksStore>, token: u128) -> Result<(), StartError> {
+    let founding = handle.clone();
+    let founded = spawn_blocking(move || founding.found(rand::random(), token)).await;
+    Ok(founded.unwrap_or(Err(Stopped::ByOwner))??)
+}
+
+async fn join(asker: Asker, token: u128, seeds: Vec<String>) {
+    let Asker { handle, network } = asker;
+    network
+        .join(token, &seeds, |peers| {
+            // A node that has stopped says so to its owner.
+            let _ = handle.join(token, peers);
+        })
+        .await;
+}
+
+fn hooks(handle: &Handle<RocksStore>) -> Hooks {
+    let (receiver, answering) = (handle.clone(), handle.clone());
+    Hooks::new(move |envelope, bytes| receiver.receive_sized(envelope, bytes))
+        .answering(move |_, question| answer_bytes(answering.clone(), question))
+        .telling(|TransportEvent::TwoProcesses { node, addresses }| {
+            tracing::error!(%node, ?addresses, "two processes say that they are this node: stop one of them");
+        })
+}
+
+/// Logs what an owner wants to know.
+fn log(event: Event) {
+    match event {
+        Event::Joined(node) => tracing::info!(%node, "this node is part of the cluster"),
+        Event::CannotJoin(reason) => tracing::error!(reason, "this node cannot join the cluster"),
+        Event::BecameLeader { group, term, .. } => tracing::info!(%group, term, "this node leads the group"),
+        Event::Halted { group, halt } => tracing::error!(%group, %halt, "the replica has stopped"),
+        Event::Forced {
+            group, incarnation, ..
+        } => {
+            tracing::warn!(%group, %incarnation, "the group is to go on with the replica of this node alone");
+        }
+        Event::ForceConfirmed { group, incarnation } => {
+            tracing::warn!(%group, %incarnation, "the group goes on in another life");
+        }
+        Event::Removed {
+            group, from, tail, ..
+        } if !tail.is_empty() => {
+            let entries = tail.len();
+            tracing::warn!(%group, from, entries, "entries that only this node had are lost with its replica");
+        }
+        Event::Removed { group, .. } => tracing::info!(%group, "the replica of this node is removed"),
+        Event::Switch { id, phase } => tracing::info!(%id, ?phase, "the mode or the leader changes"),
+        Event::Installed { group, at, .. } => {
+            tracing::info!(%group, index = at.index, "the replica was brought by a snapshot");
+        }
+        Event::ClockDrift { node, ppm } => {
+            tracing::error!(%node, ppm, "the clock of the node runs out of bound against this node's");
+        }
+        Event::LogFailed(reason) => tracing::error!(reason, "the log cannot be written any more"),
+    }
+}

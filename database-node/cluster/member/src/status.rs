@@ -1,0 +1,138 @@
+//! How the cluster is.
+
+use std::time::Duration;
+
+use pliantdb_cluster::meta::{Guarantee, NodeState, Switch};
+use pliantdb_cluster::{META, Meta, Mode, NodeId};
+use pliantdb_core::{DatabaseName, GroupId};
+use serde::Serialize;
+
+use crate::options::ADDRESS;
+use crate::questions::Seen;
+
+/// How the cluster is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Status {
+    /// The cluster, as 32 hexadecimal digits.
+    pub cluster: String,
+    /// The node that was asked; `None` while it joins.
+    pub node: Option<NodeId>,
+    /// Who acknowledges writes.
+    pub mode: Mode,
+    /// The change of mode or leader that is under way.
+    pub switch: Option<Switch>,
+    /// Whether an acknowledged write survives the loss of any minority of its voters.
+    pub survives_minorities: bool,
+    /// Whether the node that leads the meta group has answered: without it what it knows of others is not in here.
+    pub is_supervised: bool,
+    /// The nodes.
+    pub nodes: Vec<NodeStatus>,
+    /// The databases.
+    pub databases: Vec<DatabaseStatus>,
+}
+
+/// How a node is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct NodeStatus {
+    /// Which.
+    pub node: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub address: Option<String>,
+    /// Whether it is to hold data.
+    pub state: NodeState,
+    /// For how long it was not heard, if it was heard at all.
+    pub silent: Option<Duration>,
+    /// How many groups it leads, the meta group with them.
+    pub leads: usize,
+    /// By how many entries the furthest of its replicas is behind the leader's.
+    pub lag: Option<u64>,
+    /// Why replicas of it have stopped, with their groups.
+    pub halted: Vec<(GroupId, String)>,
+}
+
+/// How a database is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DatabaseStatus {
+    /// Its name.
+    pub name: DatabaseName,
+    /// Its group.
+    pub group: GroupId,
+    /// The node that is to lead it.
+    pub leader: NodeId,
+    /// The nodes that vote.
+    pub voters: Vec<NodeId>,
+    /// The nodes that follow.
+    pub learners: Vec<NodeId>,
+    /// Whether it was seen to be as it is to be.
+    pub is_settled: bool,
+}
+
+/// From what the asked node knows, and what the one that leads the meta group has seen.
+pub(crate) fn status(meta: &Meta, own: Option<NodeId>, seen: Option<&[Seen]>) -> Status {
+    let nodes = meta.nodes().iter().map(|(node, record)| {
+        let of_node = seen.and_then(|seen| seen.iter().find(|seen| seen.node == *node));
+        let replicas = of_node.map(|seen| seen.replicas.as_slice()).unwrap_or_default();
+        NodeStatus {
+            node: *node,
+            name: record.name.clone(),
+            address: record.attributes.get(ADDRESS).cloned(),
+            state: record.state,
+            silent: of_node.map(|seen| seen.silent),
+            leads: replicas.iter().filter(|replica| is_leader(meta, replica)).count(),
+            lag: of_node.map(|_| {
+                replicas
+                    .iter()
+                    .map(|replica| lag(meta, seen, replica))
+                    .max()
+                    .unwrap_or(0)
+            }),
+            halted: replicas
+                .iter()
+                .filter_map(|replica| Some((replica.group, replica.halted.clone()?)))
+                .collect(),
+        }
+    });
+    let databases = meta.groups().iter().filter(|(group, _)| **group != META);
+    let databases = databases.filter_map(|(group, record)| {
+        let voters = record.voters.iter().copied();
+        let learners = record.replicas.keys().copied();
+        Some(DatabaseStatus {
+            name: record.shard.as_ref()?.database.clone(),
+            group: *group,
+            leader: record.leader,
+            voters: voters.collect(),
+            learners: learners.filter(|node| !record.voters.contains(node)).collect(),
+            is_settled: record.is_settled(),
+        })
+    });
+    Status {
+        cluster: format!("{:032x}", meta.cluster()),
+        node: own,
+        mode: meta.mode(),
+        switch: meta.switch(),
+        survives_minorities: meta.guarantee() == Guarantee::Majority,
+        is_supervised: seen.is_some(),
+        nodes: nodes.collect(),
+        databases: databases.collect(),
+    }
+}
+
+type Replica = pliantdb_cluster::wire::ReplicaReport;
+
+fn is_leader(meta: &Meta, replica: &Replica) -> bool {
+    let record = meta.group(replica.group);
+    replica.role == pliantdb_cluster::group::Role::Leader
+        && replica.halted.is_none()
+        && record.is_some_and(|record| record.incarnation == replica.incarnation)
+}
+
+/// By how many entries a replica is behind the one that leads.
+fn lag(meta: &Meta, seen: Option<&[Seen]>, replica: &Replica) -> u64 {
+    let all = seen.into_iter().flatten().flat_map(|seen| &seen.replicas);
+    let leader = all
+        .filter(|other| other.group == replica.group && is_leader(meta, other))
+        .max_by_key(|leader| leader.term);
+    leader.map_or(0, |leader| leader.last.index.saturating_sub(replica.applied))
+}
