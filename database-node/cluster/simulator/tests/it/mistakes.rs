@@ -36,7 +36,7 @@ are_caught! {
     applying_with_the_wall_clock: ApplyWithWallClock in 200,
     applying_a_retry_twice: RetryAppliedTwice in 200,
     a_snapshot_without_a_marker: SnapshotWithoutMarker in 200,
-    voting_right_after_a_start: VoteAfterRestart in 400,
+    voting_right_after_a_start: VoteAfterRestart in 800,
     a_lease_after_handing_over: LeaseAfterTransfer in 200,
     a_lease_without_drift: LeaseWithoutDrift in 200,
     clocks_that_nobody_looks_at: DriftUnnoticed in 600,
