@@ -116,8 +116,22 @@ pub const TWO: Bound = Bound {
     ..GROW_PROMOTE
 };
 
+/// Two shards shrink, of which a promotion forces some.
+pub const TWO_SHRINK: Bound = Bound {
+    start: Mode::Quorum,
+    terms: 1,
+    ..TWO
+};
+
+/// A shard shrinks under automatic failover.
+pub const SHRINK_AUTOMATIC: Bound = Bound {
+    start: Mode::Quorum,
+    terms: 1,
+    ..GROW_AUTOMATIC
+};
+
 /// The bounds for every run of the tests.
-pub const SMALL: [(&str, Bound); 13] = [
+pub const SMALL: [(&str, Bound); 15] = [
     ("grow", GROW),
     ("shrink", SHRINK),
     ("grow-promote", GROW_PROMOTE),
@@ -131,10 +145,12 @@ pub const SMALL: [(&str, Bound); 13] = [
     ("force", FORCE),
     ("force-automatic", FORCE_AUTOMATIC),
     ("two", TWO),
+    ("two-shrink", TWO_SHRINK),
+    ("shrink-automatic", SHRINK_AUTOMATIC),
 ];
 
 /// The bounds for a long look: some minutes on two cores, and a few GiB.
-pub const BIG: [(&str, Bound); 16] = [
+pub const BIG: [(&str, Bound); 23] = [
     (
         "big-grow",
         Bound {
@@ -255,6 +271,65 @@ pub const BIG: [(&str, Bound); 16] = [
             promotions: 1,
             crashes: 1,
             ..SHRINK
+        },
+    ),
+    (
+        "big-two-shrink-promote",
+        Bound {
+            terms: 2,
+            liveness: true,
+            ..TWO_SHRINK
+        },
+    ),
+    (
+        "big-shrink-automatic",
+        Bound {
+            crashes: 1,
+            terms: 2,
+            ..SHRINK_AUTOMATIC
+        },
+    ),
+    (
+        "big-shrink-automatic-ends",
+        Bound {
+            crashes: 1,
+            liveness: true,
+            ..SHRINK_AUTOMATIC
+        },
+    ),
+    (
+        "big-shrink-automatic-other",
+        Bound {
+            crashes: 1,
+            others: 1,
+            ..SHRINK_AUTOMATIC
+        },
+    ),
+    (
+        "big-two-shrink-automatic",
+        Bound {
+            shards: 2,
+            writes: 0,
+            ..SHRINK_AUTOMATIC
+        },
+    ),
+    (
+        "big-two-automatic-write",
+        Bound {
+            shards: 2,
+            terms: 1,
+            ..GROW_AUTOMATIC
+        },
+    ),
+    (
+        "big-two-automatic-crash",
+        Bound {
+            shards: 2,
+            writes: 0,
+            terms: 1,
+            crashes: 1,
+            switches: 0,
+            ..GROW_AUTOMATIC
         },
     ),
 ];

@@ -152,3 +152,21 @@ fn of_two_shards_a_promotion_forces_the_one_that_cannot_elect() {
     ];
     holds(bound, &reached);
 }
+
+#[test]
+fn a_promotion_while_two_shards_shrink() {
+    let reached = [
+        "a switch to OneLeader is published",
+        "a promotion declares a loss",
+    ];
+    holds(scenarios::TWO_SHRINK, &reached);
+}
+
+#[test]
+fn a_lease_ends_while_a_shard_has_shrunk() {
+    let reached = [
+        "a switch to OneLeader is published",
+        "a lease expires and its node gets a successor",
+    ];
+    holds(scenarios::SHRINK_AUTOMATIC, &reached);
+}

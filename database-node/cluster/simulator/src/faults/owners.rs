@@ -3,6 +3,7 @@
 use pliantdb_cluster::meta::{Consent, Failover, MetaCommand, NodeState};
 use pliantdb_cluster::node::Ask;
 use pliantdb_cluster::{Mode, NodeId};
+use pliantdb_core::GroupId;
 use rand::RngExt;
 
 use super::{Faults, Mending};
@@ -132,6 +133,11 @@ impl Faults {
     /// Declares a node lost, and lets its machine join as another when that is known.
     pub(super) fn replace(&mut self, world: &mut World, host: usize, lost: NodeId) {
         let is_known = Self::meta(world).is_none_or(|(_, meta)| meta.nodes().contains_key(&lost));
+        if let Some(database) = Self::passing(world).filter(|found| rests_on(world, found.group, lost)) {
+            // It was made when the node that was to lead it was gone already: nobody has anything of it.
+            let name = database.name;
+            self.tell(world, Ask::Change(MetaCommand::DeleteDatabase { name }));
+        }
         if is_known {
             let is_lost = true;
             // Nothing can lead there any more.
@@ -190,4 +196,17 @@ impl Faults {
     pub fn switch(&mut self, world: &mut World, to: Mode) {
         self.tell(world, Ask::Change(MetaCommand::Switch { to }));
     }
+}
+
+/// Whether a group has no voters but on one node, as those know it that are there.
+fn rests_on(world: &World, group: GroupId, node: NodeId) -> bool {
+    let processes = world.hosts.iter().filter_map(|host| host.process.as_ref());
+    let replicas = processes.flat_map(|process| process.node.replicas());
+    let known = replicas
+        .filter(|replica| replica.group == group)
+        .max_by_key(|replica| replica.config.changed_at);
+    known.is_some_and(|replica| {
+        let members = &replica.config.members;
+        members.voters.iter().all(|voter| voter.node() == node) && !members.voters.is_empty()
+    })
 }
