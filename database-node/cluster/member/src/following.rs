@@ -51,7 +51,7 @@ fn place(asker: &Asker, meta: &Meta, own: Option<NodeId>, before: &BTreeSet<Node
             }
             Some(address) => tracing::error!(%node, address, "that is no address of a node"),
             None => {
-                tracing::error!(%node, "where the node is, is not known: it has no attribute {ADDRESS:?}")
+                tracing::error!(%node, "where the node is, is not known: it has no attribute {ADDRESS:?}");
             }
         }
     }

@@ -119,10 +119,8 @@ pub(crate) async fn start(options: Options) -> Result<Member, StartError> {
     let driver = opened.map_err(|error| unusable(io::Error::other(error)))??;
     let handle = driver.handle().clone();
     let identity = look(&handle, |node| node.id().zip(node.cluster())).await?;
-    match (identity, &formation) {
-        (None, Formation::Found { .. }) => found(&handle, joining).await?,
-        // Who this node is, the network learns with what the node knows.
-        (Some(_), _) | (None, Formation::Join { .. }) => {}
+    if let (None, Formation::Found { .. }) = (identity, &formation) {
+        found(&handle, joining).await?;
     }
     network.start(hooks(&handle));
     network.set_giver(giving.as_ref().map(crate::certificates::Giving::giver));

@@ -1,4 +1,11 @@
 //! Members of clusters, as processes would be them: each with a directory and a socket of its own.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
+
 mod forming;
 mod machines;
