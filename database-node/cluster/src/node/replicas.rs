@@ -94,7 +94,8 @@ impl<L: OrderedStore> Node<L> {
             };
             match position {
                 Some((at, config)) => self.open_replica(now, id, record, at, config)?,
-                None if record.truncated.index == 0 => {
+                // One whose snapshot could not be put in place to the end needs another replica in its place.
+                None if record.truncated.index == 0 && !self.found.failed.contains_key(&id) => {
                     let config = empty_config(record.incarnation);
                     self.open_replica(now, id, record, LogPoint::default(), config)?;
                 }

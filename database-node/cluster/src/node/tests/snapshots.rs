@@ -35,3 +35,56 @@ fn a_new_node_gets_the_state_of_many_groups_at_once() {
     let (_, applier) = cluster.machines[0].process.as_ref().unwrap();
     assert_eq!(applier.snapshots_held(), 0);
 }
+
+#[test]
+fn a_snapshot_that_a_start_could_not_put_in_place_is_told_of_and_another_replica_fetches_it() {
+    let mut cluster = Cluster::asleep(3, 1, false);
+    let mark = cluster.write(0, GROUP);
+    cluster.pass(10);
+    let replica = cluster.node(2).groups[&GROUP].replica();
+    cluster.stop(2);
+    // As of when it fetched its first state: a log without entries.
+    let record = crate::log::LogRecord {
+        replica,
+        incarnation: crate::ids::Incarnation::FIRST,
+        term: 0,
+        vote: 0,
+        commit: 0,
+        truncated: LogPoint::default(),
+        created: crate::ids::Epoch::default(),
+        forced: None,
+        fork: None,
+    };
+    let (log, state) = (
+        Arc::clone(&cluster.machines[2].log),
+        Arc::clone(&cluster.machines[2].state),
+    );
+    let mut batch = Batch::default();
+    let members = crate::group::config::Members::default();
+    let empty = crate::log::GroupLog::create(Arc::clone(&log), GROUP, record, members);
+    let mut cleared = empty;
+    cleared
+        .reset(
+            &mut batch,
+            LogPoint::default(),
+            crate::group::config::Members::default(),
+        )
+        .unwrap();
+    log.write(&batch, Durability::Synced).unwrap();
+    // The disk was full when the start went on with the installation.
+    cluster.start(2);
+    let (applier, mut found) = Applier::open(state, pliantdb_core::APPLY_VERSION).unwrap();
+    found.positions.remove(&GROUP);
+    found.failed.insert(GROUP, pliantdb_storage::StorageError::Closed);
+    let settings = cluster.node(2).settings.clone();
+    let node = Node::open(settings, log, found, cluster.now()).unwrap();
+    cluster.machines[2].process = Some((node, applier));
+    let told = cluster.node(2).replicas();
+    let told = told.iter().find(|told| told.group == GROUP).unwrap();
+    assert!(told.replica == replica && told.halted.is_some());
+    cluster.until(200, |cluster| {
+        let replicas = cluster.node(2).replicas();
+        let is_new = |told: &crate::wire::ReplicaReport| told.group == GROUP && told.replica != replica;
+        replicas.iter().any(is_new) && cluster.finds(2, Freshness::AtLeast(mark))
+    });
+}
