@@ -105,8 +105,6 @@ struct Writing {
     ready: u64,
     /// Where the snapshot in it stands.
     snapshot: Option<u64>,
-    /// The last entry in it.
-    last: Option<u64>,
     /// Up to where it says that the log is committed, if it is synced.
     commit: u64,
     /// What may be sent when it is safe.
@@ -295,8 +293,11 @@ impl<L: OrderedStore> Group<L> {
         self.halt.as_ref()
     }
 
+    /// Stops for a reason. That it cannot go on counts more than that it need not.
     pub(crate) fn stop(&mut self, halt: Halt) {
-        self.halt.get_or_insert(halt);
+        if matches!(self.halt, None | Some(Halt::Superseded)) {
+            self.halt = Some(halt);
+        }
         self.leadership = None;
     }
 

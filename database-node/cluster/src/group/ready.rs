@@ -24,6 +24,11 @@ impl<L: OrderedStore> Group<L> {
         mut room: u64,
     ) -> Result<Vec<Committed>, Halt> {
         let mut committed = Vec::new();
+        if self.halt.is_some()
+            && let Some(at) = self.installed.take()
+        {
+            self.begin_anew(at, number, work)?;
+        }
         while self.halt.is_none() && self.installing.is_none() && self.raft.has_ready() {
             self.take_ready(now, number, work)?;
             self.release(&mut committed, &mut room)?;
@@ -87,7 +92,6 @@ impl<L: OrderedStore> Group<L> {
             batch: number,
             ready: 0,
             snapshot: None,
-            last: None,
             commit: committed,
             messages: Vec::new(),
         });
@@ -113,7 +117,6 @@ impl<L: OrderedStore> Group<L> {
             is_writing = true;
         }
         let entries = ready.take_entries();
-        let last = entries.last().map(|entry| entry.index);
         if !entries.is_empty() {
             let appended = self.raft.mut_store().append(&mut work.batch, entries);
             appended.map_err(Halt::Log)?;
@@ -153,7 +156,6 @@ impl<L: OrderedStore> Group<L> {
                 batch,
                 ready: ready_number,
                 snapshot: (at.index > 0).then_some(at.index),
-                last,
                 commit,
                 messages,
             });
@@ -266,11 +268,11 @@ impl<L: OrderedStore> Group<L> {
             let Some(writing) = self.writing.pop_front() else {
                 break;
             };
-            if let Some(last) = writing.last {
-                self.raft.mut_store().set_persisted(last);
-            }
             self.safe_commit = self.safe_commit.max(writing.commit);
             self.raft.on_persist_ready(writing.ready);
+            // What consensus says by the terms: others may have taken the place of what was written, and wait for a later batch.
+            let persisted = self.raft.raft.raft_log.persisted;
+            self.raft.mut_store().set_persisted(persisted);
             if let Some(snapshot) = writing.snapshot {
                 self.raft.advance_apply_to(snapshot);
             }

@@ -1,10 +1,10 @@
 //! How a replica that is too far behind gets a snapshot, as consensus sees it.
 
-use pliantdb_storage::store::{OrderedStore, StoreError};
+use pliantdb_storage::store::OrderedStore;
 use raft::{ProgressState, SnapshotStatus};
 
 use super::config::{GroupConfig, Members};
-use super::{Group, Work, Writing};
+use super::{Group, Halt, Work, Writing};
 use crate::ids::{LogPoint, ReplicaId};
 use crate::log::Available;
 use crate::wire::raft::raft_snapshot;
@@ -38,8 +38,9 @@ impl<L: OrderedStore> Group<L> {
         self.installing
     }
 
+    /// Whether a snapshot is being put in place, or the log does not begin behind it yet.
     pub(crate) fn is_installing(&self) -> bool {
-        self.installing.is_some()
+        self.installing.is_some() || self.installed.is_some()
     }
 
     /// The accepted snapshot is in place, and brought this configuration. What consensus has ready is to be taken at
@@ -49,32 +50,32 @@ impl<L: OrderedStore> Group<L> {
         self.config = config;
     }
 
-    /// The same, when the replica has stopped meanwhile: consensus takes nothing any more, so the log is begun anew here,
-    /// behind the state that is in place, in the batch of this number.
-    pub(crate) fn installed_stopped(
-        &mut self,
-        at: LogPoint,
-        config: GroupConfig,
-        number: u64,
-        work: &mut Work,
-    ) -> Result<(), StoreError> {
-        self.installing = None;
-        self.applied = self.applied.max(at.index);
-        if self.log().term_at(at.index) != Some(at.term) {
-            let members = config.members.clone();
-            self.raft.mut_store().reset(&mut work.batch, at, members)?;
-            work.must_sync = true;
-            self.writing.push_back(Writing {
-                batch: number,
-                ready: 0,
-                snapshot: None,
-                last: None,
-                commit: 0,
-                messages: Vec::new(),
-            });
+    /// Begins the log anew behind the state that a snapshot has put in place, in the batch of this number, when the replica
+    /// has stopped before consensus did.
+    pub(super) fn begin_anew(&mut self, at: LogPoint, number: u64, work: &mut Work) -> Result<(), Halt> {
+        (self.applied, self.handed) = (at.index, at.index);
+        self.held.clear();
+        if self.log().term_at(at.index) == Some(at.term) {
+            return Ok(());
         }
-        self.config = config;
+        let members = self.config.members.clone();
+        let reset = self.raft.mut_store().reset(&mut work.batch, at, members);
+        reset.map_err(Halt::Log)?;
+        work.must_sync = true;
+        self.writing.push_back(Writing {
+            batch: number,
+            ready: 0,
+            snapshot: None,
+            commit: 0,
+            messages: Vec::new(),
+        });
         Ok(())
+    }
+
+    /// As if consensus had accepted a snapshot.
+    #[cfg(test)]
+    pub(crate) fn accept(&mut self, at: LogPoint) {
+        self.installing = Some(at);
     }
 
     /// The replicas that were told to fetch a snapshot and have not come further since.

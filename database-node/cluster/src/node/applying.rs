@@ -46,7 +46,8 @@ struct Progress {
     next_config: Option<GroupConfig>,
     /// As what the replica is to go on alone.
     forcing: Option<(Incarnation, Option<Forced>)>,
-    is_halt_told: bool,
+    /// The last reason to stop that was told.
+    halt: Option<Halt>,
     /// The term in which it was told that it leads.
     led: u64,
 }
@@ -128,14 +129,14 @@ impl Applying {
     pub(super) fn forced(&mut self, id: GroupId) {
         if let Some(progress) = self.of.get_mut(&id) {
             progress.forcing = None;
-            progress.is_halt_told = false;
+            progress.halt = None;
         }
     }
 
     /// Whether the halt of a replica is news.
-    pub(super) fn note_halt(&mut self, id: GroupId) -> bool {
+    pub(super) fn note_halt(&mut self, id: GroupId, halt: &Halt) -> bool {
         let progress = self.of.entry(id).or_default();
-        !std::mem::replace(&mut progress.is_halt_told, true)
+        progress.halt.replace(halt.clone()).as_ref() != Some(halt)
     }
 
     /// Nothing more of a group is applied.

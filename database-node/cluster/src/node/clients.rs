@@ -493,6 +493,8 @@ impl<L: OrderedStore> Node<L> {
                 | MetaCommand::ConfirmForce { .. }
                 | MetaCommand::Settled { .. }
                 | MetaCommand::AddNode { .. }
+                | MetaCommand::SetApplyVersion { .. }
+                | MetaCommand::ArmFailover { .. }
         ) {
             let reason = "only the cluster itself decides that".to_owned();
             return self.refuse(token, Refusal::Impossible(reason));

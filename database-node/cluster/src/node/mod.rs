@@ -510,7 +510,7 @@ impl<L: OrderedStore> Node<L> {
         let Some(halt) = self.groups.get(&id).and_then(Group::halt).cloned() else {
             return;
         };
-        if self.applying.note_halt(id) {
+        if self.applying.note_halt(id, &halt) {
             if halt != Halt::Superseded {
                 self.event(Event::Halted { group: id, halt });
             }

@@ -418,14 +418,8 @@ impl<L: OrderedStore> Node<L> {
             index: position.index,
             term: position.term,
         };
-        let number = self.batch + 1;
         match Self::position_config(position) {
-            Ok(config) if group.halt().is_none() => group.installed(config),
-            Ok(config) => {
-                if let Err(error) = group.installed_stopped(at, config, number, &mut self.work) {
-                    return self.log_failed(&error);
-                }
-            }
+            Ok(config) => group.installed(config),
             Err(halt) => group.stop(halt),
         }
         self.note_installed(id, position.index);

@@ -450,6 +450,59 @@ fn what_is_committed_elsewhere_is_not_applied_before_it_is_written_here() {
     assert_eq!(net.group(1).applied(), before + 1);
 }
 
+/// What a leader has written here and another has replaced is not safe when the word of the first batch comes.
+#[test]
+fn what_others_have_replaced_stays_in_memory_until_it_is_written_here() {
+    let mut net = Net::led_by(1, &[1, 2, 3]);
+    net.settle();
+    let (now, timing) = (net.now(), net.timing.clone());
+    let (before, term) = (net.group(2).last(), net.group(2).term());
+    net.group(2).log_mut().keep_unapplied(2_000);
+    let append = |from: u32, term: u64, count: usize| {
+        let entry = WireEntry {
+            term,
+            is_membership: false,
+            payload: vec![7; 1_000],
+        };
+        RaftMessage {
+            group: GROUP,
+            incarnation: Incarnation::FIRST,
+            from: replica(from),
+            to: replica(2),
+            term,
+            stamp: None,
+            body: Body::Append {
+                previous: before,
+                entries: vec![entry; count],
+                commit: before.index,
+            },
+        }
+    };
+    let (mut first, mut second) = (Work::default(), Work::default());
+    net.group(2).receive(now, &timing, append(1, term, 20), true);
+    net.group(2).collect(now, 1000, &mut first, u64::MAX).unwrap();
+    net.group(2).receive(now, &timing, append(3, term + 1, 30), true);
+    net.group(2).collect(now, 1001, &mut second, u64::MAX).unwrap();
+    let host = net.host(2);
+    host.store.write(&first.batch, Durability::Synced).unwrap();
+    host.group.persisted(1000);
+    let read = |group: &Group<MemoryStore>| {
+        let log = group.log();
+        let entries = log
+            .read(before.index + 1, log.last().index + 1, u64::MAX)
+            .unwrap();
+        let terms: Vec<u64> = entries.iter().map(|entry| entry.term).collect();
+        (terms, log.cached_bytes())
+    };
+    let (terms, _) = read(&host.group);
+    assert_eq!(terms, vec![term + 1; 30]);
+    host.store.write(&second.batch, Durability::Synced).unwrap();
+    host.group.persisted(1001);
+    let (terms, cached) = read(&host.group);
+    assert_eq!(terms, vec![term + 1; 30]);
+    assert!(cached <= 2_000, "{cached}");
+}
+
 /// A replica that is opened anew while the applier is behind, as when it is forced, is told later what was applied.
 #[test]
 fn what_was_handed_on_before_a_replica_was_opened_anew_is_applied_later() {

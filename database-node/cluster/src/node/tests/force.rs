@@ -283,32 +283,63 @@ fn who_stops_tells_only_of_what_comes_to_its_disk() {
 
 #[test]
 fn who_stops_while_a_snapshot_is_put_in_place_goes_on_behind_it() {
+    // Before it is in place, and together with the word that it is.
+    for stops_first in [true, false] {
+        let (mut cluster, voters) = with_voters();
+        let (follower, holder) = (voters[1], voters[2]);
+        if stops_first {
+            decide_on(&mut cluster, follower, holder);
+            cluster.step(follower, Input::Tick);
+        }
+        let group = &cluster.node(follower).groups[&GROUP];
+        let (before, config) = (group.last(), group.config().clone());
+        let at = LogPoint {
+            index: before.index + 50,
+            term: before.term,
+        };
+        let position = Position {
+            index: at.index,
+            term: at.term,
+            config: super::super::replicas::encode_config(&config),
+            ..Position::default()
+        };
+        let group = cluster.node_mut(follower).groups.get_mut(&GROUP).unwrap();
+        group.accept(at);
+        assert!(group.is_installing());
+        cluster.node_mut(follower).installed(GROUP, &position);
+        assert!(
+            cluster.node(follower).groups[&GROUP].is_installing(),
+            "its log does not begin there yet"
+        );
+        if !stops_first {
+            decide_on(&mut cluster, follower, holder);
+        }
+        cluster.step(follower, Input::Tick);
+        let group = &cluster.node(follower).groups[&GROUP];
+        assert_eq!(group.halt(), Some(&Halt::Superseded));
+        assert_eq!((group.last(), group.log().truncated()), (at, at));
+        assert!(!group.is_installing());
+        // It can be taken for the next life.
+        let next = config.incarnation.next(node(follower));
+        cluster.node_mut(follower).applying.force(GROUP, next, None);
+        cluster.node_mut(follower).touched.insert(GROUP);
+        cluster.step(follower, Input::Tick);
+        let group = &cluster.node(follower).groups[&GROUP];
+        assert_eq!((group.incarnation(), group.last().index), (next, at.index));
+        assert_eq!(group.halt(), None);
+    }
+}
+
+#[test]
+fn who_has_stopped_and_fails_is_told_of_as_one_that_cannot_go_on() {
     let (mut cluster, voters) = with_voters();
     let (follower, holder) = (voters[1], voters[2]);
     decide_on(&mut cluster, follower, holder);
     cluster.step(follower, Input::Tick);
-    let group = &cluster.node(follower).groups[&GROUP];
-    let (before, config) = (group.last(), group.config().clone());
-    let at = LogPoint {
-        index: before.index + 50,
-        term: before.term,
-    };
-    let position = Position {
-        index: at.index,
-        term: at.term,
-        config: super::super::replicas::encode_config(&config),
-        ..Position::default()
-    };
-    cluster.node_mut(follower).installed(GROUP, &position);
-    cluster.step(follower, Input::Tick);
-    let group = &cluster.node(follower).groups[&GROUP];
-    assert_eq!((group.last(), group.log().truncated()), (at, at));
-    // It can be taken for the next life.
-    let next = config.incarnation.next(node(follower));
-    cluster.node_mut(follower).applying.force(GROUP, next, None);
-    cluster.node_mut(follower).touched.insert(GROUP);
-    cluster.step(follower, Input::Tick);
-    let group = &cluster.node(follower).groups[&GROUP];
-    assert_eq!((group.incarnation(), group.last().index), (next, at.index));
-    assert_eq!(group.halt(), None);
+    let error = pliantdb_storage::StorageError::Closed;
+    let group = Some(GROUP);
+    cluster.step(follower, Input::Done(Done::Failed { group, error }));
+    let told = cluster.node(follower).replicas();
+    let told = told.iter().find(|told| told.group == GROUP).unwrap();
+    assert!(told.halted.is_some() && !told.is_superseded);
 }
