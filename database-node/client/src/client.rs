@@ -489,7 +489,7 @@ fn waits(ask: &Ask) -> Duration {
 /// Whether it does no harm when the server is asked twice.
 fn can_be_repeated(ask: &Ask) -> bool {
     match ask {
-        Ask::Databases | Ask::OpenDatabase { .. } => true,
+        Ask::Databases | Ask::OpenDatabase { .. } | Ask::Nodes { .. } => true,
         Ask::Request { request, .. } => request.can_be_repeated(),
         // A snapshot ends with its connection.
         Ask::RequestAt { .. } | Ask::Snapshot { .. } | Ask::Subscribe { .. } => false,

@@ -9,7 +9,7 @@ use pliantdb_core::protocol::{
     Ask, FromClient, FromServer, Greeting, Hello, PROTOCOL_VERSION, Question, Reply, Secret, Welcome, decode,
     encode,
 };
-use pliantdb_core::{Error, Inbox, RequestId};
+use pliantdb_core::{Consistency, Error, Inbox, RequestId};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use web_time::Instant;
 
@@ -161,6 +161,7 @@ impl Session {
             number,
             deadline,
             request_id,
+            consistency: Consistency::default(),
             ask,
         });
         let bytes = match encode(&question) {
@@ -240,7 +241,7 @@ impl Session {
 
     fn hear(&self, message: &[u8]) -> Result<(), String> {
         match decode(message).map_err(|error| error.to_string())? {
-            FromServer::Answer { number, result } => {
+            FromServer::Answer { number, result, .. } => {
                 let waiter = {
                     let mut state = self.state();
                     self.send_stops(&mut state);

@@ -119,6 +119,22 @@ impl Incarnation {
         }
     }
 
+    /// It as numbers, for whoever only hands it on: [`Incarnation::of_numbers`].
+    #[must_use]
+    pub const fn numbers(self) -> [u32; 4] {
+        [self.meta.0, self.meta.1.0, self.number, self.forced_by.0]
+    }
+
+    /// The one with these numbers.
+    #[must_use]
+    pub const fn of_numbers([forced, meta, number, forced_by]: [u32; 4]) -> Self {
+        Self {
+            meta: (forced, NodeId(meta)),
+            number,
+            forced_by: NodeId(forced_by),
+        }
+    }
+
     /// This, as decided in a life of the meta group.
     #[must_use]
     pub(crate) const fn within(self, meta: Self) -> Self {

@@ -120,6 +120,9 @@ pub enum Error {
          again"
     )]
     Disconnected(String),
+    /// No node can answer that at the moment, or none as fresh as was asked for, and why. Nothing was done.
+    #[error("{0}")]
+    Unavailable(String),
     /// The database was closed. Nothing was done.
     #[error("the database is closed")]
     Closed,

@@ -12,10 +12,10 @@ use crate::protocol::{
     Sent, decode, encode, framed,
 };
 use crate::{
-    Body, CollectionName, Command, DatabaseName, DocumentAction, DocumentChange, DocumentId, Emitted, Error,
-    FeedCursor, Key, KeyAction, KeyName, Message, NamespaceName, Number, Operation, Precondition, Request,
-    RequestId, Response, Revision, SchemaName, SlotCount, Timestamp, Topic, TopicPattern, ViewEntry, ViewId,
-    ViewName, WriteAction, key, key_json,
+    Body, CollectionName, Command, Consistency, DatabaseName, DocumentAction, DocumentChange, DocumentId,
+    Emitted, Error, FeedCursor, Key, KeyAction, KeyName, Message, NamespaceName, Number, Operation,
+    Precondition, Request, RequestId, Response, Revision, SchemaName, SlotCount, Timestamp, Topic,
+    TopicPattern, ViewEntry, ViewId, ViewName, WriteAction, key, key_json,
 };
 
 /// A text that is taken is written as it was read, and one that is not gets a message of bearable length.
@@ -286,6 +286,7 @@ fn from_clients() -> Vec<Vec<u8>> {
             number,
             deadline: (number % 2 == 0).then_some(Duration::from_millis(1500)),
             request_id: (number % 3 == 0).then(|| RequestId::new(1 << 40, number.into())),
+            consistency: Consistency::default(),
             ask,
         }))
     });
@@ -331,7 +332,13 @@ fn from_server() {
         topic: "news".parse().unwrap(),
         payload: body,
     };
-    let answer = |result| encode(&FromServer::Answer { number: 1, result });
+    let answer = |result| {
+        encode(&FromServer::Answer {
+            number: 1,
+            result,
+            position: None,
+        })
+    };
     let seeds = [
         answer(Ok(Reply::Done)),
         answer(Ok(Reply::Databases(vec![DatabaseName::default_database()]))),

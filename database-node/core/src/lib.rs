@@ -28,6 +28,7 @@
 //! - module [`inbox`] holds [`Inbox`], the messages that wait for a subscriber
 //! - module [`feed`] holds [`FeedCursor`]
 //! - module [`request`] holds [`Request`] and [`Response`]: the same without types
+//! - module [`consistency`] holds [`Consistency`] and [`Position`]: how fresh what is read has to be
 //! - module [`error`] holds [`Error`]
 //! - module [`protocol`] holds what clients and servers say to each other
 //! - module [`access`] holds [`access::Permission`], users, roles and API keys, and what each request needs
@@ -50,6 +51,7 @@ pub mod body;
 pub mod collection;
 pub mod command;
 pub mod connection;
+pub mod consistency;
 pub mod document;
 pub mod document_id;
 pub mod documents;
@@ -89,6 +91,7 @@ pub use command::{
 pub use connection::{
     Answer, Connection, Step, StorageConnection, Subscriber, TakeSnapshot, converse, converse_async,
 };
+pub use consistency::{Consistency, InvalidPosition, Position};
 pub use document::Document;
 pub use document_id::{DocumentId, InvalidDocumentId};
 pub use documents::{Documents, List};

@@ -11,7 +11,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
 use pliantdb_server::config::{Inputs, Settings};
-use pliantdb_server::{AsyncDatabase, Collection, Connection, Server, StorageConnection};
+use pliantdb_server::{Collection, Connection, LocalDatabase, Server, StorageConnection};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -23,7 +23,7 @@ struct Visit {
 }
 
 /// A page of the application itself, which writes to the database without a detour.
-async fn home(State(database): State<Arc<AsyncDatabase>>) -> String {
+async fn home(State(database): State<Arc<LocalDatabase>>) -> String {
     let visit = Visit {
         page: "home".to_owned(),
     };
@@ -45,7 +45,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .schema::<Visit>()
         .embed()
         .await?;
-    let database = pliantdb.storage().database::<Visit>("default").await?;
+    let database = pliantdb.databases().database::<Visit>("default").await?;
 
     let pages = Router::new().route("/", get(home)).with_state(Arc::new(database));
     let listener = TcpListener::bind("127.0.0.1:0").await?;

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use pliantdb_core::access::{AccountsChange, ApiKey, Permission, UserChange, administrator};
 use pliantdb_core::protocol::{AccountsAsk, AccountsReply, ApiKeyInfo, Reply, RoleInfo, Secret, UserInfo};
-use pliantdb_core::{Error, Operation, RoleName, UserName};
-use pliantdb_storage::AsyncStorage;
+use pliantdb_core::{Error, RoleName, UserName};
 
 use crate::access::Caller;
+use crate::databases::Databases;
 
 /// The most permissions of a role.
 const MAX_PERMISSIONS: usize = 1000;
@@ -19,7 +19,7 @@ const MAX_ROLES: usize = 100;
 /// # Errors
 /// Any [`Error`].
 pub(crate) async fn carry_out(
-    storage: &AsyncStorage,
+    databases: &Databases,
     caller: &Caller,
     ask: AccountsAsk,
 ) -> Result<Reply, Error> {
@@ -38,7 +38,7 @@ pub(crate) async fn carry_out(
             };
             let must_exist = true;
             apply(
-                storage,
+                databases,
                 AccountsChange::SetUser {
                     name,
                     change,
@@ -62,8 +62,8 @@ pub(crate) async fn carry_out(
             password,
             roles,
             is_disabled,
-        } => set_user(storage, caller, name, password, roles, is_disabled).await,
-        AccountsAsk::DeleteUser { name } => apply(storage, AccountsChange::DeleteUser { name }).await,
+        } => set_user(databases, caller, name, password, roles, is_disabled).await,
+        AccountsAsk::DeleteUser { name } => apply(databases, AccountsChange::DeleteUser { name }).await,
         AccountsAsk::Roles => {
             let (_, accounts) = access.accounts();
             let roles = accounts.roles().map(|(name, permissions)| RoleInfo {
@@ -72,8 +72,8 @@ pub(crate) async fn carry_out(
             });
             Ok(Reply::Accounts(AccountsReply::Roles(roles.collect())))
         }
-        AccountsAsk::SetRole { name, permissions } => set_role(storage, name, permissions).await,
-        AccountsAsk::DeleteRole { name } => apply(storage, AccountsChange::DeleteRole { name }).await,
+        AccountsAsk::SetRole { name, permissions } => set_role(databases, name, permissions).await,
+        AccountsAsk::DeleteRole { name } => apply(databases, AccountsChange::DeleteRole { name }).await,
         AccountsAsk::ApiKeys => {
             let (_, accounts) = access.accounts();
             let keys = accounts.keys().map(|(name, key)| ApiKeyInfo {
@@ -92,7 +92,7 @@ pub(crate) async fn carry_out(
                 check_roles(roles)?;
             }
             let (secret, hash) = access.new_api_key()?;
-            let now = storage.blocking().now_ms();
+            let now = databases.now_ms();
             let expires_ms = lifetime
                 .map(|lifetime| now.saturating_add(u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX)));
             let key = ApiKey {
@@ -100,15 +100,15 @@ pub(crate) async fn carry_out(
                 owner,
                 expires_ms,
             };
-            apply(storage, AccountsChange::AddApiKey { name, key }).await?;
+            apply(databases, AccountsChange::AddApiKey { name, key }).await?;
             Ok(Reply::Accounts(AccountsReply::ApiKey(secret)))
         }
-        AccountsAsk::DeleteApiKey { name } => apply(storage, AccountsChange::DeleteApiKey { name }).await,
+        AccountsAsk::DeleteApiKey { name } => apply(databases, AccountsChange::DeleteApiKey { name }).await,
     }
 }
 
 async fn set_user(
-    storage: &AsyncStorage,
+    databases: &Databases,
     caller: &Caller,
     name: UserName,
     password: Option<Secret>,
@@ -141,7 +141,7 @@ async fn set_user(
     };
     let must_exist = false;
     apply(
-        storage,
+        databases,
         AccountsChange::SetUser {
             name,
             change,
@@ -152,12 +152,12 @@ async fn set_user(
 }
 
 async fn set_role(
-    storage: &AsyncStorage,
+    databases: &Databases,
     name: RoleName,
     permissions: Vec<Permission>,
 ) -> Result<Reply, Error> {
     match permissions.len() <= MAX_PERMISSIONS {
-        true => apply(storage, AccountsChange::SetRole { name, permissions }).await,
+        true => apply(databases, AccountsChange::SetRole { name, permissions }).await,
         false => Err(Error::Invalid(format!(
             "the role has {} permissions, and {MAX_PERMISSIONS} is the most",
             permissions.len()
@@ -175,10 +175,6 @@ fn check_roles(roles: &BTreeSet<RoleName>) -> Result<(), Error> {
     }
 }
 
-async fn apply(storage: &AsyncStorage, change: AccountsChange) -> Result<Reply, Error> {
-    let operation = Operation::ChangeAccounts(change);
-    storage
-        .run(move |storage| Ok(storage.execute(operation)?))
-        .await?;
-    Ok(Reply::Done)
+async fn apply(databases: &Databases, change: AccountsChange) -> Result<Reply, Error> {
+    databases.change_accounts(change).await.map(|()| Reply::Done)
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pliantdb_core::Error;
-use pliantdb_storage::{AsyncStorage, Storage, StorageError};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -12,6 +11,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::access::Access;
 use crate::config::Settings;
+use crate::databases::Databases;
 use crate::dispatch::Dispatcher;
 use crate::http::Problem;
 use crate::metrics::Metrics;
@@ -20,7 +20,7 @@ use crate::schemas::Schemas;
 
 /// The state behind every door.
 pub(crate) struct App {
-    pub(crate) storage: Storage,
+    pub(crate) databases: Databases,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) max_body_size: usize,
     pub(crate) max_in_flight: usize,
@@ -84,23 +84,21 @@ impl WebSockets {
 
 impl App {
     pub(crate) fn new(
-        storage: Storage,
-        schemas: Schemas,
+        databases: Databases,
+        schemas: Arc<Schemas>,
         metrics: Arc<Metrics>,
         access: Access,
         memory_limit: u64,
+        stopping: CancellationToken,
         settings: &Settings,
     ) -> Self {
-        let stopping = CancellationToken::new();
         Self {
             dispatcher: Arc::new(Dispatcher::new(
-                AsyncStorage::from(storage.clone()),
+                databases.clone(),
                 schemas,
-                Arc::clone(&metrics),
                 settings.backup_places.clone(),
-                stopping.clone(),
             )),
-            storage,
+            databases,
             metrics,
             access,
             max_body_size: settings.max_body_size,
@@ -141,7 +139,7 @@ impl App {
 
     /// The time that request ids are compared with, in milliseconds since the Unix epoch.
     pub(crate) fn now_ms(&self) -> u64 {
-        self.storage.now_ms()
+        self.databases.now_ms()
     }
 
     /// Reserves memory for `copies` of a body or an answer. Waits in line when requests take all they may.
@@ -174,17 +172,5 @@ impl App {
                 }
                 error => error.into(),
             })
-    }
-
-    /// Reads, on a thread that may wait for the disk.
-    pub(crate) async fn read<T: Send + 'static>(
-        &self,
-        read: impl FnOnce(&Storage) -> Result<T, StorageError> + Send + 'static,
-    ) -> Result<T, Problem> {
-        let storage = self.storage.clone();
-        match tokio::task::spawn_blocking(move || read(&storage)).await {
-            Ok(result) => Ok(result?),
-            Err(_) => Err(StorageError::Closed.into()),
-        }
     }
 }

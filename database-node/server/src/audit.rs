@@ -114,6 +114,7 @@ impl Change {
             },
             Ask::Backup { to } => account("backup", backup_place::shown(to)),
             Ask::Databases
+            | Ask::Nodes { .. }
             | Ask::OpenDatabase { schema: None, .. }
             | Ask::Request { .. }
             | Ask::RequestAt { .. }

@@ -12,7 +12,6 @@ use pliantdb_core::protocol::{
     PROTOCOL_VERSION, Question, Reply, Welcome, decode, encode,
 };
 use pliantdb_core::{DatabaseName, Error, Request};
-use pliantdb_storage::AsyncDatabaseSnapshot;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::AbortHandle;
 use tracing::Instrument;
@@ -20,7 +19,8 @@ use tracing::Instrument;
 use crate::VERSION;
 use crate::access::Caller;
 use crate::app::App;
-use crate::dispatch::{self, Subscription};
+use crate::databases;
+use crate::dispatch::{self, Answered, Subscription, Terms};
 use crate::metrics::{self, Door};
 use crate::request_memory::{Reserved, SMALL};
 use crate::traces;
@@ -72,7 +72,7 @@ struct Begun {
 struct HeldSnapshot {
     database: DatabaseHandle,
     /// `None` when it was too old: whoever reads from it is told so.
-    snapshot: Option<AsyncDatabaseSnapshot>,
+    snapshot: Option<databases::HeldSnapshot>,
     /// What lets go of it when it is.
     expiry: AbortHandle,
 }
@@ -95,7 +95,7 @@ impl Begun {
         &self,
         number: u64,
         lifetime: Duration,
-    ) -> Result<(DatabaseHandle, AsyncDatabaseSnapshot), Error> {
+    ) -> Result<(DatabaseHandle, databases::HeldSnapshot), Error> {
         match self.snapshots.get(&number) {
             None => Err(Error::Invalid(format!(
                 "there is no snapshot {number} on this connection; take a new one"
@@ -267,7 +267,7 @@ impl Conversation {
         &self,
         question: Question,
         memory: Reserved,
-    ) -> impl Future<Output = Result<Reply, Error>> + Send + 'static {
+    ) -> impl Future<Output = Result<Answered, Error>> + Send + 'static {
         let (app, caller, door) = (Arc::clone(&self.app), self.caller.clone(), self.door);
         let (begun, out) = (Arc::clone(&self.begun), self.out.clone());
         async move {
@@ -275,6 +275,7 @@ impl Conversation {
                 number,
                 deadline,
                 request_id,
+                consistency,
                 ask,
             } = question;
             // What waits for changes is small, and must not keep the memory from those who do something.
@@ -309,11 +310,13 @@ impl Conversation {
                             held.subscriptions.insert(number, Arc::clone(&subscription));
                             tokio::spawn(forward(number, subscription, out, Arc::clone(&begun)));
                         }
-                        Ok(Reply::Done)
+                        Ok(Reply::Done.into())
                     }
                     Ask::Snapshot { database } => {
                         lock(&begun).begin(number)?;
-                        let snapshot = dispatcher.snapshot(&caller, database.clone()).await?;
+                        let snapshot = dispatcher
+                            .snapshot(&caller, database.clone(), consistency)
+                            .await?;
                         let mut held = lock(&begun);
                         if held.beginning.remove(&number) {
                             let expiry = expire(Arc::downgrade(&begun), number, app.snapshot_lifetime);
@@ -324,17 +327,17 @@ impl Conversation {
                             };
                             held.snapshots.insert(number, snapshot);
                         }
-                        Ok(Reply::Done)
+                        Ok(Reply::Done.into())
                     }
                     Ask::RequestAt { snapshot, request } => {
                         let (database, snapshot) = lock(&begun).snapshot(snapshot, app.snapshot_lifetime)?;
                         let answer = dispatcher.ask_at(&caller, database, &snapshot, request).await;
-                        answer.map(Reply::Response)
+                        answer.map(|response| Reply::Response(response).into())
                     }
                     ask => {
-                        dispatcher
-                            .ask_holding(&caller, ask, request_id, memory.take())
-                            .await
+                        let id = request_id;
+                        let terms = Terms { id, consistency };
+                        dispatcher.ask_holding(&caller, ask, terms, memory.take()).await
                     }
                 }
             };
@@ -361,7 +364,12 @@ impl Conversation {
         }
     }
 
-    async fn answer(&self, number: u64, result: Result<Reply, Error>, place: Option<OwnedSemaphorePermit>) {
+    async fn answer(
+        &self,
+        number: u64,
+        result: Result<Answered, Error>,
+        place: Option<OwnedSemaphorePermit>,
+    ) {
         answer(&self.app, &self.out, number, result, place).await;
     }
 
@@ -387,6 +395,7 @@ fn database(ask: &Ask) -> Option<&DatabaseName> {
         Ask::Request { database, .. } | Ask::Subscribe { database, .. } | Ask::Snapshot { database } => {
             Some(&database.name)
         }
+        Ask::Nodes { database } => database.as_ref(),
         Ask::Databases | Ask::RequestAt { .. } | Ask::Accounts(_) | Ask::Backup { .. } => None,
     }
 }
@@ -399,6 +408,7 @@ fn is_fault(error: &Error) -> bool {
             | Error::Corrupt(_)
             | Error::DiskFull(_)
             | Error::Busy
+            | Error::Unavailable(_)
             | Error::Closed
             | Error::TimedOut
     )
@@ -443,10 +453,16 @@ async fn answer(
     app: &App,
     out: &Sender,
     number: u64,
-    result: Result<Reply, Error>,
+    result: Result<Answered, Error>,
     place: Option<OwnedSemaphorePermit>,
 ) {
-    let Some(bytes) = written(&FromServer::Answer { number, result }) else {
+    let position = result.as_ref().ok().and_then(|answered| answered.position);
+    let answer = FromServer::Answer {
+        number,
+        result: result.map(|answered| answered.reply),
+        position,
+    };
+    let Some(bytes) = written(&answer) else {
         return;
     };
     let memory = match bytes.len() {
@@ -459,8 +475,12 @@ async fn answer(
     let (bytes, memory) = match memory {
         Ok(memory) => (bytes, memory),
         Err(error) => {
-            let result = Err(error);
-            let Some(bytes) = written(&FromServer::Answer { number, result }) else {
+            let answer = FromServer::Answer {
+                number,
+                result: Err(error),
+                position: None,
+            };
+            let Some(bytes) = written(&answer) else {
                 return;
             };
             (bytes, None)

@@ -1,62 +1,63 @@
 //! The one dispatcher behind every door: who asks is checked, what is asked is carried out.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::future::Either;
 use pliantdb_core::access::{Action, Need, Resource};
 use pliantdb_core::protocol::{Ask, BackupSummary, DatabaseHandle, Reply, SchemaOffer};
 use pliantdb_core::{
-    CollectionName, Connection, DatabaseName, Document, DocumentId, Error, FeedStart, Message, Request,
-    RequestId, Response, SchemaName, StorageConnection, Subscriber, TakeSnapshot, TopicPattern,
+    CollectionName, Consistency, DatabaseName, Document, DocumentId, Error, Message, Position, Request,
+    RequestId, Response, SchemaName, TopicPattern,
 };
-use pliantdb_storage::backup::{self, BackupError};
-use pliantdb_storage::{
-    AsyncDatabase, AsyncDatabaseSnapshot, AsyncStorage, AsyncSubscription, Found, Storage,
-};
-use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
+use pliantdb_storage::Found;
 
 use crate::access::Caller;
 use crate::accounts;
 use crate::audit::Change;
 use crate::backup_place;
+use crate::databases::{Databases, HeldSnapshot, Messages};
 use crate::goes_on::GoesOn;
-use crate::metrics::Metrics;
 use crate::request_memory::Reserved;
-use crate::schemas::Schemas;
-
-/// The most bytes of documents in one answer; a client that asks for more is told where to go on.
-pub(crate) const MAX_PAGE_BYTES: usize = 16 << 20;
+use crate::schemas::{self, Schemas};
 
 /// Carries out what is asked.
 pub(crate) struct Dispatcher {
-    storage: AsyncStorage,
-    schemas: Schemas,
-    metrics: Arc<Metrics>,
-    /// Keeps the storage's queue from overflowing: who cannot enter waits here, in order, and without a thread.
-    writes: Arc<Semaphore>,
+    databases: Databases,
+    schemas: Arc<Schemas>,
     /// Where backups may go to.
     backup_places: Vec<String>,
-    /// Cancelled when the server stops: then nobody waits for changes any more.
-    stopping: CancellationToken,
+}
+
+/// What holds for a question besides what is asked.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Terms {
+    /// By what a write is known, which is made once then.
+    pub(crate) id: Option<RequestId>,
+    /// How fresh what is read has to be.
+    pub(crate) consistency: Consistency,
+}
+
+/// What came of a question.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) reply: Reply,
+    /// How far the database had come, where it has several replicas.
+    pub(crate) position: Option<Position>,
+}
+
+impl From<Reply> for Answered {
+    fn from(reply: Reply) -> Self {
+        let position = None;
+        Self { reply, position }
+    }
 }
 
 impl Dispatcher {
-    pub(crate) fn new(
-        storage: AsyncStorage,
-        schemas: Schemas,
-        metrics: Arc<Metrics>,
-        backup_places: Vec<String>,
-        stopping: CancellationToken,
-    ) -> Self {
+    pub(crate) fn new(databases: Databases, schemas: Arc<Schemas>, backup_places: Vec<String>) -> Self {
         Self {
-            storage,
+            databases,
             schemas,
-            metrics,
-            writes: Arc::new(Semaphore::new(pliantdb_storage::QUEUE_CAPACITY)),
             backup_places,
-            stopping,
         }
     }
 
@@ -64,20 +65,20 @@ impl Dispatcher {
     ///
     /// # Errors
     /// Any [`Error`].
-    pub(crate) async fn ask(&self, caller: &Caller, ask: Ask, id: Option<RequestId>) -> Result<Reply, Error> {
+    pub(crate) async fn ask(&self, caller: &Caller, ask: Ask, terms: Terms) -> Result<Answered, Error> {
         match &ask {
             // Whoever names the schema that it has already changes nothing.
             Ask::OpenDatabase {
                 name,
                 schema: Some(schema),
-            } if self.has_schema(name, schema) => {
+            } if self.has_schema(name, schema).await => {
                 caller.check_need(&Need::Any(name))?;
-                return self.carry_out_all(caller, ask, id).await;
+                return self.carry_out_all(caller, ask, terms).await;
             }
             ask => caller.check(ask)?,
         }
         let change = Change::of(&ask);
-        let result = self.carry_out_all(caller, ask, id).await;
+        let result = self.carry_out_all(caller, ask, terms).await;
         if let Some(change) = change {
             change.record(caller, result.as_ref().err());
         }
@@ -90,9 +91,9 @@ impl Dispatcher {
         self: &Arc<Self>,
         caller: &Caller,
         ask: Ask,
-        id: Option<RequestId>,
+        terms: Terms,
         memory: Option<Reserved>,
-    ) -> impl Future<Output = Result<Reply, Error>> + Send + 'static {
+    ) -> impl Future<Output = Result<Answered, Error>> + Send + 'static {
         let is_change = match &ask {
             Ask::Request { request, .. } => {
                 request.is_write() || matches!(request, Request::DeleteMatching(_) | Request::Call { .. })
@@ -101,9 +102,9 @@ impl Dispatcher {
         };
         let (dispatcher, caller) = (Arc::clone(self), caller.clone());
         let asking = async move {
-            let reply = dispatcher.ask(&caller, ask, id).await;
+            let answered = dispatcher.ask(&caller, ask, terms).await;
             drop(memory);
-            reply
+            answered
         };
         match is_change {
             true => Either::Left(GoesOn::new(asking)),
@@ -111,41 +112,39 @@ impl Dispatcher {
         }
     }
 
-    async fn carry_out_all(&self, caller: &Caller, ask: Ask, id: Option<RequestId>) -> Result<Reply, Error> {
+    async fn carry_out_all(&self, caller: &Caller, ask: Ask, terms: Terms) -> Result<Answered, Error> {
         match ask {
-            Ask::Accounts(ask) => accounts::carry_out(&self.storage, caller, ask).await,
-            Ask::Databases => self.storage.databases().await.map(Reply::Databases),
+            Ask::Accounts(ask) => accounts::carry_out(&self.databases, caller, ask).await,
+            Ask::Databases => self.databases.names().await.map(Reply::Databases),
             Ask::CreateDatabase { name, schema } => {
-                let database = self.schemas.create(&self.storage, name, schema).await?;
-                Ok(Reply::Database(database))
+                // First, so that nothing is created that cannot be opened.
+                self.databases.check(schema.as_ref())?;
+                self.databases.create(&name).await?;
+                self.databases.open(name, schema).await.map(Reply::Database)
             }
             Ask::OpenDatabase { name, schema } => {
-                let database = self.schemas.open(&self.storage, name, schema).await?;
-                Ok(Reply::Database(database))
+                self.databases.check(schema.as_ref())?;
+                self.databases.open(name, schema).await.map(Reply::Database)
             }
-            Ask::DeleteDatabase { name } => {
-                self.storage.delete_database(name.as_str()).await?;
-                Ok(Reply::Done)
-            }
-            Ask::Request {
-                database: handle,
-                request,
-            } => {
-                let database = self.database(&handle)?;
+            Ask::DeleteDatabase { name } => self.databases.delete(name).await.map(|()| Reply::Done),
+            Ask::Request { database, request } => {
                 let waits = matches!(request, Request::Changes { .. });
-                let response = self.carry_out(&database, request, id).await?;
+                let (response, position) = self.databases.request(&database, request, terms).await?;
                 if waits {
                     // They may be allowed to hear of changes no longer.
-                    let changes = Resource::Database(&handle.name);
+                    let changes = Resource::Database(&database.name);
                     caller.check_need(&Need::Action(Action::Read, changes))?;
                 }
-                Ok(Reply::Response(response))
+                let reply = Reply::Response(response);
+                return Ok(Answered { reply, position });
             }
             Ask::Backup { to } => self.back_up(to).await.map(Reply::Backup),
+            Ask::Nodes { database } => Ok(Reply::Nodes(self.databases.nodes(database.as_ref()))),
             Ask::Subscribe { .. } | Ask::Snapshot { .. } | Ask::RequestAt { .. } => Err(Error::invalid(
                 "subscriptions and snapshots belong to a connection by QUIC or WebSocket",
             )),
         }
+        .map(Answered::from)
     }
 
     /// Reads one document, unless its body is larger than `within` bytes: for who must have room before reading.
@@ -155,29 +154,17 @@ impl Dispatcher {
     pub(crate) async fn look_up(
         &self,
         caller: &Caller,
-        database: DatabaseHandle,
-        collection: CollectionName,
-        id: DocumentId,
+        database: &DatabaseHandle,
+        key: (CollectionName, DocumentId),
         within: usize,
-    ) -> Result<Found, Error> {
-        let ids = vec![id];
-        let request = Request::Get { collection, ids };
-        let ask = Ask::Request { database, request };
-        caller.check(&ask)?;
-        match ask {
-            Ask::Request {
-                database,
-                request: Request::Get { collection, mut ids },
-            } => match ids.pop() {
-                Some(id) => {
-                    self.database(&database)?
-                        .get_within(&collection, &id, within)
-                        .await
-                }
-                None => Ok(Found::Nothing),
-            },
-            _ => Err(Error::unexpected_answer()),
-        }
+        consistency: Consistency,
+    ) -> Result<(Found, Option<Position>), Error> {
+        let (collection, id) = key;
+        let documents = Resource::Collection(&database.name, &collection);
+        caller.check_need(&Need::Action(Action::Read, documents))?;
+        self.databases
+            .look_up(database, (collection, id), within, consistency)
+            .await
     }
 
     /// Reads documents from one moment; `None` when they have more than [`MAX_PAGE_BYTES`] together.
@@ -190,22 +177,21 @@ impl Dispatcher {
         database: DatabaseHandle,
         collection: CollectionName,
         ids: Vec<DocumentId>,
-    ) -> Result<Option<Vec<Document>>, Error> {
-        let request = Request::Get { collection, ids };
-        let ask = Ask::Request { database, request };
-        caller.check(&ask)?;
-        match ask {
-            Ask::Request {
-                database,
-                request: Request::Get { collection, ids },
-            } => {
-                let database = self.database(&database)?;
-                database
-                    .get_multiple_within(collection, ids, MAX_PAGE_BYTES)
-                    .await
-            }
-            _ => Err(Error::unexpected_answer()),
-        }
+        consistency: Consistency,
+    ) -> Result<(Option<Vec<Document>>, Option<Position>), Error> {
+        let documents = Resource::Collection(&database.name, &collection);
+        caller.check_need(&Need::Action(Action::Read, documents))?;
+        self.databases
+            .read_many(&database, collection, ids, consistency)
+            .await
+    }
+
+    /// The schema that a database has, if any.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub(crate) async fn schema_of(&self, name: &DatabaseName) -> Result<Option<SchemaOffer>, Error> {
+        self.databases.schema(name).await
     }
 
     /// The schema of that name that the server has the code of: the version that was added last.
@@ -229,18 +215,16 @@ impl Dispatcher {
         };
         caller.check(&ask)?;
         Ok(Subscription {
-            messages: self.database(&database)?.subscribe_to(Ok(patterns)).await?,
+            messages: self.databases.subscribe(&database, patterns).await?,
             caller: caller.clone(),
             ask,
         })
     }
 
     /// Whether a database has this schema, in whatever order the views are told.
-    fn has_schema(&self, name: &DatabaseName, schema: &SchemaOffer) -> bool {
-        let has = self.storage.blocking().schema(name);
-        matches!(has, Ok(Some(has)) if has.name == schema.name
-            && has.views.len() == schema.views.len()
-            && has.views.iter().all(|view| schema.views.contains(view)))
+    async fn has_schema(&self, name: &DatabaseName, schema: &SchemaOffer) -> bool {
+        let has = self.databases.schema(name).await;
+        matches!(has, Ok(Some(has)) if schemas::are_the_same(&has, schema))
     }
 
     /// Takes a snapshot of a database.
@@ -251,13 +235,14 @@ impl Dispatcher {
         &self,
         caller: &Caller,
         database: DatabaseHandle,
-    ) -> Result<AsyncDatabaseSnapshot, Error> {
+        consistency: Consistency,
+    ) -> Result<HeldSnapshot, Error> {
         // First, so that nobody learns which databases there are.
         let ask = Ask::Snapshot {
             database: database.clone(),
         };
         caller.check(&ask)?;
-        self.database(&database)?.snapshot().await
+        self.databases.snapshot(&database, consistency).await
     }
 
     /// Reads from a snapshot of a database.
@@ -268,98 +253,27 @@ impl Dispatcher {
         &self,
         caller: &Caller,
         database: DatabaseHandle,
-        snapshot: &AsyncDatabaseSnapshot,
+        snapshot: &HeldSnapshot,
         request: Request,
     ) -> Result<Response, Error> {
         let ask = Ask::Request { database, request };
         caller.check(&ask)?;
         match ask {
-            Ask::Request {
-                request: Request::Get { collection, ids },
-                ..
-            } if ids.len() > 1 => {
-                let found = snapshot.get_multiple_within(collection, ids, MAX_PAGE_BYTES);
-                found.await?.map(Response::Documents).ok_or_else(too_large)
-            }
-            Ask::Request { request, .. } => snapshot.execute(bounded(request)).await,
+            Ask::Request { request, .. } => snapshot.read(request).await,
             _ => Err(Error::unexpected_answer()),
-        }
-    }
-
-    /// The database that is meant.
-    ///
-    /// # Errors
-    /// [`Error::UnknownDatabase`], also when the one of that name is another one.
-    pub(crate) fn database(&self, handle: &DatabaseHandle) -> Result<AsyncDatabase, Error> {
-        let database = self.storage.get(&handle.name)?;
-        match handle.number {
-            Some(number) if number != database.number() => Err(Error::UnknownDatabase(handle.name.clone())),
-            _ => Ok(database),
         }
     }
 
     /// Backs everything up. One that has begun goes on when nobody waits for it any more.
     async fn back_up(&self, to: String) -> Result<BackupSummary, Error> {
         backup_place::check(&self.backup_places, &to)?;
-        let back_up = move |storage: &Storage| {
-            let failed = |error: BackupError| Error::Storage(error.to_string());
-            let place = backup_place::open(&to).map_err(failed)?;
-            let report = backup::backup(storage, &place).map_err(failed)?;
-            Ok(backup_place::summary(&report))
-        };
-        self.storage.run(back_up).await
-    }
-
-    async fn carry_out(
-        &self,
-        database: &AsyncDatabase,
-        request: Request,
-        id: Option<RequestId>,
-    ) -> Result<Response, Error> {
-        if let Request::Changes { from, limit, wait } = request {
-            return self.changes(database, from, limit, wait).await;
-        }
-        let request = match request {
-            // One document may be as large as it is.
-            Request::Get { collection, ids } if ids.len() > 1 => {
-                let found = database.get_multiple_within(collection, ids, MAX_PAGE_BYTES);
-                return found.await?.map(Response::Documents).ok_or_else(too_large);
-            }
-            request if !request.is_write() => return database.execute(bounded(request)).await,
-            request => request,
-        };
-        let _waiting = self.metrics.write_waits();
-        let _place = self.writes.acquire().await.map_err(|_| Error::Closed)?;
-        match id {
-            Some(id) => database.execute_once(id, request).await,
-            None => database.execute(request).await,
-        }
-    }
-
-    /// Reads a feed. Who waits for changes is told that there are none when the server stops, and where to go on.
-    async fn changes(
-        &self,
-        database: &AsyncDatabase,
-        from: FeedStart,
-        limit: usize,
-        wait: Duration,
-    ) -> Result<Response, Error> {
-        let read = |from, wait| database.execute(Request::Changes { from, limit, wait });
-        let now = read(from, Duration::ZERO).await?;
-        let next = match &now {
-            Response::Changes(page) if page.transactions.is_empty() && !wait.is_zero() => page.next,
-            _ => return Ok(now),
-        };
-        tokio::select! {
-            later = read(FeedStart::After(next), wait) => later,
-            () = self.stopping.cancelled() => Ok(now),
-        }
+        self.databases.back_up(to).await
     }
 }
 
 /// Messages for a subscriber, as long as they may have them.
 pub(crate) struct Subscription {
-    messages: AsyncSubscription,
+    messages: Messages,
     caller: Caller,
     ask: Ask,
 }
@@ -380,22 +294,6 @@ impl Subscription {
     pub(crate) fn end(&self) {
         self.messages.end();
     }
-}
-
-/// A request whose answer is of a bounded size, as far as the request says it.
-fn bounded(mut request: Request) -> Request {
-    match &mut request {
-        Request::List { listing, .. } => listing.max_bytes = listing.max_bytes.min(MAX_PAGE_BYTES),
-        Request::ListKeys { listing, .. } => listing.max_bytes = listing.max_bytes.min(MAX_PAGE_BYTES),
-        _ => {}
-    }
-    request
-}
-
-fn too_large() -> Error {
-    Error::Invalid(format!(
-        "the documents have more than {MAX_PAGE_BYTES} bytes together, which is the most of an answer: ask for fewer at once"
-    ))
 }
 
 /// An error as clients are told it: what the storage below says, with its paths, is for the log.

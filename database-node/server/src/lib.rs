@@ -9,9 +9,11 @@
 //! - module [`logging`]: where the log goes, and `traces`: where spans do
 //! - [`Server`]: listeners, start and shutdown; below it the state that requests share, the metrics, the memory that
 //!   requests may take
+//! - `databases`: those that are served, wherever they are; `executor`: carrying out a request by one that is here
 //! - `dispatch`: the one place that carries out what is asked (`goes_on`: also when nobody waits for it any more); `access`: who may ask it; `accounts`: users,
 //!   roles and API keys; `audit`: what is remembered of all that; `schemas`: the views' code
 //! - `quic`, `websocket`: two doors, and `conversation`, what goes on behind both; `certificate`: what they are known by
+//! - [`Local`]: the databases for the program that the server is part of
 //! - `connections`, `http`: the third, with its routes, one file for each concern
 
 mod access;
@@ -24,10 +26,13 @@ pub mod certificate;
 pub mod config;
 mod connections;
 mod conversation;
+mod databases;
 mod dispatch;
 pub mod encryption;
+mod executor;
 mod goes_on;
 mod http;
+mod local;
 pub mod logging;
 mod metrics;
 mod quic;
@@ -41,6 +46,7 @@ mod websocket;
 pub use access::{AccessError, JwksError};
 pub use audit::AuditError;
 pub use certificate::CertificateError;
+pub use local::{Local, LocalDatabase, LocalSnapshot, LocalSubscription};
 pub use pliantdb_storage::*;
 pub use server::{Addresses, Builder, Embedded, Server, StartError};
 pub use token::TokenError;

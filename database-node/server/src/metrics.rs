@@ -339,6 +339,7 @@ pub(crate) fn operation(ask: &Ask) -> &'static str {
         Ask::Subscribe { .. } => "subscribe",
         Ask::Snapshot { .. } => "snapshot",
         Ask::Backup { .. } => "backup",
+        Ask::Nodes { .. } => "nodes",
         Ask::Accounts(_) => "accounts",
         Ask::Request { request, .. } | Ask::RequestAt { request, .. } => match request {
             Request::Get { .. } => "get",
@@ -382,6 +383,7 @@ pub(crate) fn kind(error: &Error) -> &'static str {
         Error::Corrupt(_) => "corrupt",
         Error::TimedOut => "timed_out",
         Error::Unreachable(_) | Error::Disconnected(_) => "disconnected",
+        Error::Unavailable(_) => "unavailable",
         Error::Closed => "closed",
         Error::DiskFull(_) => "disk_full",
         Error::Storage(_) => "storage",

@@ -1,18 +1,16 @@
 //! The schemas that the server has the code of.
 
-use pliantdb_core::protocol::{DatabaseHandle, SchemaOffer};
-use pliantdb_core::{
-    DatabaseName, Error, InvalidSchema, Rejection, Schema, SchemaName, Schematic, StorageConnection,
-};
-use pliantdb_storage::{AsyncStorage, Database, Operation, SlotCount, Storage};
-
-/// Gives a database a schema.
-type Define = fn(&Storage, &DatabaseName) -> Result<Database, Error>;
+use pliantdb_core::protocol::SchemaOffer;
+use pliantdb_core::{Error, InvalidSchema, Rejection, Schema, SchemaName, Schematic};
+use pliantdb_storage::{Database, Operation, Storage};
 
 /// A schema with the code of its views.
 struct Known {
     offer: SchemaOffer,
-    define: Define,
+    /// Gives a database the schema.
+    define: fn(&Database) -> Result<(), Error>,
+    /// Lets a database be used with the schema once it has it.
+    learn: fn(&Database) -> Result<bool, Error>,
 }
 
 /// The schemas that the server has the code of: several of one name are its versions.
@@ -26,8 +24,11 @@ impl Schemas {
     /// [`InvalidSchema`] when it contradicts itself.
     pub(crate) fn add<S: Schema>(&mut self) -> Result<(), InvalidSchema> {
         if let Some(offer) = SchemaOffer::of(&Schematic::of::<S>()?) {
-            let define = |storage: &Storage, name: &DatabaseName| storage.database::<S>(name.as_str());
-            self.0.push(Known { offer, define });
+            self.0.push(Known {
+                offer,
+                define: Database::define_schema::<S>,
+                learn: Database::learn_schema::<S>,
+            });
         }
         Ok(())
     }
@@ -50,91 +51,51 @@ impl Schemas {
             };
             let of_name = || self.0.iter().filter(|known| known.offer.name == has.name);
             let Some(known) = of_name()
-                .find(|known| fits(known, &has))
+                .find(|known| are_the_same(&known.offer, &has))
                 .or(of_name().next_back())
             else {
                 tracing::warn!(database = %name, schema = %has.name, "this server does not have the code of the schema");
                 continue;
             };
-            (known.define)(storage, &name)?;
+            (known.define)(&storage.get(&name)?)?;
         }
         Ok(())
     }
 
-    /// Creates a database.
+    /// Lets a database be used with all of these schemas as soon as another node gives it one.
     ///
     /// # Errors
-    /// As [`Schemas::open`], and [`Rejection::DatabaseExists`].
-    pub(crate) async fn create(
-        &self,
-        storage: &AsyncStorage,
-        name: DatabaseName,
-        schema: Option<SchemaOffer>,
-    ) -> Result<DatabaseHandle, Error> {
-        // First, so that nothing is created that cannot be opened.
-        let define = schema
-            .as_ref()
-            .map(|schema| self.code(schema))
-            .transpose()?
-            .flatten();
-        let created = name.clone();
-        storage
-            .run(move |storage| {
-                storage
-                    .create(&created, SlotCount::default())
-                    .map(drop)
-                    .map_err(Error::from)
-            })
-            .await?;
-        self.define(storage, name, schema, define).await
+    /// As [`Database::learn_schema`].
+    pub(crate) fn teach(&self, database: &Database) -> Result<(), Error> {
+        self.0
+            .iter()
+            .try_for_each(|known| (known.learn)(database).map(drop))
     }
 
-    /// Opens a database, which is given the schema.
+    /// Whether this server has what a schema needs.
     ///
     /// # Errors
-    /// [`Error::UnknownDatabase`]; [`Rejection::OtherSchema`] when it has a schema of another name; [`Error::Invalid`] when
-    /// the schema has views whose code this server does not have.
-    pub(crate) async fn open(
-        &self,
-        storage: &AsyncStorage,
-        name: DatabaseName,
-        schema: Option<SchemaOffer>,
-    ) -> Result<DatabaseHandle, Error> {
-        let define = schema
-            .as_ref()
-            .map(|schema| self.code(schema))
-            .transpose()?
-            .flatten();
-        self.define(storage, name, schema, define).await
+    /// [`Error::Invalid`] when the schema has views whose code this server does not have.
+    pub(crate) fn check(&self, schema: Option<&SchemaOffer>) -> Result<(), Error> {
+        schema.map_or(Ok(()), |schema| self.code(schema).map(drop))
     }
 
-    async fn define(
-        &self,
-        storage: &AsyncStorage,
-        name: DatabaseName,
-        schema: Option<SchemaOffer>,
-        define: Option<Define>,
-    ) -> Result<DatabaseHandle, Error> {
-        storage
-            .run(move |storage| {
-                let database = match (schema, define) {
-                    (None, _) => storage.get(&name)?,
-                    (Some(_), Some(define)) => define(storage, &name)?,
-                    (Some(schema), None) => define_without_views(storage, &name, schema.name)?,
-                };
-                Ok(DatabaseHandle {
-                    number: Some(database.number()),
-                    name,
-                })
-            })
-            .await
+    /// Gives a database a schema; it may block.
+    ///
+    /// # Errors
+    /// As [`Schemas::check`]; [`Rejection::OtherSchema`] when it has a schema of another name; and whatever a write comes to.
+    pub(crate) fn give(&self, database: &Database, schema: SchemaOffer) -> Result<(), Error> {
+        match self.code(&schema)? {
+            Some(known) => (known.define)(database),
+            None => define_without_views(database, schema.name),
+        }
     }
 
     /// The code of a schema; `None` when it needs none.
-    fn code(&self, schema: &SchemaOffer) -> Result<Option<Define>, Error> {
-        let known = self.0.iter().find(|known| fits(known, schema));
+    fn code(&self, schema: &SchemaOffer) -> Result<Option<&Known>, Error> {
+        let known = self.0.iter().find(|known| are_the_same(&known.offer, schema));
         match known {
-            Some(known) => Ok(Some(known.define)),
+            Some(known) => Ok(Some(known)),
             None if schema.views.is_empty() => Ok(None),
             None => {
                 let views: Vec<_> = schema.views.iter().map(|view| view.name.as_str()).collect();
@@ -150,38 +111,34 @@ impl Schemas {
 }
 
 /// Whether two are the same, in whatever order the views are told.
-fn fits(known: &Known, schema: &SchemaOffer) -> bool {
-    known.offer.name == schema.name
-        && known.offer.views.len() == schema.views.len()
-        && known.offer.views.iter().all(|view| schema.views.contains(view))
+pub(crate) fn are_the_same(one: &SchemaOffer, other: &SchemaOffer) -> bool {
+    one.name == other.name
+        && one.views.len() == other.views.len()
+        && one.views.iter().all(|view| other.views.contains(view))
 }
 
 /// Gives a database the name of a schema without views, of which the server needs no code.
-fn define_without_views(
-    storage: &Storage,
-    name: &DatabaseName,
-    schema: SchemaName,
-) -> Result<Database, Error> {
-    let database = storage.get(name)?;
-    match storage.schema(name)? {
+fn define_without_views(database: &Database, schema: SchemaName) -> Result<(), Error> {
+    match database.schema()? {
         Some(has) if has.name != schema => Err(Rejection::OtherSchema {
-            database: name.clone(),
+            database: database.name().clone(),
             current: has.name,
             wanted: schema,
         }
         .into()),
         Some(has) if !has.views.is_empty() => Err(Error::Invalid(format!(
-            "the schema {schema} of the database {name:?} has {} views, and yours has none: use the schema that it has",
+            "the schema {schema} of the database {:?} has {} views, and yours has none: use the schema that it has",
+            database.name(),
             has.views.len()
         ))),
-        Some(_) => Ok(database),
+        Some(_) => Ok(()),
         None => {
-            storage.execute(Operation::DefineSchema {
-                database: name.clone(),
+            database.propose(Operation::DefineSchema {
+                database: database.name().clone(),
                 schema,
                 views: Vec::new(),
             })?;
-            Ok(database)
+            Ok(())
         }
     }
 }

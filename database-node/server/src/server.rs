@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use axum::Router;
 use pliantdb_core::{Api, InvalidSchema, Schema};
-use pliantdb_storage::{Apis, AsyncStorage, Database, Options, Storage, StorageError};
+use pliantdb_storage::{Apis, Database, Options, Storage, StorageError};
 use quinn::Endpoint;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -21,8 +21,11 @@ use crate::app::App;
 use crate::certificate::{self, Certificate, CertificateError};
 use crate::config::{ConfigError, Settings};
 use crate::connections::{self, Limits};
+use crate::databases::{Alone, Databases};
 use crate::encryption::{self, KeyError};
+use crate::executor::Executor;
 use crate::http;
+use crate::local::Local;
 use crate::metrics::Metrics;
 use crate::quic;
 use crate::schemas::Schemas;
@@ -177,22 +180,33 @@ impl Builder {
             .unwrap_or_else(pliantdb_storage::memory::limit);
         let (failure, failed) = oneshot::channel();
         let storage = open_storage(&settings, options, &metrics, failure).await?;
-        let access = Access::new(&storage, access, Arc::clone(&metrics));
+        let now = storage.clone();
+        let access = Access::new(
+            storage.accounts(),
+            move || now.now_ms(),
+            access,
+            Arc::clone(&metrics),
+        );
         if access.is_open() {
             settings.check_loopback()?;
         }
         schemas.define_all(&storage).map_err(StartError::Schemas)?;
         metrics.watch_storage(&storage);
+        let (schemas, stopping) = (Arc::new(schemas), CancellationToken::new());
+        let executor = Arc::new(Executor::new(Arc::clone(&metrics), stopping.clone()));
+        let alone = Alone::new(storage, Arc::clone(&schemas), executor);
+        let databases = Databases::Alone(Arc::new(alone));
         let certificate = match own {
             Some(certificate) => certificate,
             None => Certificate::own(&settings.data)?,
         };
         let app = Arc::new(App::new(
-            storage,
+            databases,
             schemas,
             metrics,
             access,
             memory_limit,
+            stopping,
             &settings,
         ));
         let listen_failed = |reason| StartError::Listen {
@@ -284,16 +298,7 @@ impl Running {
             self.quic.abort();
         }
         self.following.iter().for_each(AbortHandle::abort);
-        let storage = self.app.storage.clone();
-        match tokio::task::spawn_blocking(move || storage.close()).await {
-            // Logged when it happened.
-            Ok(Err(StorageError::Failed(_))) => {}
-            Ok(Err(error)) => {
-                tracing::error!(%error, "the storage was closed without a flush; nothing is lost");
-            }
-            Err(error) => tracing::error!(%error, "closing the storage failed"),
-            Ok(Ok(())) => {}
-        }
+        self.app.databases.close().await;
     }
 }
 
@@ -343,10 +348,10 @@ impl Server {
         self.opened.certificate.fingerprint()
     }
 
-    /// Its storage, for the program that the server is part of.
+    /// Its databases, for the program that the server is part of.
     #[must_use]
-    pub fn storage(&self) -> AsyncStorage {
-        AsyncStorage::from(self.opened.app.storage.clone())
+    pub fn databases(&self) -> Local {
+        Local(self.opened.app.databases.clone())
     }
 
     /// Serves until `stop` resolves. Then the server is no longer ready, accepts no connections, lets the
@@ -439,10 +444,10 @@ impl Embedded {
         self.0.certificate.fingerprint()
     }
 
-    /// Its storage.
+    /// Its databases.
     #[must_use]
-    pub fn storage(&self) -> AsyncStorage {
-        AsyncStorage::from(self.0.app.storage.clone())
+    pub fn databases(&self) -> Local {
+        Local(self.0.app.databases.clone())
     }
 
     /// Resolves when the storage fails for good: no write is taken any more until it is opened again.

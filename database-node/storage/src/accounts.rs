@@ -19,7 +19,9 @@ pub struct SharedAccounts {
 }
 
 impl SharedAccounts {
-    pub(crate) fn new(accounts: Accounts) -> Self {
+    /// They, as of version 0.
+    #[must_use]
+    pub fn new(accounts: Accounts) -> Self {
         Self {
             version: AtomicU64::new(0),
             current: RwLock::new(Arc::new(accounts)),
@@ -39,7 +41,8 @@ impl SharedAccounts {
         (self.version(), Arc::clone(&current))
     }
 
-    pub(crate) fn replace(&self, accounts: Accounts) {
+    /// Puts others in their place: for whoever keeps a copy of those that are decided on elsewhere.
+    pub fn replace(&self, accounts: Accounts) {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         *current = Arc::new(accounts);
         self.version.fetch_add(1, Ordering::AcqRel);

@@ -34,7 +34,9 @@ impl Client {
                 Listener::start(self, &database.name, patterns).map(drop)
             }
             Ask::Accounts(ask) => self.ask_accounts(ask),
-            Ask::Snapshot { .. } | Ask::RequestAt { .. } | Ask::Backup { .. } => return None,
+            Ask::Snapshot { .. } | Ask::RequestAt { .. } | Ask::Backup { .. } | Ask::Nodes { .. } => {
+                return None;
+            }
         })
     }
 

@@ -340,6 +340,7 @@ pub fn table() -> Vec<(Ask, &'static [&'static str])> {
             },
             &["backup on server"],
         ),
+        (Ask::Nodes { database: None }, &[]),
     ]
 }
 
@@ -399,8 +400,9 @@ pub fn kind(ask: &Ask) -> usize {
             AccountsAsk::DeleteApiKey { .. } => 38,
         },
         Ask::Backup { .. } => 39,
+        Ask::Nodes { .. } => 40,
     }
 }
 
 /// How many kinds there are.
-pub const KINDS: usize = 40;
+pub const KINDS: usize = 41;

@@ -18,8 +18,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    DatabaseName, Error, Message, Request, RequestId, Response, SchemaName, Schematic, TopicPattern,
-    ViewDefinition,
+    Consistency, DatabaseName, Error, Message, Position, Request, RequestId, Response, SchemaName, Schematic,
+    TopicPattern, ViewDefinition,
 };
 
 pub use accounts::{AccountsAsk, AccountsReply, ApiKeyInfo, RoleInfo, UserInfo, WhoAmI};
@@ -28,7 +28,7 @@ pub use lane::{LANE_MESSAGE, LENGTH, Lane, TooLong, framed, length_of, prefix};
 pub use secret::Secret;
 
 /// The version of what is said here that this build speaks.
-pub const PROTOCOL_VERSION: u16 = 2;
+pub const PROTOCOL_VERSION: u16 = 3;
 
 /// What QUIC connections agree on (RFC 7301).
 pub const ALPN: &[u8] = b"pliantdb";
@@ -121,6 +121,8 @@ pub struct Question {
     pub deadline: Option<Duration>,
     /// For a write: what tells it from every other, so that it is made once however often it is sent.
     pub request_id: Option<RequestId>,
+    /// How fresh what is read has to be.
+    pub consistency: Consistency,
     /// What is asked.
     pub ask: Ask,
 }
@@ -184,6 +186,33 @@ pub enum Ask {
         /// it.
         to: String,
     },
+    /// The nodes that can be asked, alike, and which of them leads a database: it needs to ask no other. [`Reply::Nodes`].
+    Nodes {
+        /// The database.
+        database: Option<DatabaseName>,
+    },
+}
+
+/// The nodes of a cluster. A server alone names none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nodes {
+    /// They, in the order of their names.
+    pub nodes: Vec<NodeAddress>,
+    /// The name of the one that leads the database, as far as is known.
+    pub leader: Option<String>,
+}
+
+/// Where clients reach a node of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeAddress {
+    /// Its name.
+    pub name: String,
+    /// Its address for HTTP and WebSocket, as `http://host:port`.
+    pub http: Option<String>,
+    /// Its address for QUIC, as `host:port`.
+    pub quic: Option<String>,
+    /// The SHA-256 of the certificate that it made for itself, in hexadecimal digits; `None` for one of an authority.
+    pub fingerprint: Option<String>,
 }
 
 /// What a backup came to.
@@ -247,6 +276,9 @@ pub enum FromServer {
         number: u64,
         /// What came of it.
         result: Result<Reply, Error>,
+        /// How far the database had come, where it has several replicas: to be given back as
+        /// [`Consistency::AtLeast`] by whoever wants to see at least that.
+        position: Option<Position>,
     },
     /// A message to a subscriber: [`Error::Lagged`] when some were dropped, and [`Error::Closed`], the last one, when the
     /// database is closed.
@@ -275,6 +307,8 @@ pub enum Reply {
     Accounts(AccountsReply),
     /// A backup was made.
     Backup(BackupSummary),
+    /// The nodes of the cluster.
+    Nodes(Nodes),
 }
 
 impl Request {

@@ -14,7 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use pliantdb_core::access::{Accounts, KeyHash, KeyOwner, Permissions, User, anonymous};
 use pliantdb_core::protocol::{Credentials, Secret};
 use pliantdb_core::{Error, UserName};
-use pliantdb_storage::{SharedAccounts, Storage};
+use pliantdb_storage::SharedAccounts;
 
 use crate::audit::{Audit, AuditError, Entry, Verdict};
 use crate::config::Settings;
@@ -54,7 +54,8 @@ pub enum AccessError {
 pub(crate) struct Access(Arc<Inner>);
 
 struct Inner {
-    storage: Storage,
+    /// What time it is for the databases, in milliseconds since the Unix epoch.
+    now_ms: Box<dyn Fn() -> u64 + Send + Sync>,
     accounts: Arc<SharedAccounts>,
     token: Option<TokenFile>,
     jwt: Option<Jwt>,
@@ -95,7 +96,12 @@ impl AccessFiles {
 }
 
 impl Access {
-    pub(crate) fn new(storage: &Storage, files: AccessFiles, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(
+        accounts: Arc<SharedAccounts>,
+        now_ms: impl Fn() -> u64 + Send + Sync + 'static,
+        files: AccessFiles,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let AccessFiles {
             token,
             jwt,
@@ -103,8 +109,8 @@ impl Access {
             passwords,
         } = files;
         Self(Arc::new(Inner {
-            storage: storage.clone(),
-            accounts: storage.accounts(),
+            now_ms: Box::new(now_ms),
+            accounts,
             token,
             jwt,
             sessions: Sessions::default(),
@@ -402,7 +408,7 @@ impl Access {
                 let (_, accounts) = self.accounts();
                 let expires = accounts.key(name).and_then(|key| key.expires_ms);
                 (
-                    expires.is_none_or(|expires| self.0.storage.now_ms() < expires),
+                    expires.is_none_or(|expires| (self.0.now_ms)() < expires),
                     "the API key has expired",
                 )
             }

@@ -85,7 +85,9 @@ impl Failure {
 
 fn kind_of(error: &Error) -> Kind {
     match error {
-        Error::Unreachable(_) | Error::Disconnected(_) | Error::TimedOut => Kind::Unreachable,
+        Error::Unreachable(_) | Error::Disconnected(_) | Error::TimedOut | Error::Unavailable(_) => {
+            Kind::Unreachable
+        }
         Error::Unauthenticated(_) | Error::Denied(_) => Kind::Denied,
         _ => Kind::Failed,
     }

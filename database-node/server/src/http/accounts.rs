@@ -23,6 +23,7 @@ use super::{Problem, body};
 use crate::access::Caller;
 use crate::app::App;
 use crate::connections::Peer;
+use crate::dispatch::Terms;
 use crate::metrics::{self, Door};
 
 const DONE: Answer = Answer {
@@ -467,7 +468,8 @@ async fn delete_key(
 async fn ask(app: &App, caller: &Caller, ask: AccountsAsk) -> Result<Reply, Problem> {
     let ask = Ask::Accounts(ask);
     let asked = app.metrics.asked(Door::Http, metrics::operation(&ask));
-    Ok(asked.when(app.dispatcher().ask(caller, ask, None)).await?)
+    let asking = app.dispatcher().ask(caller, ask, Terms::default());
+    Ok(asked.when(asking).await?.reply)
 }
 
 async fn done(app: &App, caller: &Caller, of: AccountsAsk) -> Result<Response, Problem> {

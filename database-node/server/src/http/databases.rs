@@ -62,7 +62,7 @@ pub(super) async fn describe(exchange: Exchange) -> Result<Response, Problem> {
     let Reply::Database(database) = exchange.ask(Ask::OpenDatabase { name, schema }).await? else {
         return Err(unexpected());
     };
-    let schema = exchange.app.storage.schema(&database.name)?;
+    let schema = exchange.app.dispatcher().schema_of(&database.name).await?;
     let mut collections: BTreeMap<CollectionName, Vec<Value>> = BTreeMap::new();
     for view in schema.iter().flat_map(|schema| &schema.views) {
         let described = describe_view(&exchange, &database, view).await?;

@@ -17,7 +17,7 @@ use serde::Serialize;
 use super::conditions::{self, ReadCondition, etag};
 use super::exchange::{Exchange, unexpected};
 use super::{Problem, json, listing};
-use crate::dispatch::MAX_PAGE_BYTES;
+use crate::executor::MAX_PAGE_BYTES;
 use crate::request_memory::{Reserved, SMALL, held};
 
 /// What must be encoded in a path segment: all but RFC 3986's unreserved characters.
@@ -78,12 +78,7 @@ async fn look_up(
     collection: &CollectionName,
     id: &DocumentId,
 ) -> Result<(Option<Document>, Option<Reserved>), Problem> {
-    let look_up = |within| {
-        let (database, collection, id) = (database.clone(), collection.clone(), id.clone());
-        let dispatcher = exchange.app.dispatcher();
-        let asked = exchange.asked("get");
-        asked.when(dispatcher.look_up(&exchange.caller, database, collection, id, within))
-    };
+    let look_up = |within| exchange.look_up(&database, collection, id, within);
     // Small ones in one look-up.
     match look_up(SMALL).await? {
         Found::Nothing => Ok((None, None)),

@@ -10,14 +10,16 @@ use axum::http::Method;
 use axum::http::request::Parts;
 use pliantdb_core::protocol::{Ask, DatabaseHandle, Reply};
 use pliantdb_core::{
-    ApiName, CollectionName, DatabaseName, Document, DocumentId, Error, KeyName, NamespaceName, Request,
-    RequestId, Response, Topic, ViewName,
+    ApiName, CollectionName, Consistency, DatabaseName, Document, DocumentId, Error, KeyName, NamespaceName,
+    Request, RequestId, Response, Topic, ViewName,
 };
+use pliantdb_storage::Found;
 
 use super::parameters::parse;
-use super::{Problem, conditions};
+use super::{Problem, conditions, consistency};
 use crate::access::Caller;
 use crate::app::App;
+use crate::dispatch::{Answered, Terms};
 use crate::metrics::{self, Asked, Door};
 use crate::request_memory::Reserved;
 
@@ -34,6 +36,8 @@ pub(super) struct Exchange {
     segments: Vec<(String, String)>,
     number: Option<u32>,
     request_id: Option<RequestId>,
+    consistency: Consistency,
+    told: consistency::Told,
 }
 
 impl FromRequestParts<Arc<App>> for Exchange {
@@ -61,12 +65,14 @@ impl FromRequestParts<Arc<App>> for Exchange {
                 IDEMPOTENCY_KEY,
                 "a UUID of version 7, such as 0190f2a4-c1d3-7a5e-9c41-5be2f0a6d3c8, made anew for each write",
             )?,
+            consistency: consistency::asked(parts)?,
+            told: parts.extensions.get().cloned().unwrap_or_default(),
         })
     }
 }
 
 /// A header that stands at most once.
-fn header<T: std::str::FromStr>(
+pub(super) fn header<T: std::str::FromStr>(
     parts: &Parts,
     name: &'static str,
     right: &str,
@@ -152,9 +158,9 @@ impl Exchange {
     pub(super) async fn ask(&self, ask: Ask) -> Result<Reply, Problem> {
         self.refuse_request_id()?;
         let asked = self.asked(metrics::operation(&ask));
-        let asking = asked.when(self.app.dispatcher().ask(&self.caller, ask, None));
+        let asking = asked.when(self.app.dispatcher().ask(&self.caller, ask, self.terms()));
         match tokio::time::timeout(self.app.request_timeout, asking).await {
-            Ok(reply) => Ok(reply?),
+            Ok(answered) => Ok(self.told(answered?)),
             Err(_) => Err(Problem::unknown_outcome()),
         }
     }
@@ -175,9 +181,9 @@ impl Exchange {
     ) -> Result<Response, Problem> {
         let ask = Ask::Request { database, request };
         let asked = self.asked(metrics::operation(&ask));
-        let asking = asked.when(self.app.dispatcher().ask(&self.caller, ask, None));
+        let asking = asked.when(self.app.dispatcher().ask(&self.caller, ask, self.terms()));
         match tokio::time::timeout(timeout, asking).await {
-            Ok(reply) => response(reply),
+            Ok(answered) => response(self.told(answered?)),
             Err(_) => Err(Problem::timed_out(timeout)),
         }
     }
@@ -192,9 +198,13 @@ impl Exchange {
         self.refuse_request_id()?;
         let asked = self.asked("get");
         let dispatcher = self.app.dispatcher();
-        let reading = asked.when(dispatcher.read_many(&self.caller, database, collection, ids));
-        match tokio::time::timeout(self.app.request_timeout, reading).await {
-            Ok(found) => Ok(found?),
+        let reading = dispatcher.read_many(&self.caller, database, collection, ids, self.consistency);
+        match tokio::time::timeout(self.app.request_timeout, asked.when(reading)).await {
+            Ok(read) => {
+                let (found, position) = read?;
+                self.told.note(position);
+                Ok(found)
+            }
             Err(_) => Err(Problem::timed_out(self.app.request_timeout)),
         }
     }
@@ -213,11 +223,45 @@ impl Exchange {
         let ask = Ask::Request { database, request };
         let asked = self.asked(metrics::operation(&ask));
         let dispatcher = self.app.dispatcher();
-        let asking = asked.when(dispatcher.ask_holding(&self.caller, ask, self.request_id, memory));
+        let asking = asked.when(dispatcher.ask_holding(&self.caller, ask, self.terms(), memory));
         match tokio::time::timeout(self.app.request_timeout, asking).await {
-            Ok(reply) => response(reply),
+            Ok(answered) => response(self.told(answered?)),
             Err(_) => Err(Problem::unknown_outcome()),
         }
+    }
+
+    /// Reads one document, unless its body is larger than `within` bytes.
+    pub(super) async fn look_up(
+        &self,
+        database: &DatabaseHandle,
+        collection: &CollectionName,
+        id: &DocumentId,
+        within: usize,
+    ) -> Result<Found, Problem> {
+        let asked = self.asked("get");
+        let (dispatcher, key) = (self.app.dispatcher(), (collection.clone(), id.clone()));
+        let reading = dispatcher.look_up(&self.caller, database, key, within, self.consistency);
+        match tokio::time::timeout(self.app.request_timeout, asked.when(reading)).await {
+            Ok(read) => {
+                let (found, position) = read?;
+                self.told.note(position);
+                Ok(found)
+            }
+            Err(_) => Err(Problem::timed_out(self.app.request_timeout)),
+        }
+    }
+
+    fn terms(&self) -> Terms {
+        Terms {
+            id: self.request_id,
+            consistency: self.consistency,
+        }
+    }
+
+    /// What was answered; the client is told of which moment.
+    fn told(&self, answered: Answered) -> Reply {
+        self.told.note(answered.position);
+        answered.reply
     }
 
     /// Refuses a promise that cannot be kept.
@@ -233,8 +277,8 @@ impl Exchange {
     }
 }
 
-fn response(reply: Result<Reply, Error>) -> Result<Response, Problem> {
-    match reply? {
+fn response(reply: Reply) -> Result<Response, Problem> {
+    match reply {
         Reply::Response(response) => Ok(response),
         _ => Err(unexpected()),
     }

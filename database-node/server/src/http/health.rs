@@ -26,7 +26,9 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Result<&'static str, P
     if app.is_stopping() {
         return Err(not_ready("the server is shutting down".to_owned()));
     }
-    match app.read(|storage| Ok(storage.writable())).await? {
+    let databases = app.databases.clone();
+    let writable = tokio::task::spawn_blocking(move || databases.writable()).await;
+    match writable.unwrap_or(Err(StorageError::Closed)) {
         Ok(()) => Ok("ok\n"),
         Err(StorageError::DiskFull { .. }) => Ok("ok, but the disk is full: writes are refused\n"),
         Err(error) => {
@@ -49,9 +51,8 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Pro
             "encoding failed",
         )
     };
-    let text = app
-        .read(move |_| Ok(metrics.text()))
-        .await?
-        .map_err(|_| failed())?;
+    // What it measures may wait for the disk.
+    let text = tokio::task::spawn_blocking(move || metrics.text()).await;
+    let text = text.map_err(|_| failed())?.map_err(|_| failed())?;
     Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }

@@ -5,6 +5,7 @@ mod apis;
 mod auth;
 mod body;
 mod conditions;
+mod consistency;
 mod databases;
 mod documents;
 mod events;
@@ -88,6 +89,7 @@ fn health() -> Router<Arc<App>> {
 fn finish(routes: Router<Arc<App>>, app: Arc<App>, unprotected: framing::Unprotected) -> Router {
     routes
         .layer(from_fn_with_state(unprotected, framing::check))
+        .layer(from_fn(consistency::tell))
         .layer(from_fn(unread::discard_unread))
         .layer(from_fn_with_state(Arc::clone(&app), observe::observe))
         .with_state(app)

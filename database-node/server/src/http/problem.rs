@@ -80,6 +80,17 @@ impl Problem {
         .with_header(RETRY_AFTER, HeaderValue::from_static("1"))
     }
 
+    /// No node can answer at the moment, or none that is fresh enough.
+    pub(crate) fn unavailable(detail: String) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "No node can answer that at the moment",
+            detail,
+        )
+        .with_header(RETRY_AFTER, HeaderValue::from_static("1"))
+    }
+
     /// A commit that nobody waits for any longer.
     pub(crate) fn unknown_outcome() -> Self {
         let detail = "the commit took longer than the request timeout, and may or may not still be made: read the \
@@ -422,6 +433,7 @@ impl From<Error> for Problem {
                 "The request is not allowed",
                 detail,
             ),
+            Error::Unavailable(_) => Self::unavailable(detail),
             Error::Closed => StorageError::Closed.into(),
             Error::TimedOut => Self::unknown_outcome(),
             Error::UnknownOutcome(_) => {

@@ -10,8 +10,8 @@ use pliantdb_core::protocol::{
     encode,
 };
 use pliantdb_core::{
-    Body, Collection, Connection, Error, FeedStart, KeyAction, NamespaceName, Number, Request, RequestId,
-    Response, StorageConnection, Subscriber,
+    Body, Collection, Connection, Consistency, Error, FeedStart, KeyAction, NamespaceName, Number, Request,
+    RequestId, Response, StorageConnection, Subscriber,
 };
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
@@ -95,6 +95,7 @@ fn question(number: u64, ask: Ask) -> FromClient {
         number,
         deadline: None,
         request_id: None,
+        consistency: Consistency::default(),
         ask,
     })
 }
@@ -223,6 +224,7 @@ fn a_request_id_counts_once_over_connections_and_expires() {
                 number: 1,
                 deadline: None,
                 request_id: Some(request_id),
+                consistency: Consistency::default(),
                 ask: in_default(increment()),
             });
             raw.send(encode(&asked).unwrap()).await;
@@ -313,6 +315,7 @@ fn refuse_what_is_not_the_protocol() {
             Some(FromServer::Answer {
                 number: 5,
                 result: Err(Error::Invalid(reason)),
+                ..
             }) => assert!(reason.contains("line 1"), "{reason}"),
             other => panic!("{other:?}"),
         }
@@ -321,7 +324,8 @@ fn refuse_what_is_not_the_protocol() {
             raw.hear::<FromServer>().await,
             Some(FromServer::Answer {
                 number: 6,
-                result: Ok(Reply::Databases(_))
+                result: Ok(Reply::Databases(_)),
+                ..
             })
         ));
     });
@@ -346,6 +350,7 @@ fn what_is_stopped_is_not_answered_and_deadlines_are_kept() {
             number: 2,
             deadline: Some(Duration::from_millis(300)),
             request_id: None,
+            consistency: Consistency::default(),
             ask: waiting(60),
         });
         raw.send(encode(&asked).unwrap()).await;
@@ -355,7 +360,7 @@ fn what_is_stopped_is_not_answered_and_deadlines_are_kept() {
         let mut heard = Vec::new();
         for _ in 0..2 {
             match raw.hear::<FromServer>().await {
-                Some(FromServer::Answer { number, result }) => heard.push((number, result.is_ok())),
+                Some(FromServer::Answer { number, result, .. }) => heard.push((number, result.is_ok())),
                 other => panic!("{other:?}"),
             }
         }

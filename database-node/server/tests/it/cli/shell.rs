@@ -259,7 +259,7 @@ fn views_are_read_by_keys_as_json() {
     let server = runtime
         .block_on(Server::builder(settings).schema::<User>().start())
         .unwrap();
-    let storage = server.storage();
+    let storage = server.databases();
     runtime.block_on(storage.database::<User>("default")).unwrap();
     drop(storage);
     let (address, fingerprint) = (server.addresses().quic, server.fingerprint());

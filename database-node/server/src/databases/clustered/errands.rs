@@ -1,0 +1,449 @@
+//! Having something done by the node that can.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pliantdb_cluster::NodeId;
+use pliantdb_cluster::node::{Freshness, Refusal};
+use pliantdb_cluster_transport::RequestError;
+use pliantdb_core::protocol::{DatabaseHandle, SchemaOffer};
+use pliantdb_core::{
+    CollectionName, Connection, Consistency, DatabaseName, Document, DocumentId, Error, GroupId, Position,
+    Request, RequestId, Response, TakeSnapshot, TopicPattern,
+};
+use pliantdb_storage::{AsyncDatabase, AsyncDatabaseSnapshot, AsyncSubscription, Found};
+use tokio::time::{Instant, sleep};
+
+use super::between::{Errand, Product, Question, Told, Work, decode, encode};
+use super::groups::Group;
+use super::{Clustered, NotDone};
+use crate::dispatch::Terms;
+use crate::executor::MAX_PAGE_BYTES;
+
+/// For how long somebody is looked for who can do it.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// After how long it is tried again, the first time; then after twice as long, up to [`LONGEST_PAUSE`].
+const PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+/// How long another node may take to answer.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(90);
+/// How often it is looked whether the node that was asked leads no longer.
+const LOOKING: Duration = Duration::from_millis(300);
+
+impl Clustered {
+    /// Carries a request out, wherever that can be done.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub(crate) async fn request(
+        self: &Arc<Self>,
+        database: &DatabaseHandle,
+        request: Request,
+        terms: Terms,
+    ) -> Result<(Response, Option<Position>), Error> {
+        let group = self.group(database).await?;
+        if let Request::Publish(message) = request {
+            return Ok((Response::Count(self.publish(&group, message).await), None));
+        }
+        match self.have_done(database, &group, Work::Request(request), terms).await? {
+            (Product::Response(response), position) => Ok((response, position)),
+            _ => Err(Error::unexpected_answer()),
+        }
+    }
+
+    /// Opens a database, which is given the schema, if there is one.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub(crate) async fn open(
+        self: &Arc<Self>,
+        name: DatabaseName,
+        schema: Option<SchemaOffer>,
+    ) -> Result<DatabaseHandle, Error> {
+        let mut handle = DatabaseHandle::from(name);
+        let group = self.group(&handle).await?;
+        if let Some(schema) = schema {
+            self.have_done(&handle, &group, Work::Define(schema), Terms::default())
+                .await?;
+        }
+        let (_, number) = self.find(&handle)?;
+        handle.number = Some(number);
+        Ok(handle)
+    }
+
+    /// The schema that a database has, if any.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub(crate) async fn schema(self: &Arc<Self>, name: &DatabaseName) -> Result<Option<SchemaOffer>, Error> {
+        let database = DatabaseHandle::from(name.clone());
+        let group = self.group(&database).await?;
+        match self
+            .have_done(&database, &group, Work::Schema, Terms::default())
+            .await?
+        {
+            (Product::Schema(schema), _) => Ok(schema),
+            _ => Err(Error::unexpected_answer()),
+        }
+    }
+
+    /// Reads one document, unless its body is larger than `within` bytes.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub(crate) async fn look_up(
+        self: &Arc<Self>,
+        database: &DatabaseHandle,
+        (collection, id): (CollectionName, DocumentId),
+        within: usize,
+        consistency: Consistency,
+    ) -> Result<(Found, Option<Position>), Error> {
+        let group = self.group(database).await?;
+        if let Some(here) = self.read_here(&group, consistency).await? {
+            let found = here.get_within(&collection, &id, within).await?;
+            return Ok((found, group.position()));
+        }
+        let ids = vec![id];
+        let read = self.get(database, &group, collection, ids, consistency);
+        let (documents, position) = read.await?;
+        let found = documents.into_iter().next();
+        let found = found.map_or(Found::Nothing, |document| match document.body.as_str().len() {
+            size if size > within => Found::Larger(size),
+            _ => Found::Document(document),
+        });
+        Ok((found, position))
+    }
+
+    /// Reads documents from one moment; `None` when they have more than [`MAX_PAGE_BYTES`] together.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub(crate) async fn read_many(
+        self: &Arc<Self>,
+        database: &DatabaseHandle,
+        collection: CollectionName,
+        ids: Vec<DocumentId>,
+        consistency: Consistency,
+    ) -> Result<(Option<Vec<Document>>, Option<Position>), Error> {
+        let group = self.group(database).await?;
+        if let Some(here) = self.read_here(&group, consistency).await? {
+            let found = here.get_multiple_within(collection, ids, MAX_PAGE_BYTES).await?;
+            return Ok((found, group.position()));
+        }
+        let read = self.get(database, &group, collection, ids, consistency);
+        let (documents, position) = read.await?;
+        Ok((Some(documents), position))
+    }
+
+    async fn get(
+        self: &Arc<Self>,
+        database: &DatabaseHandle,
+        group: &Arc<Group>,
+        collection: CollectionName,
+        ids: Vec<DocumentId>,
+        consistency: Consistency,
+    ) -> Result<(Vec<Document>, Option<Position>), Error> {
+        let terms = Terms { id: None, consistency };
+        let work = Work::Request(Request::Get { collection, ids });
+        match self.have_done(database, group, work, terms).await? {
+            (Product::Response(Response::Documents(documents)), position) => Ok((documents, position)),
+            _ => Err(Error::unexpected_answer()),
+        }
+    }
+
+    /// Subscribes to messages. They are handed to every node that has the database.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub(crate) async fn subscribe(
+        self: &Arc<Self>,
+        database: &DatabaseHandle,
+        patterns: Vec<TopicPattern>,
+    ) -> Result<AsyncSubscription, Error> {
+        let group = self.group(database).await?;
+        self.has_here(&group, "subscriptions").await?.subscribe_to(Ok(patterns)).await
+    }
+
+    /// Takes a snapshot.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub(crate) async fn snapshot(
+        self: &Arc<Self>,
+        database: &DatabaseHandle,
+        consistency: Consistency,
+    ) -> Result<AsyncDatabaseSnapshot, Error> {
+        let group = self.group(database).await?;
+        self.has_here(&group, "snapshots").await?;
+        match self.read_here(&group, consistency).await? {
+            Some(here) => here.snapshot().await,
+            None => Err(Error::Closed),
+        }
+    }
+
+    /// The database, where it is here, or comes to be here soon.
+    async fn has_here(&self, group: &Group, what: &str) -> Result<AsyncDatabase, Error> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(here) = group.database() {
+                return Ok(here);
+            }
+            let catalog = self.catalog()?;
+            let record = catalog.meta.group(group.id);
+            let is_to_be_here = record.is_some_and(|record| record.replica_on(self.node).is_some());
+            if !is_to_be_here || Instant::now() > until {
+                return Err(Error::Unavailable(format!(
+                    "this node has no replica of the database, which {what} need: ask one that has"
+                )));
+            }
+            sleep(LONGEST_PAUSE).await;
+        }
+    }
+
+    /// The group of the database that is meant. One that this node does not know of is looked for: it may be new.
+    pub(super) async fn group(&self, database: &DatabaseHandle) -> Result<Arc<Group>, Error> {
+        let found = match self.find(database) {
+            Err(Error::UnknownDatabase(_)) => {
+                self.catch_up().await;
+                self.find(database)
+            }
+            found => found,
+        };
+        Ok(self.groups.get(found?.0))
+    }
+
+    /// The database, when it is here and as fresh as that; `None` when it is not here.
+    async fn read_here(
+        self: &Arc<Self>,
+        group: &Arc<Group>,
+        consistency: Consistency,
+    ) -> Result<Option<AsyncDatabase>, Error> {
+        let mut patience = Patience::new();
+        while group.database().is_some() {
+            match self.freshen(group, consistency).await {
+                Ok(()) => return Ok(group.database()),
+                Err(not_done) => patience.wait(not_done, true).await?,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Has work done by a node that can, which is this one if possible.
+    async fn have_done(
+        self: &Arc<Self>,
+        database: &DatabaseHandle,
+        group: &Arc<Group>,
+        work: Work,
+        terms: Terms,
+    ) -> Result<(Product, Option<Position>), Error> {
+        let Terms { id, consistency } = terms;
+        let can_be_repeated = work.can_be_repeated(id);
+        let mut patience = Patience::new();
+        loop {
+            let leader = group.heard.leader();
+            let here = group.database();
+            let other = match (&here, work.is_led()) {
+                (Some(_), false) => None,
+                (Some(_), true) => leader.filter(|leader| *leader != self.node),
+                (None, _) => leader
+                    .or_else(|| self.leader_by_meta(group.id))
+                    .filter(|leader| *leader != self.node),
+            };
+            let done = match (other, here) {
+                (Some(node), _) => self.there(node, group, work.clone(), id, consistency).await,
+                (None, Some(here)) => self.here(group, &here, work.clone(), id, consistency).await,
+                (None, None) => Err(NotDone::Later("this node is about to get a replica of the database".to_owned())),
+            };
+            match done {
+                Ok(done) => return Ok(done),
+                Err(NotDone::Elsewhere(Some(node))) if Some(node) != other && node != self.node => {
+                    group.heard.set_leader(Some(node));
+                    patience.goes_on(other.is_some()).await?;
+                }
+                Err(not_done) => {
+                    if let NotDone::Elsewhere(_) = not_done {
+                        group.heard.set_leader(None);
+                    }
+                    patience.wait(not_done, can_be_repeated).await?;
+                    self.is_there(database, group.id)?;
+                }
+            }
+        }
+    }
+
+    /// Whether that is still the group of the database.
+    fn is_there(&self, database: &DatabaseHandle, group: GroupId) -> Result<(), Error> {
+        match self.find(database)? {
+            (found, _) if found == group => Ok(()),
+            _ => Err(Error::UnknownDatabase(database.name.clone())),
+        }
+    }
+
+    /// Does work by the replica that is here.
+    pub(super) async fn here(
+        self: &Arc<Self>,
+        group: &Arc<Group>,
+        database: &AsyncDatabase,
+        work: Work,
+        id: Option<RequestId>,
+        consistency: Consistency,
+    ) -> Result<(Product, Option<Position>), NotDone> {
+        let (is_led, is_one_write) = (work.is_led(), work.is_one_write());
+        match (is_led, is_one_write) {
+            (true, true) => {}
+            (true, false) => match self.wait_for(group, Freshness::Linearizable).await? {
+                Ok(_) => group.heard.set_leader(Some(self.node)),
+                Err(Refusal::NotLeader { leader }) => return Err(NotDone::Elsewhere(leader)),
+                Err(refusal) => return Err(NotDone::Later(refusal.to_string())),
+            },
+            (false, _) => self.freshen(group, consistency).await?,
+        }
+        let product = match work {
+            Work::Request(request) => {
+                let response = self.executor.carry_out(database, request, id).await;
+                response.map(Product::Response)
+            }
+            Work::Define(schema) => {
+                let schemas = Arc::clone(&self.schemas);
+                let given = database.run(move |database| schemas.give(database, schema)).await;
+                given.map(|()| Product::Defined)
+            }
+            Work::Schema => database.run(pliantdb_storage::Database::schema).await.map(Product::Schema),
+        };
+        match product {
+            Ok(product) => {
+                if is_one_write {
+                    group.heard.set_leader(Some(self.node));
+                }
+                Ok((product, group.position()))
+            }
+            Err(Error::Busy) if is_one_write => Err(match group.heard.leader() {
+                Some(node) if node != self.node => NotDone::Elsewhere(Some(node)),
+                Some(_) => NotDone::Later(Error::Busy.to_string()),
+                None => NotDone::Elsewhere(None),
+            }),
+            Err(Error::Closed) if !self.executor.is_stopping() => {
+                Err(NotDone::Later("the replica of this node was replaced".to_owned()))
+            }
+            Err(Error::UnknownOutcome(reason)) => Err(NotDone::Unknown(reason)),
+            Err(error) => Err(NotDone::Error(error)),
+        }
+    }
+
+    /// Has work done by another node.
+    async fn there(
+        &self,
+        node: NodeId,
+        group: &Group,
+        work: Work,
+        id: Option<RequestId>,
+        consistency: Consistency,
+    ) -> Result<(Product, Option<Position>), NotDone> {
+        let question = Question::Do(Errand {
+            group: group.id,
+            work,
+            id,
+            consistency,
+        });
+        match self.ask(node, &question, Some(group)).await {
+            Ok(Told::Done(result, position)) => match result {
+                Ok(product) => {
+                    group.heard.set_leader(Some(node));
+                    Ok((product, position))
+                }
+                Err(error) => Err(NotDone::Error(error)),
+            },
+            Ok(Told::Elsewhere(other)) => Err(NotDone::Elsewhere(other.filter(|other| *other != node))),
+            Ok(Told::Later(reason)) => Err(NotDone::Later(reason)),
+            Ok(Told::Unknown(reason)) => Err(NotDone::Unknown(reason)),
+            Ok(_) => Err(NotDone::Error(Error::unexpected_answer())),
+            Err(error) => {
+                group.heard.set_leader(None);
+                Err(match error {
+                    RequestError::Unknown { .. } => NotDone::Unknown(error.to_string()),
+                    RequestError::TooLarge { .. } => NotDone::Error(Error::invalid(error)),
+                    error => NotDone::Later(error.to_string()),
+                })
+            }
+        }
+    }
+
+    /// Asks another node. It is not waited for any longer when another leads the group, of which something was asked.
+    pub(super) async fn ask(
+        &self,
+        node: NodeId,
+        question: &Question,
+        group: Option<&Group>,
+    ) -> Result<Told, RequestError> {
+        let unknown = |reason: String| RequestError::Unknown { node, reason };
+        let bytes = encode(question).map_err(|error| unknown(error.to_string()))?;
+        let asking = self.member.ask(node, bytes, ANSWERED_WITHIN);
+        let answer = match group {
+            None => asking.await?,
+            Some(group) => tokio::select! {
+                answer = asking => answer?,
+                leader = self.replaced(group.id, node) => {
+                    return Err(unknown(format!("node {leader} leads the database now")));
+                }
+            },
+        };
+        decode(&answer).map_err(unknown)
+    }
+
+    /// Waits until another node leads a group than this; gives which.
+    async fn replaced(&self, group: GroupId, node: NodeId) -> NodeId {
+        loop {
+            sleep(LOOKING).await;
+            let handle = self.handle.clone();
+            let leader = tokio::task::spawn_blocking(move || handle.look(move |core| core.leader(group))).await;
+            if let Ok(Ok(Some(leader))) = leader
+                && leader != node
+            {
+                return leader;
+            }
+        }
+    }
+}
+
+/// How long it is tried.
+struct Patience {
+    until: Instant,
+    pause: Duration,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Self {
+            until: Instant::now() + PATIENCE,
+            pause: PAUSE,
+        }
+    }
+
+    /// Goes on at once at another node; after a moment when that was the second.
+    async fn goes_on(&mut self, pauses: bool) -> Result<(), Error> {
+        match pauses {
+            true => self.wait(NotDone::Elsewhere(None), true).await,
+            false => Ok(()),
+        }
+    }
+
+    /// Waits a moment, if it makes sense to try again.
+    async fn wait(&mut self, not_done: NotDone, can_be_repeated: bool) -> Result<(), Error> {
+        let reason = match not_done {
+            NotDone::Error(error) => return Err(error),
+            NotDone::Unknown(reason) if !can_be_repeated => {
+                return Err(Error::UnknownOutcome(format!(
+                    "whether it was done is not known: {reason}; read before you do it again"
+                )));
+            }
+            NotDone::Unknown(reason) | NotDone::Later(reason) => reason,
+            NotDone::Elsewhere(_) => "no node is known to lead the database".to_owned(),
+        };
+        if Instant::now() >= self.until {
+            return Err(Error::Unavailable(format!("no node can do that at the moment: {reason}")));
+        }
+        sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        Ok(())
+    }
+}

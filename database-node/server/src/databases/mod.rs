@@ -1,0 +1,304 @@
+//! The databases that are served, wherever they are: what is asked of one comes to the node that can answer it.
+//!
+//! - `alone`: those of the storage in the node's directory
+//! - `clustered`: those of a cluster, of which this node has replicas
+
+mod alone;
+
+use std::sync::Arc;
+
+use pliantdb_core::access::AccountsChange;
+use pliantdb_core::protocol::{BackupSummary, DatabaseHandle, Nodes, SchemaOffer};
+use pliantdb_core::{
+    CollectionName, Connection, Consistency, DatabaseName, Document, DocumentId, Error, Message, Position,
+    Request, Response, Subscriber, TakeSnapshot, TopicPattern,
+};
+use pliantdb_storage::{AsyncDatabaseSnapshot, AsyncSubscription, Found, StorageError};
+
+pub(crate) use alone::Alone;
+
+use crate::dispatch::Terms;
+use crate::executor::{MAX_PAGE_BYTES, bounded, too_large};
+
+/// The databases that are served. Clones are the same.
+#[derive(Clone)]
+pub(crate) enum Databases {
+    /// Those of this node.
+    Alone(Arc<Alone>),
+}
+
+impl Databases {
+    /// Their names, in order.
+    pub(crate) async fn names(&self) -> Result<Vec<DatabaseName>, Error> {
+        match self {
+            Self::Alone(alone) => alone.names().await,
+        }
+    }
+
+    /// Whether this node has what a schema needs.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the schema has views whose code is not here.
+    pub(crate) fn check(&self, schema: Option<&SchemaOffer>) -> Result<(), Error> {
+        match self {
+            Self::Alone(alone) => alone.schemas.check(schema),
+        }
+    }
+
+    /// Creates one, without a schema.
+    ///
+    /// # Errors
+    /// [`pliantdb_core::Rejection::DatabaseExists`], and whatever a write comes to.
+    pub(crate) async fn create(&self, name: &DatabaseName) -> Result<(), Error> {
+        match self {
+            Self::Alone(alone) => alone.create(name).await,
+        }
+    }
+
+    /// Opens one, which is given the schema, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::UnknownDatabase`]; [`pliantdb_core::Rejection::OtherSchema`] when it has a schema of another name;
+    /// [`Error::Invalid`] when the schema has views whose code is not here.
+    pub(crate) async fn open(
+        &self,
+        name: DatabaseName,
+        schema: Option<SchemaOffer>,
+    ) -> Result<DatabaseHandle, Error> {
+        match self {
+            Self::Alone(alone) => alone.open(name, schema).await,
+        }
+    }
+
+    /// Deletes one with everything in it.
+    ///
+    /// # Errors
+    /// [`Error::UnknownDatabase`], and whatever a write comes to.
+    pub(crate) async fn delete(&self, name: DatabaseName) -> Result<(), Error> {
+        match self {
+            Self::Alone(alone) => alone.delete(name).await,
+        }
+    }
+
+    /// The schema that one has, if any.
+    ///
+    /// # Errors
+    /// [`Error::UnknownDatabase`].
+    pub(crate) async fn schema(&self, name: &DatabaseName) -> Result<Option<SchemaOffer>, Error> {
+        match self {
+            Self::Alone(alone) => alone.schema(name),
+        }
+    }
+
+    /// Carries a request out.
+    ///
+    /// # Errors
+    /// Any [`Error`]; [`Error::UnknownDatabase`] also when the one of that name is another one.
+    pub(crate) async fn request(
+        &self,
+        database: &DatabaseHandle,
+        request: Request,
+        terms: Terms,
+    ) -> Result<(Response, Option<Position>), Error> {
+        match self {
+            Self::Alone(alone) => {
+                let database = alone.find(database)?;
+                let response = alone.executor.carry_out(&database, request, terms.id).await?;
+                Ok((response, None))
+            }
+        }
+    }
+
+    /// Reads one document, unless its body is larger than `within` bytes.
+    ///
+    /// # Errors
+    /// As [`Databases::request`].
+    pub(crate) async fn look_up(
+        &self,
+        database: &DatabaseHandle,
+        (collection, id): (CollectionName, DocumentId),
+        within: usize,
+        _consistency: Consistency,
+    ) -> Result<(Found, Option<Position>), Error> {
+        match self {
+            Self::Alone(alone) => {
+                let database = alone.find(database)?;
+                Ok((database.get_within(&collection, &id, within).await?, None))
+            }
+        }
+    }
+
+    /// Reads documents from one moment; `None` when they have more than [`MAX_PAGE_BYTES`] together.
+    ///
+    /// # Errors
+    /// As [`Databases::request`].
+    pub(crate) async fn read_many(
+        &self,
+        database: &DatabaseHandle,
+        collection: CollectionName,
+        ids: Vec<DocumentId>,
+        _consistency: Consistency,
+    ) -> Result<(Option<Vec<Document>>, Option<Position>), Error> {
+        match self {
+            Self::Alone(alone) => {
+                let database = alone.find(database)?;
+                let found = database
+                    .get_multiple_within(collection, ids, MAX_PAGE_BYTES)
+                    .await?;
+                Ok((found, None))
+            }
+        }
+    }
+
+    /// Subscribes to messages.
+    ///
+    /// # Errors
+    /// As [`Databases::request`].
+    pub(crate) async fn subscribe(
+        &self,
+        database: &DatabaseHandle,
+        patterns: Vec<TopicPattern>,
+    ) -> Result<Messages, Error> {
+        match self {
+            Self::Alone(alone) => {
+                let subscription = alone.find(database)?.subscribe_to(Ok(patterns)).await?;
+                Ok(Messages::Here(subscription))
+            }
+        }
+    }
+
+    /// Takes a snapshot.
+    ///
+    /// # Errors
+    /// As [`Databases::request`].
+    pub(crate) async fn snapshot(
+        &self,
+        database: &DatabaseHandle,
+        _consistency: Consistency,
+    ) -> Result<HeldSnapshot, Error> {
+        match self {
+            Self::Alone(alone) => Ok(HeldSnapshot::Here(alone.find(database)?.snapshot().await?)),
+        }
+    }
+
+    /// Changes users, roles and API keys.
+    ///
+    /// # Errors
+    /// [`pliantdb_core::Rejection`]s of such changes, and whatever a write comes to.
+    pub(crate) async fn change_accounts(&self, change: AccountsChange) -> Result<(), Error> {
+        match self {
+            Self::Alone(alone) => alone.change_accounts(change).await,
+        }
+    }
+
+    /// Backs everything up to a place that may be used.
+    ///
+    /// # Errors
+    /// [`Error::Storage`], which says what failed.
+    pub(crate) async fn back_up(&self, to: String) -> Result<BackupSummary, Error> {
+        match self {
+            Self::Alone(alone) => alone.back_up(to).await,
+        }
+    }
+
+    /// The nodes that can be asked alike, and which of them leads a database.
+    pub(crate) fn nodes(&self, _database: Option<&DatabaseName>) -> Nodes {
+        match self {
+            Self::Alone(_) => Nodes::default(),
+        }
+    }
+
+    /// The time that request ids are compared with, in milliseconds since the Unix epoch.
+    pub(crate) fn now_ms(&self) -> u64 {
+        match self {
+            Self::Alone(alone) => alone.storage().now_ms(),
+        }
+    }
+
+    /// Whether writes are taken at the moment. It may wait for the disk.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn writable(&self) -> Result<(), StorageError> {
+        match self {
+            Self::Alone(alone) => alone.storage().writable(),
+        }
+    }
+
+    /// Takes no more writes, and sees to it that the next start is quick.
+    pub(crate) async fn close(&self) {
+        match self {
+            Self::Alone(alone) => {
+                let storage = alone.storage().clone();
+                match tokio::task::spawn_blocking(move || storage.close()).await {
+                    // Logged when it happened.
+                    Ok(Err(StorageError::Failed(_)) | Ok(())) => {}
+                    Ok(Err(error)) => {
+                        tracing::error!(%error, "the storage was closed without a flush; nothing is lost");
+                    }
+                    Err(error) => tracing::error!(%error, "closing the storage failed"),
+                }
+            }
+        }
+    }
+}
+
+/// Messages for a subscriber.
+pub(crate) enum Messages {
+    /// Of a database that is here.
+    Here(AsyncSubscription),
+}
+
+impl Messages {
+    /// Waits for the next message.
+    ///
+    /// # Errors
+    /// [`Error::Lagged`] when some were dropped. After any other error there are none.
+    pub(crate) async fn receive(&self) -> Result<Message, Error> {
+        match self {
+            Self::Here(subscription) => subscription.receive().await,
+        }
+    }
+
+    /// The next message, if one has come already.
+    ///
+    /// # Errors
+    /// As [`Messages::receive`].
+    pub(crate) fn try_receive(&self) -> Result<Option<Message>, Error> {
+        match self {
+            Self::Here(subscription) => subscription.try_receive(),
+        }
+    }
+
+    /// Ends it: whoever waits for a message hears that there are none.
+    pub(crate) fn end(&self) {
+        match self {
+            Self::Here(subscription) => subscription.end(),
+        }
+    }
+}
+
+/// A moment of a database. Clones are the same; the last one to be dropped lets go of it.
+#[derive(Clone)]
+pub(crate) enum HeldSnapshot {
+    /// Of a database that is here.
+    Here(AsyncDatabaseSnapshot),
+}
+
+impl HeldSnapshot {
+    /// Reads from it.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub(crate) async fn read(&self, request: Request) -> Result<Response, Error> {
+        match self {
+            Self::Here(snapshot) => match request {
+                Request::Get { collection, ids } if ids.len() > 1 => {
+                    let found = snapshot.get_multiple_within(collection, ids, MAX_PAGE_BYTES);
+                    found.await?.map(Response::Documents).ok_or_else(too_large)
+                }
+                request => snapshot.execute(bounded(request)).await,
+            },
+        }
+    }
+}
