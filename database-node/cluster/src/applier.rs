@@ -192,9 +192,39 @@ pub struct Found {
     pub failed: BTreeMap<GroupId, StorageError>,
 }
 
+/// Hears which states there are, on the applier's thread: it must not wait.
+///
+/// [`Watch::opened`] tells of a state when it is there: when the store was opened, when a shard was made, and when a snapshot
+/// was put in place. [`Watch::closing`] comes before it is dropped or replaced, exactly once for each that was opened.
+pub trait Watch<S: OrderedStore>: Send + 'static {
+    /// A state is there, and answers.
+    fn opened(&mut self, state: &GroupState<S>);
+
+    /// The state of a group is about to go: whoever reads it is told so next.
+    fn closing(&mut self, group: GroupId);
+}
+
+/// Nobody wants to know.
+impl<S: OrderedStore> Watch<S> for () {
+    fn opened(&mut self, _: &GroupState<S>) {}
+
+    fn closing(&mut self, _: GroupId) {}
+}
+
+impl<S: OrderedStore> Watch<S> for Box<dyn Watch<S>> {
+    fn opened(&mut self, state: &GroupState<S>) {
+        self.as_mut().opened(state);
+    }
+
+    fn closing(&mut self, group: GroupId) {
+        self.as_mut().closing(group);
+    }
+}
+
 /// The state of a node's shards.
 pub struct Applier<S: OrderedStore> {
     store: Arc<S>,
+    watch: Box<dyn Watch<S>>,
     /// The last version of commands to apply.
     apply_version: u16,
     states: BTreeMap<GroupId, GroupState<S>>,
@@ -207,11 +237,16 @@ pub struct Applier<S: OrderedStore> {
 
 impl<S: OrderedStore> Applier<S> {
     /// Opens what is in a store, and finishes the installation of snapshots that a crash has interrupted. Commands are
-    /// applied up to `apply_version`, which is the node's ([`crate::node::Settings::apply_version`]).
+    /// applied up to `apply_version`, which is the node's ([`crate::node::Settings::apply_version`]). `watch` hears of every
+    /// state that is found, and of those that come and go later.
     ///
     /// # Errors
     /// [`StorageError::Store`] when the store cannot be read at all.
-    pub fn open(store: Arc<S>, apply_version: u16) -> Result<(Self, Found), StorageError> {
+    pub fn open(
+        store: Arc<S>,
+        apply_version: u16,
+        mut watch: impl Watch<S>,
+    ) -> Result<(Self, Found), StorageError> {
         let mut found = Found {
             positions: BTreeMap::new(),
             staged: BTreeMap::new(),
@@ -228,6 +263,7 @@ impl<S: OrderedStore> Applier<S> {
                 Ok((state, staged)) => {
                     if let Some(state) = state {
                         found.positions.insert(group, state.position().clone());
+                        watch.opened(&state);
                         states.insert(group, state);
                     }
                     if let Some(staged) = staged {
@@ -241,6 +277,7 @@ impl<S: OrderedStore> Applier<S> {
         }
         let applier = Self {
             store,
+            watch: Box::new(watch),
             apply_version,
             states,
             snapshots: BTreeMap::new(),
@@ -325,7 +362,7 @@ impl<S: OrderedStore> Applier<S> {
                 Some(Done::Staged { group, staged })
             }
             Task::Install { group } => {
-                self.states.remove(&group);
+                self.close(group);
                 let installed = self.install(group);
                 Some(match self.keep(group, installed) {
                     Ok(position) => Done::Installed { group, position },
@@ -341,7 +378,7 @@ impl<S: OrderedStore> Applier<S> {
                 discarded.err().map(|error| Done::Failed { group, error })
             }
             Task::Destroy { group } => {
-                self.states.remove(&group);
+                self.close(group);
                 let destroyed = GroupState::destroy(&self.store, group);
                 // For good, or the next replica of the group could take it for its own.
                 let synced = destroyed.and_then(|_| self.store.sync().map_err(StorageError::Commit));
@@ -388,8 +425,18 @@ impl<S: OrderedStore> Applier<S> {
     ) -> Result<Position, StorageError> {
         let state = state?;
         let position = state.position().clone();
+        self.close(group);
+        self.watch.opened(&state);
         self.states.insert(group, state);
         Ok(position)
+    }
+
+    /// Lets go of a state, if there is one.
+    fn close(&mut self, group: GroupId) {
+        if self.states.contains_key(&group) {
+            self.watch.closing(group);
+        }
+        self.states.remove(&group);
     }
 
     fn apply(&mut self, group: GroupId, entries: &[LogEntry]) -> Done {
@@ -451,6 +498,14 @@ impl<S: OrderedStore> Applier<S> {
                 group: None,
                 error: StorageError::Commit(error),
             },
+        }
+    }
+}
+
+impl<S: OrderedStore> Drop for Applier<S> {
+    fn drop(&mut self) {
+        for group in self.states.keys() {
+            self.watch.closing(*group);
         }
     }
 }

@@ -59,8 +59,8 @@ pub struct Storage {
     inner: Arc<Inner>,
 }
 
-/// What a storage stands on.
-pub(crate) type StateStore = EncryptedStore<RocksStore>;
+/// What a storage stands on, and the state of a node's shards.
+pub type StateStore = EncryptedStore<RocksStore>;
 
 pub(crate) struct Inner {
     pub(crate) engine: Arc<Engine<StateStore>>,

@@ -103,6 +103,7 @@ pub fn serve(index: usize, directory: &Path) -> Result<(), Failure> {
         Arc::new(log),
         Arc::new(state),
         sockets,
+        (),
         |_| {},
     )?;
     let handle = driver.handle().clone();

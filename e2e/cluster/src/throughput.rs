@@ -60,7 +60,7 @@ impl Cluster {
                 }
             };
             let (log, state) = (Arc::<MemoryStore>::default(), Arc::<MemoryStore>::default());
-            let driver = Driver::open(settings(index), Options::default(), log, state, send, |_| {})?;
+            let driver = Driver::open(settings(index), Options::default(), log, state, send, (), |_| {})?;
             let handle = driver.handle().clone();
             cluster.handles.get(index).map(|place| place.set(handle.clone()));
             cluster.drivers.push(driver);

@@ -5,6 +5,7 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 
+use pliantdb_cluster::applier::Watch;
 use pliantdb_cluster::node::Event;
 use pliantdb_cluster::{Applier, Node, Settings};
 use pliantdb_storage::store::OrderedStore;
@@ -51,7 +52,8 @@ pub struct Driver<L: OrderedStore> {
 
 impl<L: OrderedStore> Driver<L> {
     /// Starts a node on its two stores: `log` is written with a sync wherever the core wants one, `state` is flushed when
-    /// it says so. `on_event` hears what the node tells of, on the node's thread, where it must not wait.
+    /// it says so. `watch` hears which states of shards there are: of those that are found before this returns, on this
+    /// thread, later on the applier's. `on_event` hears what the node tells of, on the node's thread. Neither may wait.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -61,12 +63,13 @@ impl<L: OrderedStore> Driver<L> {
         log: Arc<L>,
         state: Arc<S>,
         transport: impl Transport,
+        watch: impl Watch<S>,
         on_event: impl FnMut(Event) + Send + 'static,
     ) -> Result<Self, OpenError> {
         let clock = Clock::start();
         let now = clock.now();
         let tick = settings.timing.tick;
-        let (applier, found) = Applier::open(state, settings.apply_version)?;
+        let (applier, found) = Applier::open(state, settings.apply_version, watch)?;
         let node = Node::open(settings, Arc::clone(&log), found, now)?;
         let known = node.shared_meta();
         let applied = node.meta_applied();

@@ -10,10 +10,10 @@ use pliantdb_cluster::node::{Answer, Ask, FoundError};
 use pliantdb_cluster::wire::{Envelope, Peer};
 use pliantdb_cluster::{Meta, Node};
 use pliantdb_storage::store::OrderedStore;
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{Semaphore, TryAcquireError, oneshot, watch};
 
 use crate::failure::{Failure, Stopped};
-use crate::inbox::{Asker, Inbox, Incoming};
+use crate::inbox::{Answering, Asker, Inbox, Incoming, Waiter};
 use crate::log_writer::{self, LogCounters};
 use crate::turns::{self, TurnCounters};
 
@@ -57,12 +57,35 @@ impl<L: OrderedStore> Handle<L> {
         let place = Arc::clone(&self.places).acquire_owned().await;
         let (answer, answered) = oneshot::channel();
         let place = place.map_err(|_| self.stopped())?;
-        let asker = Asker {
-            answer,
-            _place: place,
-        };
+        let asker = Asker::new(Waiter::Task(answer), place);
         self.inbox.put(Incoming::Ask(ask, asker))?;
         answered.await.map_err(|_| self.stopped())
+    }
+
+    /// Asks the node something without waiting; `done` is called exactly once: with the answer, on the node's thread, where it
+    /// must not wait, or when no answer will come, by whoever finds that out.
+    ///
+    /// # Errors
+    /// What was asked and `done`, which was not called, when [`crate::Options::max_asks`] wait already.
+    #[expect(clippy::result_large_err, reason = "given back as it came, and rarely")]
+    pub fn try_ask<F>(&self, ask: Ask, done: F) -> Result<(), (Ask, F)>
+    where
+        F: FnOnce(Result<Answer, Stopped>) + Send + 'static,
+    {
+        let place = match Arc::clone(&self.places).try_acquire_owned() {
+            Ok(place) => place,
+            Err(TryAcquireError::NoPermits) => return Err((ask, done)),
+            Err(TryAcquireError::Closed) => {
+                done(Err(self.stopped()));
+                return Ok(());
+            }
+        };
+        let inbox = Arc::clone(&self.inbox);
+        let answering = Answering::new(move |answer| done(answer.ok_or_else(|| why_stopped(&inbox))));
+        let asker = Asker::new(Waiter::Call(answering), place);
+        // Whoever waits with what is dropped is told.
+        let _ = self.inbox.put(Incoming::Ask(ask, asker));
+        Ok(())
     }
 
     /// Gives the node an envelope that another has sent to it. It is dropped when [`crate::Options::max_envelopes`] wait
@@ -144,8 +167,16 @@ impl<L: OrderedStore> Handle<L> {
 
     /// Why no answer will come.
     fn stopped(&self) -> Stopped {
-        self.inbox.ended().unwrap_or(Stopped::ByOwner)
+        why_stopped(&self.inbox)
     }
+}
+
+fn why_stopped<L: OrderedStore>(inbox: &Inbox<L>) -> Stopped {
+    inbox.ended().unwrap_or_else(|| match thread::panicking() {
+        // The thread of the node, which is about to say so.
+        true => Stopped::Failed(Failure::Panicked("core")),
+        false => Stopped::ByOwner,
+    })
 }
 
 /// Wakes a thread that waits for a future.

@@ -1,6 +1,7 @@
 //! What waits for the node, in the order in which it came.
 
 use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,8 +32,59 @@ pub(crate) enum Incoming<L: pliantdb_storage::store::OrderedStore> {
 
 /// Who waits for an answer, and the place that this takes.
 pub(crate) struct Asker {
-    pub(crate) answer: oneshot::Sender<Answer>,
-    pub(crate) _place: OwnedSemaphorePermit,
+    waiter: Waiter,
+    place: OwnedSemaphorePermit,
+}
+
+/// Who is told the answer.
+pub(crate) enum Waiter {
+    /// A task or a thread, which hears of the end when this is dropped.
+    Task(oneshot::Sender<Answer>),
+    /// Whoever is to be called.
+    Call(Answering),
+}
+
+/// Calls somebody once, at the latest when it is dropped: with `None` then, for no answer will come.
+pub(crate) struct Answering(Option<Box<dyn FnOnce(Option<Answer>) + Send>>);
+
+impl Asker {
+    pub(crate) fn new(waiter: Waiter, place: OwnedSemaphorePermit) -> Self {
+        Self { waiter, place }
+    }
+
+    pub(crate) fn answer(self, answer: Answer) {
+        let Self { waiter, place } = self;
+        // Before others are told, so that those who ask again at once find a place.
+        drop(place);
+        match waiter {
+            Waiter::Task(waiting) => {
+                // Fails only when nobody waits any more.
+                let _ = waiting.send(answer);
+            }
+            Waiter::Call(mut answering) => answering.call(Some(answer)),
+        }
+    }
+}
+
+impl Answering {
+    pub(crate) fn new(call: impl FnOnce(Option<Answer>) + Send + 'static) -> Self {
+        Self(Some(Box::new(call)))
+    }
+
+    fn call(&mut self, answer: Option<Answer>) {
+        if let Some(call) = self.0.take()
+            // If it panics, that is its own affair: others wait for this thread.
+            && catch_unwind(AssertUnwindSafe(|| call(answer))).is_err()
+        {
+            tracing::error!("a callback panicked on the thread of the node");
+        }
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.call(None);
+    }
 }
 
 /// The node's thread takes all that waits at once, so that it costs others little.

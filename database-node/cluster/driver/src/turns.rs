@@ -185,8 +185,7 @@ impl<L: OrderedStore, T: Transport> Turns<L, T> {
                 }
                 Output::Reply { token, answer } => {
                     if let Some(asker) = self.askers.waiting.remove(&token) {
-                        // Fails only when nobody waits any more.
-                        let _ = asker.answer.send(answer);
+                        asker.answer(answer);
                     }
                 }
                 Output::Event(event) => {

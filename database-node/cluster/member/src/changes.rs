@@ -8,7 +8,7 @@ use pliantdb_cluster::meta::{Consent, MetaCommand, MetaOutcome};
 use pliantdb_cluster::{META, NodeId};
 use pliantdb_cluster_driver::{Handle, Stopped};
 use pliantdb_cluster_transport::{Network, RequestError};
-use pliantdb_storage::store::RocksStore;
+use pliantdb_storage::StateStore;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::questions::{Question, Reply, Seen, decode, encode};
@@ -35,7 +35,7 @@ pub enum ChangeError {
 /// What is needed to ask.
 #[derive(Clone)]
 pub(crate) struct Asker {
-    pub(crate) handle: Handle<RocksStore>,
+    pub(crate) handle: Handle<StateStore>,
     pub(crate) network: Arc<Network>,
 }
 
@@ -146,7 +146,7 @@ impl Asker {
 }
 
 /// Answers what another node asks.
-pub(crate) async fn answer_bytes(handle: Handle<RocksStore>, bytes: Bytes) -> Bytes {
+pub(crate) async fn answer_bytes(handle: Handle<StateStore>, bytes: Bytes) -> Bytes {
     let reply = match decode::<Question>(&bytes) {
         Ok(question) => match answer(&handle, question).await {
             Ok(reply) => reply,
@@ -157,7 +157,7 @@ pub(crate) async fn answer_bytes(handle: Handle<RocksStore>, bytes: Bytes) -> By
     encode(&reply)
 }
 
-async fn answer(handle: &Handle<RocksStore>, question: Question) -> Result<Reply, Stopped> {
+async fn answer(handle: &Handle<StateStore>, question: Question) -> Result<Reply, Stopped> {
     match question.ask() {
         Some(ask) => handle.ask_async(ask).await.map(Reply::from),
         None => {
@@ -179,8 +179,8 @@ async fn answer(handle: &Handle<RocksStore>, question: Question) -> Result<Reply
 
 /// Looks at the node, without keeping a thread of the runtime waiting.
 pub(crate) async fn look<T: Send + 'static>(
-    handle: &Handle<RocksStore>,
-    look: impl FnOnce(&pliantdb_cluster::Node<RocksStore>) -> T + Send + 'static,
+    handle: &Handle<StateStore>,
+    look: impl FnOnce(&pliantdb_cluster::Node<StateStore>) -> T + Send + 'static,
 ) -> Result<T, Stopped> {
     let looking = handle.clone();
     let looked = tokio::task::spawn_blocking(move || looking.look(look)).await;

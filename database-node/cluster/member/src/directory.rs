@@ -23,6 +23,11 @@ impl Directory {
         Ok(directory)
     }
 
+    /// The directory.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// The store of the log.
     pub(crate) fn log(&self) -> PathBuf {
         self.0.join("log")

@@ -7,7 +7,7 @@ use pliantdb_cluster::meta::{Consent, MetaCommand, MetaOutcome};
 use pliantdb_cluster::{Meta, NodeId};
 use pliantdb_cluster_driver::{Driver, Failure, Handle};
 use pliantdb_cluster_transport::{JoinToken, Network, TokenError};
-use pliantdb_storage::store::RocksStore;
+use pliantdb_storage::StateStore;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::certificates::Giving;
@@ -22,7 +22,7 @@ const JOINING: Duration = Duration::from_millis(50);
 /// A process as a member of a cluster, until it is stopped or dropped.
 pub struct Member {
     pub(crate) asker: Asker,
-    pub(crate) driver: Driver<RocksStore>,
+    pub(crate) driver: Driver<StateStore>,
     pub(crate) giving: Option<Giving>,
     /// They end with it.
     pub(crate) tasks: Vec<AbortOnDropHandle<()>>,
@@ -41,7 +41,7 @@ impl Member {
 
     /// The node.
     #[must_use]
-    pub fn handle(&self) -> &Handle<RocksStore> {
+    pub fn handle(&self) -> &Handle<StateStore> {
         &self.asker.handle
     }
 

@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pliantdb_cluster::Timing;
+use pliantdb_cluster::applier::Watch;
 use pliantdb_cluster::node::Limits;
 use pliantdb_cluster_transport::{CertificateFiles, JoinToken};
+use pliantdb_storage::StateStore;
+use pliantdb_storage::encryption::KeyVault;
 use pliantdb_storage::memory::MemoryPlan;
 
 /// The attribute of a node that says where others reach it, as `host:port`.
@@ -31,6 +35,10 @@ pub struct Options {
     pub certificates: Certificates,
     /// How much memory its two stores take together.
     pub memory: MemoryPlan,
+    /// The master key that its stores are encrypted with, or are to be when they are made; `None` for no encryption.
+    pub encryption: Option<Arc<dyn KeyVault>>,
+    /// Hears which states of shards it has, so that each can be given a database; `Box::new(())` for nobody.
+    pub watch: Box<dyn Watch<StateStore>>,
     /// How long things may take; the same on all nodes.
     pub timing: Timing,
     /// How much is kept and sent.

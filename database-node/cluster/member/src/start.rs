@@ -12,8 +12,10 @@ use pliantdb_cluster_transport::{
     BindError, CertificateError, Hooks, JoinError, Network, Options as NetworkOptions, TokenError,
     TransportEvent,
 };
+use pliantdb_storage::encryption::{KeyVault, node_key};
 use pliantdb_storage::memory::MemoryPlan;
-use pliantdb_storage::store::{RocksStore, StoreError};
+use pliantdb_storage::store::{EncryptedStore, RocksStore, StoreError};
+use pliantdb_storage::{StateStore, StorageError};
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio_util::task::AbortOnDropHandle;
@@ -42,6 +44,9 @@ pub enum StartError {
     /// One of its stores cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Its data cannot be used: it is encrypted with another master key, say.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
     /// The node cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -80,6 +85,8 @@ pub(crate) async fn start(options: Options) -> Result<Member, StartError> {
         formation,
         certificates,
         memory,
+        encryption,
+        watch,
         timing,
         limits,
     } = options;
@@ -111,8 +118,9 @@ pub(crate) async fn start(options: Options) -> Result<Member, StartError> {
         log(event);
     };
     let opening = move || -> Result<_, StartError> {
-        let (log, state) = open_stores(&directory, memory)?;
-        let driver = Driver::open(settings, DriverOptions::default(), log, state, sender, tell);
+        let (log, state) = open_stores(&directory, memory, encryption.as_deref())?;
+        let options = DriverOptions::default();
+        let driver = Driver::open(settings, options, log, state, sender, watch, tell);
         Ok(driver?)
     };
     let opened = spawn_blocking(opening).await;
@@ -142,10 +150,18 @@ pub(crate) async fn start(options: Options) -> Result<Member, StartError> {
     })
 }
 
-type Stores = (Arc<RocksStore>, Arc<RocksStore>);
+type Stores = (Arc<StateStore>, Arc<StateStore>);
 
-fn open_stores(directory: &Directory, memory: MemoryPlan) -> Result<Stores, StoreError> {
+/// Opens the stores. The values of both are encrypted with the directory's key, if it has one: entries of logs are what
+/// users write.
+fn open_stores(
+    directory: &Directory,
+    memory: MemoryPlan,
+    vault: Option<&dyn KeyVault>,
+) -> Result<Stores, StorageError> {
     let (log, state) = (directory.log(), directory.state());
+    let is_new = !has_store(&log) && !has_store(&state);
+    let key = node_key(directory.path(), is_new, vault)?;
     let log = match has_store(&log) {
         true => RocksStore::open_log(&log, memory)?,
         false => RocksStore::create_log(&log, memory)?,
@@ -154,10 +170,14 @@ fn open_stores(directory: &Directory, memory: MemoryPlan) -> Result<Stores, Stor
         true => RocksStore::open_state(&state, memory)?,
         false => RocksStore::create_state(&state, memory)?,
     };
-    Ok((Arc::new(log), Arc::new(state)))
+    let seal = |store| match &key {
+        Some(key) => EncryptedStore::open(store, key.clone()),
+        None => Ok(EncryptedStore::plain(store)),
+    };
+    Ok((Arc::new(seal(log)?), Arc::new(seal(state)?)))
 }
 
-async fn found(handle: &Handle<RocksStore>, token: u128) -> Result<(), StartError> {
+async fn found(handle: &Handle<StateStore>, token: u128) -> Result<(), StartError> {
     let founding = handle.clone();
     let founded = spawn_blocking(move || founding.found(rand::random(), token)).await;
     Ok(founded.unwrap_or(Err(Stopped::ByOwner))??)
@@ -173,7 +193,7 @@ async fn join(asker: Asker, token: u128, seeds: Vec<String>) {
         .await;
 }
 
-fn hooks(handle: &Handle<RocksStore>) -> Hooks {
+fn hooks(handle: &Handle<StateStore>) -> Hooks {
     let (receiver, answering) = (handle.clone(), handle.clone());
     Hooks::new(move |envelope, bytes| receiver.receive_sized(envelope, bytes))
         .answering(move |_, question| answer_bytes(answering.clone(), question))

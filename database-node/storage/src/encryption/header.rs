@@ -91,8 +91,38 @@ pub(crate) fn directory_key(
     directory: &DataDirectory,
     vault: Option<&dyn KeyVault>,
 ) -> Result<Option<SecretKey>, StorageError> {
-    let path = directory.path();
-    match (directory.is_new(), directory.is_encrypted(), vault) {
+    key_of(
+        directory.path(),
+        directory.is_new(),
+        directory.is_encrypted(),
+        vault,
+    )
+}
+
+/// The key of the directory of a node of a cluster, for its stores ([`crate::store::EncryptedStore`]). `is_new` says that it
+/// has no store yet: its key is made then, if there is a `vault`. `None` when it is not encrypted.
+///
+/// # Errors
+/// [`StorageError::Encryption`], and [`StorageError::Io`].
+pub fn node_key(
+    path: &Path,
+    is_new: bool,
+    vault: Option<&dyn KeyVault>,
+) -> Result<Option<SecretKey>, StorageError> {
+    let is_encrypted = match is_new {
+        true => vault.is_some(),
+        false => path.join(FILE).exists(),
+    };
+    key_of(path, is_new, is_encrypted, vault)
+}
+
+fn key_of(
+    path: &Path,
+    is_new: bool,
+    is_encrypted: bool,
+    vault: Option<&dyn KeyVault>,
+) -> Result<Option<SecretKey>, StorageError> {
+    match (is_new, is_encrypted, vault) {
         (_, false, None) => Ok(None),
         (true, true, Some(vault)) => {
             let key =

@@ -140,7 +140,7 @@ impl<D: Disks> Cluster<D> {
                 told.places.lock().unwrap().insert(Peer::Node(id), node);
             }
         };
-        let driver = Driver::open(settings, self.options, log, state, send, on_event).unwrap();
+        let driver = Driver::open(settings, self.options, log, state, send, (), on_event).unwrap();
         let mut handles = self.network.handles.lock().unwrap();
         handles.insert(node, driver.handle().clone());
         self.drivers.insert(node, driver);

@@ -1,14 +1,15 @@
 //! What a node does whose stores fail, and who is told what when a node ends.
 
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use pliantdb_cluster::node::Freshness;
+use pliantdb_cluster::node::{Answer, Freshness};
 use pliantdb_cluster::{Mode, meta::MetaCommand};
 use pliantdb_cluster_driver::{Failure, Stopped};
 use pliantdb_storage::store::{Fault, StoreError};
 
-use crate::cluster::{Cluster, Memory, get, leaders, set_by, wait_until};
+use crate::cluster::{Cluster, Memory, get, leaders, set_by, setting, wait_until};
 
 #[test]
 fn a_node_whose_log_cannot_be_written_acknowledges_nothing_more() {
@@ -91,6 +92,52 @@ fn a_node_whose_state_cannot_be_written_says_so() {
     let read = get(&cluster.handle(0), group, "key", Freshness::AtLeast(last));
     assert_eq!(read, Ok(Some(2)));
     cluster.stop(0).unwrap();
+}
+
+#[test]
+fn who_is_to_be_called_is_called_once_whatever_happens() {
+    let mut cluster = Cluster::new(Memory::default());
+    cluster.options.max_asks = 2;
+    cluster.form(3);
+    let group = cluster.create_database("first");
+    cluster.change(&MetaCommand::Switch { to: Mode::Quorum });
+    cluster.wait_for_meta(3, |meta| meta.mode() == Mode::Quorum && meta.switch().is_none());
+    cluster.set(group, "first", "key", 1);
+    wait_until(|| leaders(&cluster, 3, group).len() == 1);
+    let leader = *leaders(&cluster, 3, group).first().unwrap();
+    let handle = cluster.handle(leader);
+    let (calling, called) = channel();
+    let ask = |value: u64| {
+        let calling = calling.clone();
+        let done = move |answer| calling.send((value, answer)).unwrap();
+        let asked = handle.try_ask(setting(group, "first", "key", value), done);
+        asked.map_err(drop)
+    };
+    assert!(ask(2).is_ok());
+    let (value, answer) = called.recv_timeout(Duration::from_secs(10)).unwrap();
+    assert!(
+        matches!((value, &answer), (2, Ok(Answer::Written { result: Ok(_), .. }))),
+        "{answer:?}"
+    );
+    // A callback that panics does the node no harm.
+    let panicking = handle.try_ask(setting(group, "first", "key", 3), |_| {
+        panic!("the callback's own affair")
+    });
+    assert!(panicking.is_ok());
+    cluster.set(group, "first", "key", 4);
+
+    for other in (0..3).filter(|node| *node != leader) {
+        cluster.stop(other).unwrap();
+    }
+    // Without a majority nothing is committed, and what does not fit is given back.
+    assert!(ask(5).is_ok() && ask(6).is_ok());
+    assert!(ask(7).is_err());
+    assert!(called.try_recv().is_err());
+    cluster.stop(leader).unwrap();
+    assert!(ask(8).is_ok());
+    let mut told: Vec<_> = called.try_iter().collect();
+    told.sort_by_key(|(value, _)| *value);
+    assert_eq!(told, [5, 6, 8].map(|value| (value, Err(Stopped::ByOwner))));
 }
 
 #[test]

@@ -39,6 +39,8 @@ impl Machines {
                 lifetime: Duration::from_secs(3600),
             },
             memory: MemoryPlan::for_limit(64 << 20),
+            encryption: None,
+            watch: Box::new(()),
             timing: Timing::default(),
             limits: Limits::default(),
         }

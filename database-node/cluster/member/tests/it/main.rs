@@ -9,3 +9,4 @@
 
 mod forming;
 mod machines;
+mod states;

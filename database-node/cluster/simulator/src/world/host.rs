@@ -134,7 +134,7 @@ impl Host {
             timing,
             limits,
         };
-        let (applier, found) = Applier::open(Arc::clone(&self.state), settings.apply_version)?;
+        let (applier, found) = Applier::open(Arc::clone(&self.state), settings.apply_version, ())?;
         #[allow(unused_mut, reason = "only a planted mistake changes it")]
         let mut applier = applier;
         applier.skew_ms = self.index as u64;

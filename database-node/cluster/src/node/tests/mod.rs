@@ -125,7 +125,7 @@ impl Cluster {
         };
         let now = self.now();
         let machine = &mut self.machines[host];
-        let (applier, found) = Applier::open(Arc::clone(&machine.state), settings.apply_version).unwrap();
+        let (applier, found) = Applier::open(Arc::clone(&machine.state), settings.apply_version, ()).unwrap();
         let node = Node::open(settings, Arc::clone(&machine.log), found, now).unwrap();
         machine.process = Some((node, applier));
     }

@@ -73,7 +73,7 @@ fn a_snapshot_that_a_start_could_not_put_in_place_is_told_of_and_another_replica
     log.write(&batch, Durability::Synced).unwrap();
     // The disk was full when the start went on with the installation.
     cluster.start(2);
-    let (applier, mut found) = Applier::open(state, pliantdb_core::APPLY_VERSION).unwrap();
+    let (applier, mut found) = Applier::open(state, pliantdb_core::APPLY_VERSION, ()).unwrap();
     found.positions.remove(&GROUP);
     found.failed.insert(GROUP, pliantdb_storage::StorageError::Closed);
     let settings = cluster.node(2).settings.clone();

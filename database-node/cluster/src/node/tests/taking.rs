@@ -33,7 +33,7 @@ impl Alone {
             timing: Timing::default(),
             limits,
         };
-        let (applier, found) = Applier::open(state, settings.apply_version).unwrap();
+        let (applier, found) = Applier::open(state, settings.apply_version, ()).unwrap();
         let mut node = Node::open(settings, Arc::clone(&log), found, now(0)).unwrap();
         node.found(7, 1, now(0)).unwrap();
         Self {

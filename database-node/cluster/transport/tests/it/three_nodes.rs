@@ -73,6 +73,7 @@ impl<S: OrderedStore> Running<S> {
             stores.0,
             stores.1,
             send,
+            (),
             move |event| {
                 telling.lock().unwrap().push(event);
             },
