@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::access::Access;
+use crate::cluster::Cluster;
 use crate::config::Settings;
 use crate::databases::Databases;
 use crate::dispatch::Dispatcher;
@@ -21,6 +22,8 @@ use crate::schemas::Schemas;
 /// The state behind every door.
 pub(crate) struct App {
     pub(crate) databases: Databases,
+    /// The cluster that the node is of; `None` for one that is alone.
+    pub(crate) cluster: Option<Arc<Cluster>>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) max_body_size: usize,
     pub(crate) max_in_flight: usize,
@@ -98,6 +101,7 @@ impl App {
                 schemas,
                 settings.backup_places.clone(),
             )),
+            cluster: databases.cluster().cloned(),
             databases,
             metrics,
             access,

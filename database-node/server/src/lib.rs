@@ -7,6 +7,7 @@
 //! - module [`certificate`]: what a node is known by; module [`backup_place`]: where backups go
 //! - module [`encryption`]: where the master key comes from
 //! - module [`logging`]: where the log goes, and `traces`: where spans do
+//! - `cluster`: the node as a member of a cluster
 //! - [`Server`]: listeners, start and shutdown; below it the state that requests share, the metrics, the memory that
 //!   requests may take
 //! - `databases`: those that are served, wherever they are; `executor`: carrying out a request by one that is here
@@ -23,6 +24,7 @@ mod app;
 mod audit;
 pub mod backup_place;
 pub mod certificate;
+mod cluster;
 pub mod config;
 mod connections;
 mod conversation;
@@ -46,6 +48,7 @@ mod websocket;
 pub use access::{AccessError, JwksError};
 pub use audit::AuditError;
 pub use certificate::CertificateError;
+pub use cluster::{ClusterError, JOIN_TOKEN_VARIABLE, JoinTokenError};
 pub use local::{Local, LocalDatabase, LocalSnapshot, LocalSubscription};
 pub use pliantdb_storage::*;
 pub use server::{Addresses, Builder, Embedded, Server, StartError};

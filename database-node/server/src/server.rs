@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use axum::Router;
 use pliantdb_core::{Api, InvalidSchema, Schema};
+use pliantdb_storage::memory::MemoryPlan;
 use pliantdb_storage::{Apis, Database, Options, Storage, StorageError};
 use quinn::Endpoint;
 use tokio::net::TcpListener;
@@ -19,7 +20,8 @@ use crate::VERSION;
 use crate::access::{Access, AccessError, AccessFiles};
 use crate::app::App;
 use crate::certificate::{self, Certificate, CertificateError};
-use crate::config::{ConfigError, Settings};
+use crate::cluster::{self, ClusterError, Doors, Serving};
+use crate::config::{Clustering, ConfigError, Settings};
 use crate::connections::{self, Limits};
 use crate::databases::{Alone, Databases};
 use crate::encryption::{self, KeyError};
@@ -57,6 +59,9 @@ pub enum StartError {
     /// A database cannot be given the schema that it has.
     #[error("the schemas of the databases cannot be used: {0}")]
     Schemas(pliantdb_core::Error),
+    /// The node cannot be a member of a cluster.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// An address cannot be listened on.
     #[error("cannot listen on {address} ({setting}): {reason}")]
     Listen {
@@ -119,7 +124,7 @@ impl Builder {
     /// # Errors
     /// [`StartError`], which names the setting or the file.
     pub async fn embed(self) -> Result<Embedded, StartError> {
-        let opened = self.open().await?;
+        let opened = self.open(None).await?;
         Ok(Embedded(opened.run_quic()))
     }
 
@@ -132,7 +137,7 @@ impl Builder {
     pub async fn start(self) -> Result<Server, StartError> {
         let (listener, http) = bind("listen", self.settings.listen).await?;
         let (admin_listener, admin) = bind("adminListen", self.settings.admin_listen).await?;
-        let opened = self.open().await?;
+        let opened = self.open(Some(http)).await?;
         let tls = match &opened.settings.certificate {
             // A certificate that the node has made is for QUIC, whose clients can be told its fingerprint.
             None => None,
@@ -165,7 +170,7 @@ impl Builder {
         })
     }
 
-    async fn open(self) -> Result<Opened, StartError> {
+    async fn open(self, http: Option<SocketAddr>) -> Result<Opened, StartError> {
         let Self {
             settings,
             schemas,
@@ -179,27 +184,55 @@ impl Builder {
             .memory_limit
             .unwrap_or_else(pliantdb_storage::memory::limit);
         let (failure, failed) = oneshot::channel();
-        let storage = open_storage(&settings, options, &metrics, failure).await?;
-        let now = storage.clone();
-        let access = Access::new(
-            storage.accounts(),
-            move || now.now_ms(),
-            access,
-            Arc::clone(&metrics),
-        );
-        if access.is_open() {
-            settings.check_loopback()?;
-        }
-        schemas.define_all(&storage).map_err(StartError::Schemas)?;
-        metrics.watch_storage(&storage);
         let (schemas, stopping) = (Arc::new(schemas), CancellationToken::new());
         let executor = Arc::new(Executor::new(Arc::clone(&metrics), stopping.clone()));
-        let alone = Alone::new(storage, Arc::clone(&schemas), executor);
-        let databases = Databases::Alone(Arc::new(alone));
+        let opening = match settings.clustering.clone() {
+            None => Opening::Storage(open_storage(&settings, options, &metrics, failure).await?),
+            Some(clustering) => Opening::Member(clustering, options, failure),
+        };
         let certificate = match own {
             Some(certificate) => certificate,
             None => Certificate::own(&settings.data)?,
         };
+        let listen_failed = |reason| StartError::Listen {
+            setting: "quicListen",
+            address: settings.quic_listen,
+            reason,
+        };
+        let endpoint = quic::bind(settings.quic_listen, &certificate).map_err(listen_failed)?;
+        let address = endpoint.local_addr().map_err(listen_failed)?;
+        let databases = match opening {
+            Opening::Storage(storage) => {
+                schemas.define_all(&storage).map_err(StartError::Schemas)?;
+                metrics.watch_storage(&storage);
+                Databases::Alone(Arc::new(Alone::new(storage, Arc::clone(&schemas), executor)))
+            }
+            Opening::Member(clustering, options, failure) => {
+                let doors = Doors {
+                    http: http.map(|address| (address, settings.certificate.is_some())),
+                    quic: address,
+                    // One of an authority is known by its name.
+                    fingerprint: match settings.certificate {
+                        None => Some(certificate.fingerprint()),
+                        Some(_) => None,
+                    },
+                };
+                let serving = Serving {
+                    options,
+                    schemas: Arc::clone(&schemas),
+                    executor,
+                    memory: MemoryPlan::for_limit(memory_limit),
+                    failure,
+                };
+                Databases::Clustered(cluster::open(&settings, &clustering, &doors, serving).await?)
+            }
+        };
+        let now = databases.clone();
+        let now_ms = move || now.now_ms();
+        let access = Access::new(databases.accounts(), now_ms, access, Arc::clone(&metrics));
+        if access.is_open() {
+            settings.check_loopback()?;
+        }
         let app = Arc::new(App::new(
             databases,
             schemas,
@@ -209,13 +242,6 @@ impl Builder {
             stopping,
             &settings,
         ));
-        let listen_failed = |reason| StartError::Listen {
-            setting: "quicListen",
-            address: settings.quic_listen,
-            reason,
-        };
-        let endpoint = quic::bind(settings.quic_listen, &certificate).map_err(listen_failed)?;
-        let address = endpoint.local_addr().map_err(listen_failed)?;
         Ok(Opened {
             app,
             endpoint,
@@ -225,6 +251,15 @@ impl Builder {
             failed,
         })
     }
+}
+
+/// Where the databases come from.
+#[allow(clippy::large_enum_variant, reason = "there is one")]
+enum Opening {
+    /// A storage of this node alone.
+    Storage(Storage),
+    /// A member of a cluster, with what it is to be told when it fails.
+    Member(Clustering, Options, oneshot::Sender<StorageError>),
 }
 
 /// A storage that is open, with its QUIC socket.

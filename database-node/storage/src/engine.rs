@@ -399,11 +399,10 @@ impl<S: OrderedStore> Engine<S> {
         self.read(|| Ok(reading::get_cached(self.store.as_ref(), entry, collection, id)?))
     }
 
-    /// Sends a message; gives how many subscribers of this node it is for.
+    /// Sends a message; gives how many subscribers it is for.
     pub(crate) fn publish(&self, name: &DatabaseName, message: &Message) -> Result<u64, Error> {
         let count = self.deliver(name, message)?;
-        self.proposer.publish_elsewhere(message);
-        Ok(count)
+        Ok(count + self.proposer.publish_elsewhere(message))
     }
 
     /// Gives a message to the subscribers of this node, and gives how many they are.

@@ -113,7 +113,7 @@ pub use pliantdb_core::{
 pub use proposer::{Done, Proposer};
 pub use reading::Found;
 pub use snapshot::{AsyncDatabaseSnapshot, DatabaseSnapshot};
-pub use storage::{Commit, Options, StateStore, Stats, Storage, generate_document_id};
+pub use storage::{CHANGE_RETENTION, Commit, Options, StateStore, Stats, Storage, generate_document_id};
 pub use writer::QUEUE_CAPACITY;
 
 /// The guide, whose code is tested here.

@@ -54,9 +54,11 @@ pub trait Proposer: Send + Sync {
         Ok(())
     }
 
-    /// Hands a message on to the subscribers that other nodes have, without waiting: it may be lost. Nothing is to be done
-    /// where all subscribers are in this process.
-    fn publish_elsewhere(&self, _message: &Message) {}
+    /// Hands a message on to the subscribers that other nodes have, on a thread that may wait, and gives how many they are.
+    /// There are none where all subscribers are in this process.
+    fn publish_elsewhere(&self, _message: &Message) -> u64 {
+        0
+    }
 }
 
 /// Writes what a node makes for itself and can make anew.

@@ -25,7 +25,7 @@ use crate::store::{EncryptedStore, OrderedStore, RocksStats, RocksStore, TornLog
 pub use crate::writer::Commit;
 
 /// How long changes are kept for feeds, unless said.
-const CHANGE_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
+pub const CHANGE_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How to open a [`Storage`].
 #[derive(Default)]

@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::clock::Clock;
 use crate::failure::{Failure, OpenError, Stopped};
-use crate::handle::Handle;
+use crate::handle::{Handle, Known};
 use crate::inbox::Inbox;
 use crate::transport::Transport;
 use crate::turns::{Askers, Turns};
@@ -71,9 +71,10 @@ impl<L: OrderedStore> Driver<L> {
         let tick = settings.timing.tick;
         let (applier, found) = Applier::open(state, settings.apply_version, watch)?;
         let node = Node::open(settings, Arc::clone(&log), found, now)?;
-        let known = node.shared_meta();
-        let applied = node.meta_applied();
-        let (know, known) = watch::channel(known);
+        let (know, known) = watch::channel(Known {
+            meta: node.shared_meta(),
+            applied: node.meta_applied(),
+        });
         let handle = Handle {
             known,
             inbox: Arc::new(Inbox::new(options.max_envelopes, options.max_envelope_bytes)),
@@ -106,7 +107,7 @@ impl<L: OrderedStore> Driver<L> {
             askers: Askers::default(),
             founder: None,
             written: 0,
-            known: (know, applied),
+            known: know,
         };
         driver.start("core", move |_| turns.run())?;
         Ok(driver)

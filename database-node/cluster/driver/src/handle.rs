@@ -17,6 +17,15 @@ use crate::inbox::{Answering, Asker, Inbox, Incoming, Waiter};
 use crate::log_writer::{self, LogCounters};
 use crate::turns::{self, TurnCounters};
 
+/// What a node knows of its cluster.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// It; `None` until it knows something.
+    pub meta: Option<Arc<Meta>>,
+    /// Up to which entry of the meta group's log that is applied.
+    pub applied: u64,
+}
+
 /// A node that runs in this process. Clones are handles of the same; none of them keeps it running.
 pub struct Handle<L: OrderedStore> {
     pub(crate) inbox: Arc<Inbox<L>>,
@@ -24,7 +33,7 @@ pub struct Handle<L: OrderedStore> {
     pub(crate) places: Arc<Semaphore>,
     pub(crate) turns: Arc<turns::Counting>,
     pub(crate) log: Arc<log_writer::Counting>,
-    pub(crate) known: watch::Receiver<Option<Arc<Meta>>>,
+    pub(crate) known: watch::Receiver<Known>,
 }
 
 impl<L: OrderedStore> Clone for Handle<L> {
@@ -138,9 +147,9 @@ impl<L: OrderedStore> Handle<L> {
         wait_for(seen).map_err(|_| self.stopped())
     }
 
-    /// What the node knows of its cluster, and when that changes; `None` until it knows something.
+    /// What the node knows of its cluster, and when that changes.
     #[must_use]
-    pub fn known(&self) -> watch::Receiver<Option<Arc<Meta>>> {
+    pub fn known(&self) -> watch::Receiver<Known> {
         self.known.clone()
     }
 

@@ -38,7 +38,7 @@ mod turns;
 
 pub use driver::{Driver, Options};
 pub use failure::{Failure, OpenError, Stopped};
-pub use handle::Handle;
+pub use handle::{Handle, Known};
 pub use log_writer::LogCounters;
 pub use transport::Transport;
 pub use turns::TurnCounters;

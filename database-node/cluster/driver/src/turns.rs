@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use pliantdb_cluster::applier::Task;
 use pliantdb_cluster::node::{Event, FoundError};
-use pliantdb_cluster::{Input, Instant, Meta, Node, Output};
+use pliantdb_cluster::{Input, Instant, Node, Output};
 use pliantdb_storage::store::OrderedStore;
 use tokio::sync::{oneshot, watch};
 
 use crate::clock::Clock;
 use crate::failure::Failure;
+use crate::handle::Known;
 use crate::inbox::{Asker, Inbox, Incoming};
 use crate::log_writer::Write;
 use crate::transport::Transport;
@@ -73,8 +74,8 @@ pub(crate) struct Turns<L: OrderedStore, T> {
     pub(crate) founder: Option<(u64, oneshot::Sender<Result<(), FoundError>>)>,
     /// The number of the last batch that is to be written.
     pub(crate) written: u64,
-    /// What the node knows of the cluster, and as of which entry that was told.
-    pub(crate) known: (watch::Sender<Option<Arc<Meta>>>, u64),
+    /// What others are told that the node knows of the cluster.
+    pub(crate) known: watch::Sender<Known>,
 }
 
 /// Who waits for an answer, by token.
@@ -196,10 +197,14 @@ impl<L: OrderedStore, T: Transport> Turns<L, T> {
                 }
             }
         }
-        let (known, told) = &mut self.known;
-        if *told != self.node.meta_applied() {
-            *told = self.node.meta_applied();
-            known.send_replace(self.node.shared_meta());
-        }
+        let applied = self.node.meta_applied();
+        self.known.send_if_modified(|known| {
+            let has_changed = known.applied != applied;
+            if has_changed {
+                known.meta = self.node.shared_meta();
+                known.applied = applied;
+            }
+            has_changed
+        });
     }
 }

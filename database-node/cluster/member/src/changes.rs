@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pliantdb_cluster::meta::{Consent, MetaCommand, MetaOutcome};
+use pliantdb_cluster::meta::{Consent, MetaCommand, MetaOutcome, MetaRejection};
 use pliantdb_cluster::{META, NodeId};
 use pliantdb_cluster_driver::{Handle, Stopped};
 use pliantdb_cluster_transport::{Network, RequestError};
@@ -21,6 +21,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Why a change was not made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeError {
+    /// The meta group has refused it.
+    #[error(transparent)]
+    Refused(Box<MetaRejection>),
     /// It cannot be made as things are.
     #[error("{0}")]
     Rejected(String),
@@ -105,6 +108,7 @@ impl Asker {
             };
             match reply {
                 Reply::Done(_) | Reply::Overview(_) => return Ok(reply),
+                Reply::Refused(rejection) => return Err(ChangeError::Refused(Box::new(rejection))),
                 Reply::Rejected(reason) => return Err(ChangeError::Rejected(reason)),
                 Reply::Unknown => return Err(ChangeError::Unknown),
                 Reply::NotLeader(other) => hint = other.filter(|other| Some(*other) != leader),

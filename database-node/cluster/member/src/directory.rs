@@ -4,6 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use pliantdb_cluster_transport::CertificateFiles;
+
 /// A member's directory.
 #[derive(Debug, Clone)]
 pub(crate) struct Directory(PathBuf);
@@ -89,6 +91,13 @@ impl Directory {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Whether the member in a directory has its certificate, so that it needs no token for one.
+#[must_use]
+pub fn has_certificate(path: &Path) -> bool {
+    let certificates = Directory(path.to_owned()).certificates();
+    CertificateFiles::within(&certificates).certificate.exists()
 }
 
 /// Whether a folder has a store.

@@ -26,7 +26,7 @@ pub(crate) async fn follow_addresses(asker: Asker, joined: Arc<Notify>) {
         if let Some((node, cluster)) = identity {
             asker.network.set_identity(cluster, node);
         }
-        let meta = known.borrow_and_update().clone();
+        let meta = known.borrow_and_update().meta.clone();
         if let Some(meta) = meta {
             let own = identity.map(|(node, _)| node);
             placed = place(&asker, &meta, own, &placed);

@@ -9,6 +9,7 @@
 //! - module `following`: what it does when the cluster has changed
 //! - module `changes`: changes of the cluster, asked of any node
 //! - module `questions`: what nodes ask each other beside consensus
+//! - module `services`: what servers ask each other over it
 //! - module `status`: how the cluster is
 
 #![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::string_slice))]
@@ -20,11 +21,14 @@ mod following;
 mod member;
 mod options;
 mod questions;
+mod services;
 mod start;
 mod status;
 
 pub use changes::ChangeError;
+pub use directory::has_certificate;
 pub use member::Member;
 pub use options::{ADDRESS, Certificates, Formation, Options};
+pub use services::Services;
 pub use start::StartError;
 pub use status::{DatabaseStatus, NodeStatus, Status};

@@ -1,12 +1,13 @@
 //! A member that runs, and its end.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use pliantdb_cluster::meta::{Consent, MetaCommand, MetaOutcome};
 use pliantdb_cluster::{Meta, NodeId};
 use pliantdb_cluster_driver::{Driver, Failure, Handle};
-use pliantdb_cluster_transport::{JoinToken, Network, TokenError};
+use pliantdb_cluster_transport::{JoinToken, Network, RequestError, TokenError};
 use pliantdb_storage::StateStore;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -22,10 +23,11 @@ const JOINING: Duration = Duration::from_millis(50);
 /// A process as a member of a cluster, until it is stopped or dropped.
 pub struct Member {
     pub(crate) asker: Asker,
-    pub(crate) driver: Driver<StateStore>,
+    /// Until it is stopped.
+    pub(crate) driver: Mutex<Option<Driver<StateStore>>>,
     pub(crate) giving: Option<Giving>,
     /// They end with it.
-    pub(crate) tasks: Vec<AbortOnDropHandle<()>>,
+    pub(crate) tasks: Mutex<Vec<AbortOnDropHandle<()>>>,
 }
 
 impl Member {
@@ -90,12 +92,26 @@ impl Member {
     /// # Errors
     /// [`ChangeError::Unavailable`] when this node knows of no cluster yet.
     pub async fn status(&self) -> Result<Status, ChangeError> {
-        let meta = self.handle().known().borrow().clone();
+        let meta = self.handle().known().borrow().meta.clone();
         let meta = meta
             .ok_or_else(|| ChangeError::Unavailable("this node is not yet part of a cluster".to_owned()))?;
         let own = crate::changes::look(self.handle(), pliantdb_cluster::Node::id).await;
         let seen = self.asker.overview().await;
         Ok(status(&meta, own.ok().flatten(), seen.ok().as_deref()))
+    }
+
+    /// Asks the server of another node something, whose [`Services`] answer, and waits for the answer for so long.
+    ///
+    /// # Errors
+    /// [`RequestError`]; after [`RequestError::Unknown`] it may have been done.
+    pub async fn ask(
+        &self,
+        node: NodeId,
+        question: &[u8],
+        deadline: Duration,
+    ) -> Result<Bytes, RequestError> {
+        let request = crate::services::sent(question);
+        self.asker.network.request(node, request, deadline).await
     }
 
     /// Makes a token with which one node can get a certificate for as long.
@@ -115,27 +131,25 @@ impl Member {
         made.unwrap_or_else(|_| Err(TokenError::NotMade("the task was stopped".to_owned())))
     }
 
-    /// Says goodbye to the others, and stops when all that waits for the log is written.
+    /// Says goodbye to the others, and stops when all that waits for the log is written. The second time it does nothing.
     ///
     /// # Errors
     /// [`Failure`], when it had stopped by itself before.
-    pub async fn stop(self) -> Result<(), Failure> {
-        let Self {
-            asker,
-            driver,
-            tasks,
-            giving: _,
-        } = self;
+    pub async fn stop(&self) -> Result<(), Failure> {
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         for task in tasks {
             task.abort();
             // It was aborted.
             let _ = task.await;
         }
-        // Whoever still asks keeps it open until it is answered.
-        if let Some(network) = Arc::into_inner(asker.network) {
-            network.close().await;
+        self.network().close().await;
+        let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match driver {
+            Some(driver) => {
+                let stopped = tokio::task::spawn_blocking(|| driver.stop()).await;
+                stopped.unwrap_or(Err(Failure::Panicked("stop")))
+            }
+            None => Ok(()),
         }
-        let stopped = tokio::task::spawn_blocking(|| driver.stop()).await;
-        stopped.unwrap_or(Err(Failure::Panicked("stop")))
     }
 }

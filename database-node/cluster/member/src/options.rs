@@ -14,6 +14,8 @@ use pliantdb_storage::StateStore;
 use pliantdb_storage::encryption::KeyVault;
 use pliantdb_storage::memory::MemoryPlan;
 
+use crate::services::Services;
+
 /// The attribute of a node that says where others reach it, as `host:port`.
 pub const ADDRESS: &str = "address";
 
@@ -39,6 +41,8 @@ pub struct Options {
     pub encryption: Option<Arc<dyn KeyVault>>,
     /// Hears which states of shards it has, so that each can be given a database; `Box::new(())` for nobody.
     pub watch: Box<dyn Watch<StateStore>>,
+    /// What answers what servers of other nodes ask; `None` where nobody does.
+    pub services: Option<Services>,
     /// How long things may take; the same on all nodes.
     pub timing: Timing,
     /// How much is kept and sent.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pliantdb_cluster::NodeId;
-use pliantdb_cluster::meta::{Consent, MetaCommand, MetaOutcome};
+use pliantdb_cluster::meta::{Consent, MetaCommand, MetaOutcome, MetaRejection};
 use pliantdb_cluster::node::{Answer, Ask, Refusal};
 use pliantdb_cluster::wire::ReplicaReport;
 use serde::de::DeserializeOwned;
@@ -51,6 +51,8 @@ pub(crate) enum Reply {
     Unknown,
     /// It cannot be done.
     Rejected(String),
+    /// The meta group has refused it.
+    Refused(MetaRejection),
 }
 
 impl Question {
@@ -68,7 +70,7 @@ impl From<Answer> for Reply {
     fn from(answer: Answer) -> Self {
         match answer {
             Answer::Changed(Ok(outcome)) => Self::Done(outcome),
-            Answer::Changed(Err(rejection)) => Self::Rejected(rejection.to_string()),
+            Answer::Changed(Err(rejection)) => Self::Refused(rejection),
             Answer::Refused(Refusal::NotLeader { leader }) => Self::NotLeader(leader),
             Answer::Refused(Refusal::Unknown) => Self::Unknown,
             Answer::Refused(refusal @ (Refusal::Busy(_) | Refusal::DiskFull)) => {

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pliantdb_cluster::Settings;
@@ -26,6 +26,7 @@ use crate::directory::{Directory, has_store};
 use crate::following::{follow_addresses, tell_attributes};
 use crate::member::Member;
 use crate::options::{ADDRESS, Formation, Options};
+use crate::services::Services;
 
 /// How often it is looked whether the files of the certificate have changed.
 const RELOADING: Duration = Duration::from_secs(5);
@@ -87,6 +88,7 @@ pub(crate) async fn start(options: Options) -> Result<Member, StartError> {
         memory,
         encryption,
         watch,
+        services,
         timing,
         limits,
     } = options;
@@ -130,7 +132,7 @@ pub(crate) async fn start(options: Options) -> Result<Member, StartError> {
     if let (None, Formation::Found { .. }) = (identity, &formation) {
         found(&handle, joining).await?;
     }
-    network.start(hooks(&handle));
+    network.start(hooks(&handle, services));
     network.set_giver(giving.as_ref().map(crate::certificates::Giving::giver));
     let network = Arc::new(network);
     let asker = Asker { handle, network };
@@ -144,9 +146,9 @@ pub(crate) async fn start(options: Options) -> Result<Member, StartError> {
     }
     Ok(Member {
         asker,
-        driver,
+        driver: Mutex::new(Some(driver)),
         giving,
-        tasks: tasks.into_iter().map(AbortOnDropHandle::new).collect(),
+        tasks: Mutex::new(tasks.into_iter().map(AbortOnDropHandle::new).collect()),
     })
 }
 
@@ -193,10 +195,18 @@ async fn join(asker: Asker, token: u128, seeds: Vec<String>) {
         .await;
 }
 
-fn hooks(handle: &Handle<StateStore>) -> Hooks {
+fn hooks(handle: &Handle<StateStore>, services: Option<Services>) -> Hooks {
     let (receiver, answering) = (handle.clone(), handle.clone());
     Hooks::new(move |envelope, bytes| receiver.receive_sized(envelope, bytes))
-        .answering(move |_, question| answer_bytes(answering.clone(), question))
+        .answering(move |from, question| {
+            let (handle, services) = (answering.clone(), services.clone());
+            async move {
+                match (crate::services::received(&question), services) {
+                    (Some(question), Some(services)) => services.answer(from, question).await,
+                    _ => answer_bytes(handle, question).await,
+                }
+            }
+        })
         .telling(|TransportEvent::TwoProcesses { node, addresses }| {
             tracing::error!(%node, ?addresses, "two processes say that they are this node: stop one of them");
         })

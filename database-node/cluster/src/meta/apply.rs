@@ -115,9 +115,12 @@ impl Meta {
         record.map_or(Incarnation::FIRST, |record| record.incarnation)
     }
 
-    fn need_nodes(&self, what: &'static str, needed: usize, found: usize) -> Result<(), MetaRejection> {
+    fn need_nodes(&self, what: &str, needed: usize, found: usize) -> Result<(), MetaRejection> {
         match found < needed {
-            true => Err(MetaRejection::TooFewNodes { what, needed, found }),
+            true => {
+                let what = what.to_owned();
+                Err(MetaRejection::TooFewNodes { what, needed, found })
+            }
             false => Ok(()),
         }
     }

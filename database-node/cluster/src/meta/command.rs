@@ -181,7 +181,7 @@ pub enum MetaOutcome {
 }
 
 /// Why a command was refused. It changed nothing.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum MetaRejection {
     /// There is no such node.
     #[error("there is no node {0}")]
@@ -219,7 +219,7 @@ pub enum MetaRejection {
     #[error("{what} needs {needed} active nodes, and there are {found}")]
     TooFewNodes {
         /// For what.
-        what: &'static str,
+        what: String,
         /// How many it needs.
         needed: usize,
         /// How many there are.

@@ -254,7 +254,7 @@ impl Network {
 
     /// Closes all connections, and waits a moment for others to hear of it. The socket is closed soon after, when the tasks
     /// have ended.
-    pub async fn close(self) {
+    pub async fn close(&self) {
         if let Some(endpoint) = self.shared.end() {
             // Whoever does not hear of it finds out by itself.
             let _ = tokio::time::timeout(FAREWELL, endpoint.wait_idle()).await;

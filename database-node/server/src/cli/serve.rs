@@ -73,8 +73,24 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
             _ = interrupt.recv() => "SIGINT",
         }
     };
-    // A signal while the server starts waits here and stops it as soon as it runs.
-    let server = Server::builder(settings).start().await?;
+    let may_wait = settings
+        .clustering
+        .as_ref()
+        .is_some_and(|clustering| !clustering.join.is_empty());
+    let starting = Server::builder(settings).start();
+    // A signal while the server starts waits here and stops it as soon as it runs. One that joins a cluster may wait for ever
+    // until somebody gives it a certificate.
+    let server = match may_wait {
+        false => starting.await?,
+        true => tokio::select! {
+            biased;
+            server = starting => server?,
+            name = any_signal() => {
+                tracing::info!(signal = name, "stopped before it had started");
+                return Ok(());
+            }
+        },
+    };
     let stop = async move {
         let name = any_signal().await;
         tracing::info!(signal = name, "stopping; another signal exits at once");

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
 use super::Quantity;
+use super::clustering::{Attribute, from_mapping};
 
 /// Settings, each of which may be missing.
 ///
@@ -122,6 +123,56 @@ pub struct Inputs {
     /// How long a snapshot that a client holds may live [default: 1h]
     #[arg(long, env = "PLIANT_SNAPSHOT_LIFETIME", value_name = "DURATION")]
     pub snapshot_lifetime: Option<String>,
+
+    /// Where to listen to the other nodes of a cluster (UDP), which know each other by certificates; without a port it is
+    /// 6482 [default: none, the node is alone]
+    #[arg(long, env = "PLIANT_NODES_LISTEN", value_name = "IP:PORT")]
+    pub nodes_listen: Option<String>,
+
+    /// The host name or IP address under which other nodes and clients reach this one [default: that of nodesListen]
+    #[arg(long, env = "PLIANT_ADVERTISE", value_name = "HOST")]
+    pub advertise: Option<String>,
+
+    /// The name of the node, which no other node of the cluster has [default: the machine's name]
+    #[arg(long, env = "PLIANT_NODE_NAME", value_name = "NAME")]
+    pub node_name: Option<String>,
+
+    /// What is to be known of the node, such as zone=berlin-1; can be given several times [default: none]
+    #[arg(
+        long,
+        env = "PLIANT_NODE_ATTRIBUTES",
+        value_name = "NAME=VALUE",
+        value_delimiter = ','
+    )]
+    #[serde(default, deserialize_with = "from_mapping")]
+    pub node_attributes: Option<Vec<Attribute>>,
+
+    /// Where nodes of the cluster are that the node joins; of no account once it is part of one
+    /// [default: none, the node founds a cluster]
+    #[arg(long, env = "PLIANT_JOIN", value_name = "HOST:PORT,…", value_delimiter = ',')]
+    pub join: Option<Vec<String>>,
+
+    /// A file with the token for which the node is given its certificate when it joins: `pliant-node cluster join` makes
+    /// one. Without it, the variable PLIANT_JOIN_TOKEN may hold the token itself
+    #[arg(long, env = "PLIANT_JOIN_TOKEN_FILE", value_name = "FILE")]
+    pub join_token_file: Option<PathBuf>,
+
+    /// The name of the cluster that the node founds [default: pliantdb]
+    #[arg(long, env = "PLIANT_CLUSTER_NAME", value_name = "NAME")]
+    pub cluster_name: Option<String>,
+
+    /// A PEM file with the certificate that the node shows other nodes. It is read again when it changes
+    /// [default: one by the cluster's own authority]
+    #[arg(long, env = "PLIANT_NODES_CERTIFICATE_FILE", value_name = "FILE")]
+    pub nodes_certificate_file: Option<PathBuf>,
+
+    /// A PEM file with that certificate's private key
+    #[arg(long, env = "PLIANT_NODES_KEY_FILE", value_name = "FILE")]
+    pub nodes_key_file: Option<PathBuf>,
+
+    /// A PEM file with the certificate of the authority that issues the nodes' certificates
+    #[arg(long, env = "PLIANT_NODES_AUTHORITY_FILE", value_name = "FILE")]
+    pub nodes_authority_file: Option<PathBuf>,
 }
 
 impl Inputs {
@@ -153,6 +204,16 @@ impl Inputs {
             header_timeout: self.header_timeout.or(other.header_timeout),
             request_timeout: self.request_timeout.or(other.request_timeout),
             snapshot_lifetime: self.snapshot_lifetime.or(other.snapshot_lifetime),
+            nodes_listen: self.nodes_listen.or(other.nodes_listen),
+            advertise: self.advertise.or(other.advertise),
+            node_name: self.node_name.or(other.node_name),
+            node_attributes: self.node_attributes.or(other.node_attributes),
+            join: self.join.or(other.join),
+            join_token_file: self.join_token_file.or(other.join_token_file),
+            cluster_name: self.cluster_name.or(other.cluster_name),
+            nodes_certificate_file: self.nodes_certificate_file.or(other.nodes_certificate_file),
+            nodes_key_file: self.nodes_key_file.or(other.nodes_key_file),
+            nodes_authority_file: self.nodes_authority_file.or(other.nodes_authority_file),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The settings, and where they come from.
 
+mod clustering;
 mod inputs;
 mod quantity;
 
@@ -14,6 +15,7 @@ use axum::http::uri::PathAndQuery;
 use jiff::SignedDuration;
 use pliantdb_core::shorten;
 
+pub use clustering::{Attribute, Clustering, Host, InvalidAttribute, InvalidHost, NodeCertificate};
 pub use inputs::{Inputs, LogFormat, LogLevel};
 pub use quantity::{InvalidQuantity, Quantity};
 
@@ -70,6 +72,8 @@ pub struct Settings {
     pub request_timeout: Duration,
     /// How long a snapshot that a client holds may live.
     pub snapshot_lifetime: Duration,
+    /// How the node is part of a cluster; `None` for one that is alone.
+    pub clustering: Option<Clustering>,
 }
 
 /// Where a certificate is.
@@ -110,7 +114,8 @@ pub enum ConfigError {
         /// What would be right.
         right: &'static str,
     },
-    /// A certificate without a key, or a key without a certificate; or keys without an audience.
+    /// A certificate without a key, keys without an audience, seeds without an address for nodes: one setting that needs
+    /// another.
     #[error("{given} is set and {missing} is not: set both, or neither")]
     Half {
         /// The setting that is there.
@@ -149,6 +154,7 @@ impl Settings {
 
     fn check(inputs: Inputs) -> Result<Self, ConfigError> {
         let settings = Self {
+            clustering: clustering::check(&inputs)?,
             data: inputs.data.unwrap_or_else(|| PathBuf::from("pliantdb-data")),
             listen: address("listen", inputs.listen, 6480)?,
             quic_listen: address("quicListen", inputs.quic_listen, 6481)?,
@@ -362,7 +368,7 @@ fn impossible(setting: &'static str, value: &str, right: &'static str) -> Config
 mod tests {
     use super::*;
 
-    fn load(file: &str) -> Result<Settings, String> {
+    pub(super) fn load(file: &str) -> Result<Settings, String> {
         let path = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(path.path(), file).unwrap();
         Settings::load(Inputs::default(), Some(path.path())).map_err(|error| error.to_string())
@@ -436,6 +442,7 @@ mod tests {
                 header_timeout: Duration::from_millis(500),
                 request_timeout: Duration::from_secs(3600),
                 snapshot_lifetime: Duration::from_secs(72 * 3600),
+                clustering: None,
             }
         );
     }
@@ -500,6 +507,7 @@ mod tests {
             "shutdownTimeout: 1m 30s\nmaxConnections: 7\nlogFormat: json\nminFreeSpace: 0\n",
             "a: &a [*a, *a]\n",
             "{listen: \"[::1]:0\", tokenFile: t, requestTimeout: 5s}",
+            "{nodesListen: \"[::]:7\", advertise: db-1.example.com, nodeAttributes: {zone: a}, join: [\"db-0:6482\"]}",
         ];
         let seeds = seeds.map(|seed| seed.as_bytes().to_vec());
         bolero::check!()

@@ -4,6 +4,7 @@
 //! - `clustered`: those of a cluster, of which this node has replicas
 
 mod alone;
+mod clustered;
 
 use std::sync::Arc;
 
@@ -13,10 +14,12 @@ use pliantdb_core::{
     CollectionName, Connection, Consistency, DatabaseName, Document, DocumentId, Error, Message, Position,
     Request, Response, Subscriber, TakeSnapshot, TopicPattern,
 };
-use pliantdb_storage::{AsyncDatabaseSnapshot, AsyncSubscription, Found, StorageError};
+use pliantdb_storage::{AsyncDatabaseSnapshot, AsyncSubscription, Found, SharedAccounts, StorageError};
 
 pub(crate) use alone::Alone;
+pub(crate) use clustered::{Clustered, Foundation};
 
+use crate::cluster::Cluster;
 use crate::dispatch::Terms;
 use crate::executor::{MAX_PAGE_BYTES, bounded, too_large};
 
@@ -25,6 +28,8 @@ use crate::executor::{MAX_PAGE_BYTES, bounded, too_large};
 pub(crate) enum Databases {
     /// Those of this node.
     Alone(Arc<Alone>),
+    /// Those of a cluster.
+    Clustered(Arc<Clustered>),
 }
 
 impl Databases {
@@ -32,6 +37,7 @@ impl Databases {
     pub(crate) async fn names(&self) -> Result<Vec<DatabaseName>, Error> {
         match self {
             Self::Alone(alone) => alone.names().await,
+            Self::Clustered(cluster) => cluster.names(),
         }
     }
 
@@ -42,6 +48,7 @@ impl Databases {
     pub(crate) fn check(&self, schema: Option<&SchemaOffer>) -> Result<(), Error> {
         match self {
             Self::Alone(alone) => alone.schemas.check(schema),
+            Self::Clustered(cluster) => cluster.check(schema),
         }
     }
 
@@ -52,6 +59,7 @@ impl Databases {
     pub(crate) async fn create(&self, name: &DatabaseName) -> Result<(), Error> {
         match self {
             Self::Alone(alone) => alone.create(name).await,
+            Self::Clustered(cluster) => cluster.create(name).await,
         }
     }
 
@@ -67,6 +75,7 @@ impl Databases {
     ) -> Result<DatabaseHandle, Error> {
         match self {
             Self::Alone(alone) => alone.open(name, schema).await,
+            Self::Clustered(cluster) => cluster.open(name, schema).await,
         }
     }
 
@@ -77,6 +86,7 @@ impl Databases {
     pub(crate) async fn delete(&self, name: DatabaseName) -> Result<(), Error> {
         match self {
             Self::Alone(alone) => alone.delete(name).await,
+            Self::Clustered(cluster) => cluster.delete(name).await,
         }
     }
 
@@ -87,6 +97,7 @@ impl Databases {
     pub(crate) async fn schema(&self, name: &DatabaseName) -> Result<Option<SchemaOffer>, Error> {
         match self {
             Self::Alone(alone) => alone.schema(name),
+            Self::Clustered(cluster) => cluster.schema(name).await,
         }
     }
 
@@ -106,6 +117,7 @@ impl Databases {
                 let response = alone.executor.carry_out(&database, request, terms.id).await?;
                 Ok((response, None))
             }
+            Self::Clustered(cluster) => cluster.request(database, request, terms).await,
         }
     }
 
@@ -118,12 +130,17 @@ impl Databases {
         database: &DatabaseHandle,
         (collection, id): (CollectionName, DocumentId),
         within: usize,
-        _consistency: Consistency,
+        consistency: Consistency,
     ) -> Result<(Found, Option<Position>), Error> {
         match self {
             Self::Alone(alone) => {
                 let database = alone.find(database)?;
                 Ok((database.get_within(&collection, &id, within).await?, None))
+            }
+            Self::Clustered(cluster) => {
+                cluster
+                    .look_up(database, (collection, id), within, consistency)
+                    .await
             }
         }
     }
@@ -137,7 +154,7 @@ impl Databases {
         database: &DatabaseHandle,
         collection: CollectionName,
         ids: Vec<DocumentId>,
-        _consistency: Consistency,
+        consistency: Consistency,
     ) -> Result<(Option<Vec<Document>>, Option<Position>), Error> {
         match self {
             Self::Alone(alone) => {
@@ -147,6 +164,7 @@ impl Databases {
                     .await?;
                 Ok((found, None))
             }
+            Self::Clustered(cluster) => cluster.read_many(database, collection, ids, consistency).await,
         }
     }
 
@@ -164,6 +182,7 @@ impl Databases {
                 let subscription = alone.find(database)?.subscribe_to(Ok(patterns)).await?;
                 Ok(Messages::Here(subscription))
             }
+            Self::Clustered(cluster) => cluster.subscribe(database, patterns).await.map(Messages::Here),
         }
     }
 
@@ -174,10 +193,14 @@ impl Databases {
     pub(crate) async fn snapshot(
         &self,
         database: &DatabaseHandle,
-        _consistency: Consistency,
+        consistency: Consistency,
     ) -> Result<HeldSnapshot, Error> {
         match self {
             Self::Alone(alone) => Ok(HeldSnapshot::Here(alone.find(database)?.snapshot().await?)),
+            Self::Clustered(cluster) => {
+                let taken = cluster.snapshot(database, consistency).await;
+                taken.map(HeldSnapshot::Here)
+            }
         }
     }
 
@@ -188,6 +211,7 @@ impl Databases {
     pub(crate) async fn change_accounts(&self, change: AccountsChange) -> Result<(), Error> {
         match self {
             Self::Alone(alone) => alone.change_accounts(change).await,
+            Self::Clustered(cluster) => cluster.change_accounts(change).await,
         }
     }
 
@@ -198,13 +222,34 @@ impl Databases {
     pub(crate) async fn back_up(&self, to: String) -> Result<BackupSummary, Error> {
         match self {
             Self::Alone(alone) => alone.back_up(to).await,
+            Self::Clustered(_) => Err(Error::Invalid(
+                "a node of a cluster makes no backups yet: export its databases, or copy its volume"
+                    .to_owned(),
+            )),
+        }
+    }
+
+    /// The users, roles and API keys.
+    pub(crate) fn accounts(&self) -> Arc<SharedAccounts> {
+        match self {
+            Self::Alone(alone) => alone.storage().accounts(),
+            Self::Clustered(cluster) => Arc::clone(cluster.accounts()),
+        }
+    }
+
+    /// The cluster that the node is of; `None` for one that is alone.
+    pub(crate) fn cluster(&self) -> Option<&Arc<Cluster>> {
+        match self {
+            Self::Alone(_) => None,
+            Self::Clustered(cluster) => Some(cluster.cluster()),
         }
     }
 
     /// The nodes that can be asked alike, and which of them leads a database.
-    pub(crate) fn nodes(&self, _database: Option<&DatabaseName>) -> Nodes {
+    pub(crate) fn nodes(&self, database: Option<&DatabaseName>) -> Nodes {
         match self {
             Self::Alone(_) => Nodes::default(),
+            Self::Clustered(cluster) => cluster.nodes(database),
         }
     }
 
@@ -212,6 +257,7 @@ impl Databases {
     pub(crate) fn now_ms(&self) -> u64 {
         match self {
             Self::Alone(alone) => alone.storage().now_ms(),
+            Self::Clustered(_) => Clustered::now_ms(),
         }
     }
 
@@ -222,6 +268,7 @@ impl Databases {
     pub(crate) fn writable(&self) -> Result<(), StorageError> {
         match self {
             Self::Alone(alone) => alone.storage().writable(),
+            Self::Clustered(cluster) => cluster.writable(),
         }
     }
 
@@ -239,6 +286,7 @@ impl Databases {
                     Err(error) => tracing::error!(%error, "closing the storage failed"),
                 }
             }
+            Self::Clustered(cluster) => cluster.close().await,
         }
     }
 }

@@ -8,6 +8,7 @@ mod apis;
 mod bad_input;
 mod certificates;
 mod cli;
+mod cluster;
 mod databases;
 mod documents;
 mod doors;

@@ -41,6 +41,7 @@ impl Machines {
             memory: MemoryPlan::for_limit(64 << 20),
             encryption: None,
             watch: Box::new(()),
+            services: None,
             timing: Timing::default(),
             limits: Limits::default(),
         }

@@ -8,7 +8,7 @@ fn quorum_needs_three_nodes_and_nothing_else_under_way() {
     assert_eq!(
         cluster.refused(MetaCommand::Switch { to: Mode::Quorum }),
         MetaRejection::TooFewNodes {
-            what: "quorum mode",
+            what: "quorum mode".to_owned(),
             needed: 3,
             found: 2
         }

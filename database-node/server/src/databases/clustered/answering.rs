@@ -31,7 +31,9 @@ impl Clustered {
         let told = match decode(question) {
             Ok(question) => self.tell(question).await,
             Err(reason) => Told::Done(
-                Err(Error::Invalid(format!("what another node asked cannot be read: {reason}"))),
+                Err(Error::Invalid(format!(
+                    "what another node asked cannot be read: {reason}"
+                ))),
                 None,
             ),
         };

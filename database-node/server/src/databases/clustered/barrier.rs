@@ -3,8 +3,8 @@
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pliantdb_cluster::node::{Answer, Ask, Freshness, Mark, Refusal};
 use pliantdb_cluster::Incarnation;
+use pliantdb_cluster::node::{Answer, Ask, Freshness, Mark, Refusal};
 use pliantdb_core::{Consistency, Error, Position};
 use tokio::sync::oneshot;
 
@@ -88,7 +88,9 @@ impl Clustered {
                 }
             });
         }
-        confirmed.await.unwrap_or(Err(NotDone::Later("the server stops".to_owned())))
+        confirmed
+            .await
+            .unwrap_or(Err(NotDone::Later("the server stops".to_owned())))
     }
 
     async fn confirm_once(&self, group: &Group) -> Result<Mark, NotDone> {
@@ -112,7 +114,9 @@ impl Clustered {
             Ok(Told::Mark(mark)) => mark,
             Ok(Told::Elsewhere(other)) => {
                 group.heard.set_leader(other.filter(|other| *other != leader));
-                return Err(NotDone::Later(format!("node {leader} does not lead the database any more")));
+                return Err(NotDone::Later(format!(
+                    "node {leader} does not lead the database any more"
+                )));
             }
             Ok(Told::Later(reason)) => return Err(NotDone::Later(reason)),
             Ok(_) => return Err(NotDone::Error(Error::unexpected_answer())),

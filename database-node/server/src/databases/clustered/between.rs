@@ -145,7 +145,9 @@ mod tests {
     fn every_request_comes_as_it_was_sent() {
         let mut requests = 0;
         for (ask, _) in examples::table() {
-            let Ask::Request { request, .. } = ask else { continue };
+            let Ask::Request { request, .. } = ask else {
+                continue;
+            };
             let errand = Errand {
                 group: GroupId::new(7),
                 work: Work::Request(request.clone()),
@@ -159,6 +161,9 @@ mod tests {
             requests += 1;
         }
         assert!(requests > 15);
-        assert!(decode::<Question>(&[]).is_err() && decode::<Question>(&[9, 1]).unwrap_err().contains("version 9"));
+        assert!(
+            decode::<Question>(&[]).is_err()
+                && decode::<Question>(&[9, 1]).unwrap_err().contains("version 9")
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! Which databases there are and who may use them: changes that the meta group decides, and every node comes to know.
 
-use std::sync::{Arc, Weak};
+use std::sync::Weak;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -9,6 +9,7 @@ use pliantdb_cluster::meta::{MetaCommand, MetaRejection};
 use pliantdb_cluster_driver::Known;
 use pliantdb_cluster_member::ChangeError;
 use pliantdb_core::access::AccountsChange;
+use pliantdb_core::protocol::SchemaOffer;
 use pliantdb_core::{DatabaseName, Error, Rejection, SlotCount};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -39,6 +40,14 @@ impl Clustered {
         Ok(names)
     }
 
+    /// Whether this node has what a schema needs.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the schema has views whose code is not here.
+    pub(crate) fn check(&self, schema: Option<&SchemaOffer>) -> Result<(), Error> {
+        self.schemas.check(schema)
+    }
+
     /// Creates a database, without a schema; every node that is there knows it then.
     ///
     /// # Errors
@@ -65,7 +74,7 @@ impl Clustered {
     }
 
     async fn change(&self, command: MetaCommand) -> Result<(), Error> {
-        match self.member.change(command).await {
+        match self.member().change(command).await {
             Ok(_) => {
                 self.let_all_know().await;
                 Ok(())
@@ -103,13 +112,19 @@ impl Clustered {
     /// Waits until every node that answers knows what any of them knows now: whoever is asked next, knows it too.
     async fn let_all_know(&self) {
         let index = self.furthest().await;
-        let asking = self.others().into_iter().map(|node| self.ask_soon(node, Question::Apply { index }));
+        let asking = self
+            .others()
+            .into_iter()
+            .map(|node| self.ask_soon(node, Question::Apply { index }));
         let own = timeout(KNOWN_WITHIN, self.wait_until_applied(index));
         let _ = tokio::join!(join_all(asking), own);
     }
 
     async fn furthest(&self) -> u64 {
-        let asking = self.others().into_iter().map(|node| self.ask_soon(node, Question::Applied));
+        let asking = self
+            .others()
+            .into_iter()
+            .map(|node| self.ask_soon(node, Question::Applied));
         let told = join_all(asking).await;
         let applied = told.into_iter().filter_map(|told| match told {
             Some(Told::Applied(applied)) => Some(applied),
@@ -126,7 +141,7 @@ impl Clustered {
 
     /// All other nodes to which there is a way, as far as is known.
     pub(super) fn others(&self) -> Vec<NodeId> {
-        let peers = self.member.network().peers().into_iter();
+        let peers = self.member().network().peers().into_iter();
         // Nobody has tried yet where no reason is told.
         let can_be_asked = peers.filter(|peer| peer.round_trip.is_some() || peer.reason.is_empty());
         can_be_asked

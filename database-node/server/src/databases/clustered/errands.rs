@@ -45,7 +45,10 @@ impl Clustered {
         if let Request::Publish(message) = request {
             return Ok((Response::Count(self.publish(&group, message).await), None));
         }
-        match self.have_done(database, &group, Work::Request(request), terms).await? {
+        match self
+            .have_done(database, &group, Work::Request(request), terms)
+            .await?
+        {
             (Product::Response(response), position) => Ok((response, position)),
             _ => Err(Error::unexpected_answer()),
         }
@@ -143,7 +146,10 @@ impl Clustered {
         ids: Vec<DocumentId>,
         consistency: Consistency,
     ) -> Result<(Vec<Document>, Option<Position>), Error> {
-        let terms = Terms { id: None, consistency };
+        let terms = Terms {
+            id: None,
+            consistency,
+        };
         let work = Work::Request(Request::Get { collection, ids });
         match self.have_done(database, group, work, terms).await? {
             (Product::Response(Response::Documents(documents)), position) => Ok((documents, position)),
@@ -161,7 +167,10 @@ impl Clustered {
         patterns: Vec<TopicPattern>,
     ) -> Result<AsyncSubscription, Error> {
         let group = self.group(database).await?;
-        self.has_here(&group, "subscriptions").await?.subscribe_to(Ok(patterns)).await
+        self.has_here(&group, "subscriptions")
+            .await?
+            .subscribe_to(Ok(patterns))
+            .await
     }
 
     /// Takes a snapshot.
@@ -252,7 +261,9 @@ impl Clustered {
             let done = match (other, here) {
                 (Some(node), _) => self.there(node, group, work.clone(), id, consistency).await,
                 (None, Some(here)) => self.here(group, &here, work.clone(), id, consistency).await,
-                (None, None) => Err(NotDone::Later("this node is about to get a replica of the database".to_owned())),
+                (None, None) => Err(NotDone::Later(
+                    "this node is about to get a replica of the database".to_owned(),
+                )),
             };
             match done {
                 Ok(done) => return Ok(done),
@@ -308,7 +319,10 @@ impl Clustered {
                 let given = database.run(move |database| schemas.give(database, schema)).await;
                 given.map(|()| Product::Defined)
             }
-            Work::Schema => database.run(pliantdb_storage::Database::schema).await.map(Product::Schema),
+            Work::Schema => database
+                .run(pliantdb_storage::Database::schema)
+                .await
+                .map(Product::Schema),
         };
         match product {
             Ok(product) => {
@@ -377,7 +391,7 @@ impl Clustered {
     ) -> Result<Told, RequestError> {
         let unknown = |reason: String| RequestError::Unknown { node, reason };
         let bytes = encode(question).map_err(|error| unknown(error.to_string()))?;
-        let asking = self.member.ask(node, bytes, ANSWERED_WITHIN);
+        let asking = self.member().ask(node, &bytes, ANSWERED_WITHIN);
         let answer = match group {
             None => asking.await?,
             Some(group) => tokio::select! {
@@ -395,7 +409,8 @@ impl Clustered {
         loop {
             sleep(LOOKING).await;
             let handle = self.handle.clone();
-            let leader = tokio::task::spawn_blocking(move || handle.look(move |core| core.leader(group))).await;
+            let leader =
+                tokio::task::spawn_blocking(move || handle.look(move |core| core.leader(group))).await;
             if let Ok(Ok(Some(leader))) = leader
                 && leader != node
             {
@@ -440,7 +455,9 @@ impl Patience {
             NotDone::Elsewhere(_) => "no node is known to lead the database".to_owned(),
         };
         if Instant::now() >= self.until {
-            return Err(Error::Unavailable(format!("no node can do that at the moment: {reason}")));
+            return Err(Error::Unavailable(format!(
+                "no node can do that at the moment: {reason}"
+            )));
         }
         sleep(self.pause).await;
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);

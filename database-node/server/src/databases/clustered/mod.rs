@@ -31,25 +31,21 @@ use pliantdb_cluster_driver::{Failure, Handle};
 use pliantdb_cluster_member::{Member, Services};
 use pliantdb_core::protocol::{DatabaseHandle, NodeAddress, Nodes};
 use pliantdb_core::{DatabaseName, Error, GroupId};
-use pliantdb_storage::{Apis, SharedAccounts, StateStore};
+use pliantdb_storage::store::StoreError;
+use pliantdb_storage::{Apis, SharedAccounts, StateStore, StorageError};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use crate::cluster::{Cluster, FINGERPRINT, HTTP, QUIC};
 use crate::executor::Executor;
 use crate::schemas::Schemas;
 use groups::{Groups, Opening};
 use proposing::Link;
 
-/// Where clients reach a node, as its attributes say.
-pub(crate) const HTTP: &str = "http";
-/// As [`HTTP`], by QUIC.
-pub(crate) const QUIC: &str = "quic";
-/// The SHA-256 of the certificate by which it is known there, if it made that itself.
-pub(crate) const FINGERPRINT: &str = "fingerprint";
-
 /// The databases of a cluster.
 pub(crate) struct Clustered {
     node: NodeId,
-    member: Member,
+    cluster: Arc<Cluster>,
     handle: Handle<StateStore>,
     groups: Arc<Groups>,
     schemas: Arc<Schemas>,
@@ -137,20 +133,21 @@ impl Clustered {
     /// The databases of a node that is part of its cluster. `retention` is for how long changes are kept for feeds.
     pub(crate) async fn start(
         foundation: Foundation,
-        member: Member,
+        cluster: Arc<Cluster>,
         executor: Arc<Executor>,
         retention: std::time::Duration,
     ) -> Result<Arc<Self>, Failure> {
+        let member = cluster.member();
         let (node, meta) = member.joined().await?;
         let Foundation {
             groups,
             schemas,
             link,
         } = foundation;
-        let cluster = Arc::new(Self {
+        let clustered = Arc::new(Self {
             node,
             handle: member.handle().clone(),
-            member,
+            cluster,
             groups,
             schemas,
             executor,
@@ -161,17 +158,48 @@ impl Clustered {
         });
         // It is set once, here.
         let _ = link.set(Link {
-            handle: cluster.handle.clone(),
-            cluster: Arc::downgrade(&cluster),
+            handle: clustered.handle.clone(),
+            cluster: Arc::downgrade(&clustered),
         });
-        tokio::spawn(changing::follow(Arc::downgrade(&cluster), cluster.handle.known()));
-        tending::start(&cluster, retention);
-        Ok(cluster)
+        tokio::spawn(changing::follow(
+            Arc::downgrade(&clustered),
+            clustered.handle.known(),
+        ));
+        tending::start(&clustered, retention);
+        Ok(clustered)
     }
 
-    /// The member of the cluster that this is.
-    pub(crate) fn member(&self) -> &Member {
-        &self.member
+    /// The cluster that the node is of.
+    pub(crate) fn cluster(&self) -> &Arc<Cluster> {
+        &self.cluster
+    }
+
+    fn member(&self) -> &Member {
+        self.cluster.member()
+    }
+
+    /// Tells when the node cannot go on.
+    pub(crate) async fn watch_failure(self: Arc<Self>, failure: oneshot::Sender<StorageError>) {
+        let handle = self.handle.clone();
+        drop(self);
+        let mut known = handle.known();
+        // It ends with the node.
+        while known.changed().await.is_ok() {}
+        if let Some(reason) = handle.failure() {
+            // Fails only if the server is gone.
+            let _ = failure.send(StorageError::Failed(StoreError::Engine(reason.to_string())));
+        }
+    }
+
+    /// Whether writes are taken at the moment, as far as this node can tell.
+    ///
+    /// # Errors
+    /// [`StorageError::Failed`].
+    pub(crate) fn writable(&self) -> Result<(), StorageError> {
+        match self.handle.failure() {
+            Some(reason) => Err(StorageError::Failed(StoreError::Engine(reason.to_string()))),
+            None => Ok(()),
+        }
     }
 
     /// The users, roles and API keys.
@@ -188,7 +216,8 @@ impl Clustered {
     /// What this node knows of its databases now.
     fn catalog(&self) -> Result<Arc<Catalog>, Error> {
         let meta = self.handle.known().borrow().meta.clone();
-        let meta = meta.ok_or_else(|| Error::Unavailable("this node is not yet part of a cluster".to_owned()))?;
+        let meta =
+            meta.ok_or_else(|| Error::Unavailable("this node is not yet part of a cluster".to_owned()))?;
         let mut cached = self.catalog.lock().unwrap_or_else(PoisonError::into_inner);
         match cached.as_ref() {
             Some(catalog) if Arc::ptr_eq(&catalog.meta, &meta) => Ok(Arc::clone(catalog)),
@@ -199,7 +228,9 @@ impl Clustered {
     /// The group and the number of the database that is meant, as far as is known here.
     fn find(&self, handle: &DatabaseHandle) -> Result<(GroupId, u32), Error> {
         match self.catalog()?.databases.get(&handle.name) {
-            Some((group, number)) if handle.number.is_none_or(|meant| meant == *number) => Ok((*group, *number)),
+            Some((group, number)) if handle.number.is_none_or(|meant| meant == *number) => {
+                Ok((*group, *number))
+            }
             _ => Err(Error::UnknownDatabase(handle.name.clone())),
         }
     }
@@ -223,7 +254,8 @@ impl Clustered {
             heard.or_else(|| self.leader_by_meta(group))
         });
         let known = catalog.meta.nodes();
-        let address = |attributes: &std::collections::BTreeMap<String, String>, key| attributes.get(key).cloned();
+        let address =
+            |attributes: &std::collections::BTreeMap<String, String>, key| attributes.get(key).cloned();
         let mut nodes: Vec<_> = known
             .values()
             .map(|record| NodeAddress {
@@ -243,7 +275,7 @@ impl Clustered {
     /// Ends what it does by itself, and says goodbye to the others.
     pub(crate) async fn close(&self) {
         self.stop.cancel();
-        if let Err(failure) = self.member.stop().await {
+        if let Err(failure) = self.cluster.stop().await {
             tracing::error!(%failure, "the node had stopped by itself");
         }
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
-use pliantdb_cluster::GroupId;
+use pliantdb_core::GroupId;
 
 use super::Clustered;
 

@@ -1,0 +1,3 @@
+//! Nodes of clusters, as processes.
+
+mod starting;
