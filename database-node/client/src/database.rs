@@ -37,6 +37,12 @@ impl AsyncRemoteDatabase {
         &self.client
     }
 
+    /// The same database by another client: of another node of its cluster, say.
+    #[must_use]
+    pub fn by(&self, client: &AsyncClient) -> Self {
+        Self::new(client.clone(), self.handle.clone())
+    }
+
     /// Answers a request.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
+use pliantdb_cluster_member::Member;
 use pliantdb_core::{Api, InvalidSchema, Schema};
 use pliantdb_storage::memory::MemoryPlan;
 use pliantdb_storage::{Apis, Database, Options, Storage, StorageError};
@@ -383,6 +384,16 @@ impl Server {
         self.opened.certificate.fingerprint()
     }
 
+    /// The member of a cluster that it is, by which that can be looked at and changed; `None` for a node that is alone.
+    #[must_use]
+    pub fn member(&self) -> Option<Arc<Member>> {
+        self.opened
+            .app
+            .cluster
+            .as_ref()
+            .map(|cluster| cluster.shared_member())
+    }
+
     /// Its databases, for the program that the server is part of.
     #[must_use]
     pub fn databases(&self) -> Local {
@@ -477,6 +488,12 @@ impl Embedded {
     #[must_use]
     pub fn fingerprint(&self) -> String {
         self.0.certificate.fingerprint()
+    }
+
+    /// As [`Server::member`].
+    #[must_use]
+    pub fn member(&self) -> Option<Arc<Member>> {
+        self.0.app.cluster.as_ref().map(|cluster| cluster.shared_member())
     }
 
     /// Its databases.

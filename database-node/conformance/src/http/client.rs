@@ -1,6 +1,8 @@
 //! Sending requests.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pliantdb_core::Error;
 use serde_json::Value;
@@ -11,7 +13,9 @@ use super::problems;
 #[derive(Clone)]
 pub struct Client {
     agent: ureq::Agent,
-    address: SocketAddr,
+    addresses: Arc<[SocketAddr]>,
+    /// How many requests were sent.
+    sent: Arc<AtomicUsize>,
     authorization: Option<String>,
 }
 
@@ -33,10 +37,17 @@ impl Client {
     /// For the server at this address.
     #[must_use]
     pub fn new(address: SocketAddr) -> Self {
+        Self::of_many(vec![address])
+    }
+
+    /// For the nodes of a cluster at these addresses: each request goes to another.
+    #[must_use]
+    pub fn of_many(addresses: Vec<SocketAddr>) -> Self {
         let config = ureq::Agent::config_builder().http_status_as_error(false);
         Self {
             agent: config.build().new_agent(),
-            address,
+            addresses: addresses.into(),
+            sent: Arc::default(),
             authorization: None,
         }
     }
@@ -54,8 +65,14 @@ impl Client {
         self.authorization.as_deref()
     }
 
+    /// Where the next request goes, in no order that a test could go by.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+        let step = self
+            .sent
+            .fetch_add(1, Ordering::Relaxed)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let at = (step >> 33) % self.addresses.len();
+        self.addresses[at]
     }
 
     /// Sends a request.
@@ -71,7 +88,7 @@ impl Client {
     ) -> Result<Answer, Error> {
         let mut request = ureq::http::Request::builder()
             .method(method)
-            .uri(format!("http://{}{path}", self.address));
+            .uri(format!("http://{}{path}", self.address()));
         for (name, value) in headers {
             request = request.header(*name, value);
         }

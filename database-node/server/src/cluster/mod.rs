@@ -106,7 +106,7 @@ pub(crate) async fn open(
 
 /// The node as a member of a cluster, until it is stopped.
 pub(crate) struct Cluster {
-    member: Member,
+    member: Arc<Member>,
 }
 
 impl Cluster {
@@ -153,13 +153,17 @@ impl Cluster {
             limits: Limits::default(),
         };
         Ok(Self {
-            member: Member::start(options).await?,
+            member: Arc::new(Member::start(options).await?),
         })
     }
 
     /// The member.
     pub(crate) fn member(&self) -> &Member {
         &self.member
+    }
+
+    pub(crate) fn shared_member(&self) -> Arc<Member> {
+        Arc::clone(&self.member)
     }
 
     /// Says goodbye to the other nodes, and stops.
