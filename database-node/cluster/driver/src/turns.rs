@@ -161,7 +161,18 @@ impl<L: OrderedStore, T: Transport> Turns<L, T> {
 
     fn give(&mut self) {
         self.counting.steps.fetch_add(1, Ordering::Relaxed);
-        for output in self.node.give(self.clock.now()) {
+        let outputs = self.node.give(self.clock.now());
+        // First, so that whoever is answered finds what it was answered.
+        let applied = self.node.meta_applied();
+        self.known.send_if_modified(|known| {
+            let has_changed = known.applied != applied;
+            if has_changed {
+                known.meta = self.node.shared_meta();
+                known.applied = applied;
+            }
+            has_changed
+        });
+        for output in outputs {
             match output {
                 Output::Persist {
                     number,
@@ -197,14 +208,5 @@ impl<L: OrderedStore, T: Transport> Turns<L, T> {
                 }
             }
         }
-        let applied = self.node.meta_applied();
-        self.known.send_if_modified(|known| {
-            let has_changed = known.applied != applied;
-            if has_changed {
-                known.meta = self.node.shared_meta();
-                known.applied = applied;
-            }
-            has_changed
-        });
     }
 }

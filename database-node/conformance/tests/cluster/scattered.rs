@@ -4,10 +4,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use pliantdb_client::{AsyncClient, AsyncRemoteDatabase, AsyncRemoteSnapshot, AsyncRemoteSubscription};
+use pliantdb_core::protocol::Ask;
 use pliantdb_core::{
     Answer, Connection, DatabaseName, Error, Message, Request, Response, Schema, Step, StorageConnection,
     Subscriber, TakeSnapshot, TopicPattern, converse_async,
 };
+use tokio::runtime::Handle;
 
 use crate::nodes::any;
 
@@ -78,8 +80,14 @@ impl Connection for ScatteredDatabase {
     }
 
     fn subscribe_to(&self, patterns: Result<Vec<TopicPattern>, Error>) -> Future<Receiving> {
-        let subscribed = self.any().subscribe_to(patterns);
-        Box::pin(async move { subscribed.await.map(Receiving) })
+        let database = self.any();
+        Box::pin(async move {
+            Ok(Receiving {
+                messages: Some(database.subscribe_to(patterns).await?),
+                client: database.client().clone(),
+                runtime: Handle::current(),
+            })
+        })
     }
 }
 
@@ -91,15 +99,30 @@ impl TakeSnapshot for ScatteredDatabase {
     }
 }
 
-/// Receives the messages of a database by one of the nodes.
-pub struct Receiving(AsyncRemoteSubscription);
+/// Receives the messages of a database by one of the nodes. When it is dropped, that node has heard of it: by the connection
+/// over which the next question goes nobody could tell.
+pub struct Receiving {
+    messages: Option<AsyncRemoteSubscription>,
+    client: AsyncClient,
+    runtime: Handle,
+}
+
+impl Drop for Receiving {
+    fn drop(&mut self) {
+        self.messages = None;
+        let (client, runtime) = (self.client.clone(), self.runtime.clone());
+        // Not on this thread, which may be one of the runtime.
+        let asked = std::thread::spawn(move || runtime.block_on(client.ask(Ask::Databases)));
+        let _ = asked.join();
+    }
+}
 
 impl Subscriber<ScatteredDatabase> for Receiving {
     fn receive(&self) -> Future<Message> {
-        Box::pin(self.0.receive())
+        Box::pin(self.messages.as_ref().unwrap().receive())
     }
 
     fn try_receive(&self) -> Result<Option<Message>, Error> {
-        self.0.try_receive()
+        self.messages.as_ref().unwrap().try_receive()
     }
 }

@@ -180,11 +180,18 @@ impl<S: OrderedStore> Engine<S> {
                 view: query.view.clone(),
             })?;
         let mut readable = Readable::current(&state, record, &schematic);
+        let is_lazy = record.definition.policy == ViewPolicy::Lazy;
+        if let (ViewState::Building, Some(previous), Freshness::Stale) =
+            (&record.state, record.previous, query.freshness)
+        {
+            readable.id = previous;
+            // A replica in which nobody has asked for it has nothing of it, not even outdated entries.
+            if !is_lazy || self.was_made_here(&readable)? {
+                return Ok(readable);
+            }
+        }
         match (&record.state, record.previous) {
             (ViewState::Failed(reason), _) => return Err(failed(record, reason)),
-            (ViewState::Building, Some(previous)) if query.freshness == Freshness::Stale => {
-                readable.id = previous;
-            }
             (ViewState::Building, None) if query.freshness == Freshness::Stale => {}
             (ViewState::Building, _) => {
                 // Only who knows its map can build it.
@@ -193,13 +200,21 @@ impl<S: OrderedStore> Engine<S> {
                 return Err(Rejection::ViewBuilding { collection, view }.into());
             }
             (ViewState::Ready, _) => {
-                if record.definition.policy == ViewPolicy::Lazy && query.freshness != Freshness::Stale {
+                if is_lazy && (query.freshness != Freshness::Stale || !self.was_made_here(&readable)?) {
                     let updated = self.update_lazy_view(name, &readable);
                     self.unless_replaced(name, &readable, updated)?;
                 }
             }
         }
         Ok(readable)
+    }
+
+    /// Whether this process, or one before, has made something of a lazy view.
+    fn was_made_here(&self, view: &Readable) -> Result<bool, Error> {
+        let runtime = self.views.get(view.database.id, view.id);
+        // Whoever holds it makes it just now.
+        let is_known = runtime.up_to.try_lock().is_ok_and(|up_to| up_to.is_some());
+        Ok(is_known || stored(self.lazy_view(view))?.is_some())
     }
 
     /// What came of working on a view; if it failed because another version took its place meanwhile, that has to be waited

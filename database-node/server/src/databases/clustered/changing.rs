@@ -1,7 +1,8 @@
 //! Which databases there are and who may use them: changes that the meta group decides, and every node comes to know.
 
-use std::sync::Weak;
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use pliantdb_cluster::NodeId;
@@ -20,6 +21,30 @@ use super::between::{Question, Told};
 /// How long is waited for other nodes to know of a change. One that does not answer for so long is cut off, and hears of it
 /// when it is back.
 const KNOWN_WITHIN: Duration = Duration::from_secs(2);
+/// How long a connection to a node may take.
+const CONNECTED_WITHIN: Duration = Duration::from_millis(500);
+/// For how long nobody asks a node for such things that could not be asked.
+const GONE_FOR: Duration = Duration::from_secs(1);
+
+/// The nodes that could not be asked a moment ago.
+#[derive(Default)]
+pub(super) struct Gone(Mutex<HashMap<NodeId, Instant>>);
+
+impl Gone {
+    fn insert(&self, node: NodeId) {
+        self.nodes().insert(node, Instant::now());
+    }
+
+    fn contains(&self, node: NodeId) -> bool {
+        self.nodes()
+            .get(&node)
+            .is_some_and(|since| since.elapsed() < GONE_FOR)
+    }
+
+    fn nodes(&self) -> MutexGuard<'_, HashMap<NodeId, Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Keeps what is derived from the meta group in step with it.
 pub(super) async fn follow(cluster: Weak<Clustered>, mut known: watch::Receiver<Known>) {
@@ -112,42 +137,44 @@ impl Clustered {
     /// Waits until every node that answers knows what any of them knows now: whoever is asked next, knows it too.
     async fn let_all_know(&self) {
         let index = self.furthest().await;
-        let asking = self
-            .others()
-            .into_iter()
-            .map(|node| self.ask_soon(node, Question::Apply { index }));
+        let question = Question::Apply { index };
         let own = timeout(KNOWN_WITHIN, self.wait_until_applied(index));
-        let _ = tokio::join!(join_all(asking), own);
+        // Whoever does not answer is cut off.
+        let _ = tokio::join!(self.ask_others(&question), own);
     }
 
     async fn furthest(&self) -> u64 {
-        let asking = self
-            .others()
-            .into_iter()
-            .map(|node| self.ask_soon(node, Question::Applied));
-        let told = join_all(asking).await;
+        let told = self.ask_others(&Question::Applied).await;
         let applied = told.into_iter().filter_map(|told| match told {
-            Some(Told::Applied(applied)) => Some(applied),
+            Told::Applied(applied) => Some(applied),
             _ => None,
         });
         applied.max().unwrap_or(0).max(self.applied())
     }
 
-    /// Asks a node that may be gone.
-    pub(super) async fn ask_soon(&self, node: NodeId, question: Question) -> Option<Told> {
-        let asked = timeout(KNOWN_WITHIN, self.ask(node, &question, None)).await;
-        asked.ok()?.ok()
+    /// Asks all other nodes, of which some may be gone; gives what those have answered that are there.
+    pub(super) async fn ask_others(&self, question: &Question) -> Vec<Told> {
+        let peers = self.member().network().peers().into_iter();
+        let asking = peers
+            .filter(|peer| peer.node != self.node)
+            .map(|peer| self.ask_soon(peer.node, peer.round_trip.is_some(), question));
+        join_all(asking).await.into_iter().flatten().collect()
     }
 
-    /// All other nodes to which there is a way, as far as is known.
-    pub(super) fn others(&self) -> Vec<NodeId> {
-        let peers = self.member().network().peers().into_iter();
-        // Nobody has tried yet where no reason is told.
-        let can_be_asked = peers.filter(|peer| peer.round_trip.is_some() || peer.reason.is_empty());
-        can_be_asked
-            .map(|peer| peer.node)
-            .filter(|node| *node != self.node)
-            .collect()
+    /// Asks a node that may be gone. Without a connection to it, that is found out once for a while.
+    async fn ask_soon(&self, node: NodeId, is_connected: bool, question: &Question) -> Option<Told> {
+        let patience = match is_connected {
+            true => KNOWN_WITHIN,
+            false if self.gone.contains(node) => return None,
+            false => CONNECTED_WITHIN,
+        };
+        match timeout(patience, self.ask(node, question, None)).await {
+            Ok(Ok(told)) => Some(told),
+            Ok(Err(_)) | Err(_) => {
+                self.gone.insert(node);
+                None
+            }
+        }
     }
 
     fn keep_in_step(&self) {

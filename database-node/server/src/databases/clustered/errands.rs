@@ -300,6 +300,7 @@ impl Clustered {
         consistency: Consistency,
     ) -> Result<(Product, Option<Position>), NotDone> {
         let (is_led, is_one_write) = (work.is_led(), work.is_one_write());
+        let is_one_proposal = is_one_write || matches!(work, Work::Define(_));
         match (is_led, is_one_write) {
             (true, true) => {}
             (true, false) => match self.wait_for(group, Freshness::Linearizable).await? {
@@ -331,7 +332,7 @@ impl Clustered {
                 }
                 Ok((product, group.position()))
             }
-            Err(Error::Busy) if is_one_write => Err(match group.heard.leader() {
+            Err(Error::Busy) if is_one_proposal => Err(match group.heard.leader() {
                 Some(node) if node != self.node => NotDone::Elsewhere(Some(node)),
                 Some(_) => NotDone::Later(Error::Busy.to_string()),
                 None => NotDone::Elsewhere(None),

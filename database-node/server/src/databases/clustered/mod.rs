@@ -39,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::{Cluster, FINGERPRINT, HTTP, QUIC};
 use crate::executor::Executor;
 use crate::schemas::Schemas;
+use changing::Gone;
 use groups::{Groups, Opening};
 use proposing::Link;
 
@@ -52,6 +53,7 @@ pub(crate) struct Clustered {
     executor: Arc<Executor>,
     accounts: Arc<SharedAccounts>,
     catalog: Mutex<Option<Arc<Catalog>>>,
+    gone: Gone,
     runtime: tokio::runtime::Handle,
     /// Cancelled when it is closed.
     stop: CancellationToken,
@@ -153,6 +155,7 @@ impl Clustered {
             executor,
             accounts: Arc::new(SharedAccounts::new(meta.accounts().clone())),
             catalog: Mutex::default(),
+            gone: Gone::default(),
             runtime: tokio::runtime::Handle::current(),
             stop: CancellationToken::new(),
         });

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
-use futures::future::join_all;
 use pliantdb_core::{GroupId, Message};
 
 use super::Clustered;
@@ -29,12 +28,9 @@ impl Clustered {
     }
 
     async fn publish_to_others(&self, group: GroupId, message: Message) -> u64 {
-        let asking = self.others().into_iter().map(|node| {
-            let message = message.clone();
-            self.ask_soon(node, Question::Publish { group, message })
-        });
-        let counts = join_all(asking).await.into_iter().map(|told| match told {
-            Some(Told::Count(count)) => count,
+        let told = self.ask_others(&Question::Publish { group, message }).await;
+        let counts = told.into_iter().map(|told| match told {
+            Told::Count(count) => count,
             _ => 0,
         });
         counts.sum()
