@@ -10,7 +10,7 @@ use pliantdb_storage::machine::CommandResult;
 use pliantdb_storage::store::OrderedStore;
 
 use super::replicas::{Aside, Unmatched, encode_config};
-use super::{Answer, Event, Mark, Node, Refusal, SwitchPhase};
+use super::{Answer, Event, Mark, Node, SwitchPhase};
 use crate::applier::Task;
 use crate::group::config::GroupConfig;
 use crate::group::payload::Payload;
@@ -424,7 +424,8 @@ impl<L: OrderedStore> Node<L> {
             None if progress.led != 0 => {
                 progress.led = 0;
                 self.sleeping.leadership_lost(id);
-                self.refuse_all(id, &Refusal::Unknown);
+                // What was proposed may be committed by the next leader, or overwritten: that is seen here.
+                self.refuse_reads(id);
             }
             None => {}
         }

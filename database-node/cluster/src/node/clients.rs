@@ -16,6 +16,8 @@ use crate::meta::{META, MetaCommand, MetaOutcome, MetaRejection, Mode};
 use crate::mistakes::{Mistake, has};
 use crate::timing::{Instant, Now};
 
+/// How long a write that a leader proposed before it was replaced waits for what becomes of it.
+const WRITE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a read waits for its replica to catch up, or for a majority to confirm the leader.
 const READ_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -27,6 +29,8 @@ pub(super) struct Clients {
     /// By group and number.
     reads: BTreeMap<GroupId, BTreeMap<u64, Read>>,
     last_read: u64,
+    /// The groups of which writes wait that this node does not lead any more, and since when.
+    orphaned: BTreeMap<GroupId, Instant>,
 }
 
 /// A read on its way.
@@ -246,6 +250,11 @@ impl<L: OrderedStore> Node<L> {
         for (_, token) in self.clients.writes.remove(&id).unwrap_or_default().into_values() {
             self.refuse(token, refusal.clone());
         }
+        self.refuse_reads(id);
+    }
+
+    /// Whoever reads from the group is to ask its leader.
+    pub(super) fn refuse_reads(&mut self, id: GroupId) {
         for read in self.clients.reads.remove(&id).unwrap_or_default().into_values() {
             self.refuse(read.token, Refusal::NotLeader { leader: None });
         }
@@ -466,6 +475,7 @@ impl<L: OrderedStore> Node<L> {
 
     /// Gives up what has waited too long.
     pub(super) fn tick_clients(&mut self, now: Now) {
+        self.give_up_orphaned(now);
         let is_late = |read: &Read| now.steady.since(read.since) > READ_PATIENCE;
         let reads = self.clients.reads.iter();
         let reads =
@@ -480,6 +490,28 @@ impl<L: OrderedStore> Node<L> {
                 );
             }
         }
+    }
+
+    fn give_up_orphaned(&mut self, now: Now) {
+        let written = self
+            .clients
+            .writes
+            .iter()
+            .filter(|(_, writes)| !writes.is_empty());
+        let is_led = |id: &GroupId| {
+            self.groups
+                .get(id)
+                .is_some_and(|group| group.leadership().is_some())
+        };
+        let orphaned = written.map(|(id, _)| *id).filter(|id| !is_led(id));
+        let since = |id: GroupId| self.clients.orphaned.get(&id).copied().unwrap_or(now.steady);
+        let orphaned: BTreeMap<GroupId, Instant> = orphaned.map(|id| (id, since(id))).collect();
+        for (id, since) in &orphaned {
+            if now.steady.since(*since) > WRITE_PATIENCE {
+                self.refuse_all(*id, &Refusal::Unknown);
+            }
+        }
+        self.clients.orphaned = orphaned;
     }
 
     fn change_asked(&mut self, now: Now, token: u64, command: MetaCommand) {

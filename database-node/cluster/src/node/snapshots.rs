@@ -423,6 +423,8 @@ impl<L: OrderedStore> Node<L> {
             Err(halt) => group.stop(halt),
         }
         self.note_installed(id, position.index);
+        // What waited may be in the snapshot.
+        self.refuse_all(id, &super::Refusal::Unknown);
         self.event(Event::Installed {
             group: id,
             at,

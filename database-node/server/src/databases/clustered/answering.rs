@@ -52,6 +52,14 @@ impl Clustered {
                     Err(not_done) => told(not_done),
                 }
             }
+            Question::Propose { group, operation } => {
+                let group = self.groups.get(group);
+                match self.propose_here(group.id, &group.heard, operation).await {
+                    Ok(outcome) => Told::Proposed(Ok(outcome)),
+                    Err(NotDone::Error(Error::Rejected(rejection))) => Told::Proposed(Err(rejection)),
+                    Err(not_done) => told(not_done),
+                }
+            }
             Question::Publish { group, message } => Told::Count(self.deliver(group, &message)),
             Question::Applied => Told::Applied(self.applied()),
             Question::Apply { index } => {

@@ -4,7 +4,10 @@ use bytes::Bytes;
 use pliantdb_cluster::NodeId;
 use pliantdb_cluster::node::Mark;
 use pliantdb_core::protocol::SchemaOffer;
-use pliantdb_core::{Consistency, Error, GroupId, Message, Position, Request, RequestId, Response};
+use pliantdb_core::{
+    Consistency, Error, GroupId, Message, Operation, Outcome, Position, Rejection, Request, RequestId,
+    Response,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +38,13 @@ pub(super) enum Question {
     Apply {
         /// How much.
         index: u64,
+    },
+    /// To have an operation carried out that was made on another node. [`Told::Proposed`].
+    Propose {
+        /// The group.
+        group: GroupId,
+        /// The operation.
+        operation: Operation,
     },
 }
 
@@ -113,6 +123,7 @@ pub(super) enum Told {
     Later(String),
     /// Nobody knows whether it was done.
     Unknown(String),
+    Proposed(Result<Outcome, Rejection>),
 }
 
 /// As bytes, with the version before.

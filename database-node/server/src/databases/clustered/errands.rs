@@ -360,18 +360,28 @@ impl Clustered {
             id,
             consistency,
         });
-        match self.ask(node, &question, Some(group)).await {
-            Ok(Told::Done(result, position)) => match result {
-                Ok(product) => {
-                    group.heard.set_leader(Some(node));
-                    Ok((product, position))
-                }
-                Err(error) => Err(NotDone::Error(error)),
-            },
+        match self.ask_in(node, group, &question).await? {
+            Told::Done(Ok(product), position) => {
+                group.heard.set_leader(Some(node));
+                Ok((product, position))
+            }
+            Told::Done(Err(error), _) => Err(NotDone::Error(error)),
+            _ => Err(NotDone::Error(Error::unexpected_answer())),
+        }
+    }
+
+    /// Asks another node something in a group; what is no answer is told as why it was not done.
+    pub(super) async fn ask_in(
+        &self,
+        node: NodeId,
+        group: &Group,
+        question: &Question,
+    ) -> Result<Told, NotDone> {
+        match self.ask(node, question, Some(group)).await {
             Ok(Told::Elsewhere(other)) => Err(NotDone::Elsewhere(other.filter(|other| *other != node))),
             Ok(Told::Later(reason)) => Err(NotDone::Later(reason)),
             Ok(Told::Unknown(reason)) => Err(NotDone::Unknown(reason)),
-            Ok(_) => Err(NotDone::Error(Error::unexpected_answer())),
+            Ok(told) => Ok(told),
             Err(error) => {
                 group.heard.set_leader(None);
                 Err(match error {
@@ -422,13 +432,13 @@ impl Clustered {
 }
 
 /// How long it is tried.
-struct Patience {
+pub(super) struct Patience {
     until: Instant,
     pause: Duration,
 }
 
 impl Patience {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             until: Instant::now() + PATIENCE,
             pause: PAUSE,
@@ -444,7 +454,7 @@ impl Patience {
     }
 
     /// Waits a moment, if it makes sense to try again.
-    async fn wait(&mut self, not_done: NotDone, can_be_repeated: bool) -> Result<(), Error> {
+    pub(super) async fn wait(&mut self, not_done: NotDone, can_be_repeated: bool) -> Result<(), Error> {
         let reason = match not_done {
             NotDone::Error(error) => return Err(error),
             NotDone::Unknown(reason) if !can_be_repeated => {

@@ -1,15 +1,19 @@
 //! The way of a database's operations into the log of its group.
 
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, OnceLock, Weak};
 
+use pliantdb_cluster::NodeId;
 use pliantdb_cluster::node::{Answer, Ask, Refusal};
 use pliantdb_cluster_driver::{Handle, Stopped};
-use pliantdb_core::{GroupId, Message, Operation, Outcome};
+use pliantdb_core::{Error, GroupId, Message, Operation, Outcome};
 use pliantdb_storage::store::StoreError;
 use pliantdb_storage::{Done, Proposer, StateStore, StorageError};
 
-use super::Clustered;
-use super::groups::Heard;
+use super::between::{Question, Told};
+use super::errands::Patience;
+use super::groups::{Group, Heard};
+use super::{Clustered, NotDone};
 
 /// What a proposer needs of the node that it is of, which is there only when the replicas are.
 pub(super) struct Link {
@@ -64,9 +68,89 @@ impl Proposer for Proposing {
         Ok(())
     }
 
+    fn execute(&self, operation: Operation) -> Result<Outcome, StorageError> {
+        let cluster = self.link.get().and_then(|link| link.cluster.upgrade());
+        let cluster = cluster.ok_or(StorageError::Busy)?;
+        let (done, outcome) = sync_channel(1);
+        let (group, proposing) = (self.group, Arc::clone(&cluster));
+        cluster.runtime.spawn(async move {
+            // Fails only if nobody waits any more.
+            let _ = done.send(proposing.propose(group, operation).await);
+        });
+        outcome.recv().map_err(|_| StorageError::Closed)?
+    }
+
     fn publish_elsewhere(&self, message: &Message) -> u64 {
         let cluster = self.link.get().and_then(|link| link.cluster.upgrade());
         cluster.map_or(0, |cluster| cluster.publish_and_wait(self.group, message))
+    }
+}
+
+impl Clustered {
+    /// Has an operation carried out by whichever node leads the group: what goes on for long may see another lead before it
+    /// ends.
+    async fn propose(&self, group: GroupId, operation: Operation) -> Result<Outcome, StorageError> {
+        let group = self.groups.get(group);
+        let mut patience = Patience::new();
+        loop {
+            let other = group.heard.leader().filter(|leader| *leader != self.node);
+            let proposed = match other {
+                None => self.propose_here(group.id, &group.heard, operation.clone()).await,
+                Some(node) => self.propose_there(node, &group, operation.clone()).await,
+            };
+            let not_done = match proposed {
+                Ok(outcome) => return Ok(outcome),
+                Err(NotDone::Error(Error::Rejected(rejection))) => return Err(rejection.into()),
+                Err(not_done) => not_done,
+            };
+            if let NotDone::Elsewhere(leader) = &not_done {
+                group.heard.set_leader(*leader);
+            }
+            patience.wait(not_done, false).await.map_err(|error| {
+                let reason = StoreError::Engine(error.to_string());
+                match error {
+                    Error::UnknownOutcome(_) => StorageError::Commit(reason),
+                    Error::Unavailable(_) => StorageError::Busy,
+                    Error::DiskFull(reason) => StorageError::Store(StoreError::NoSpace(reason)),
+                    _ => StorageError::Store(reason),
+                }
+            })?;
+        }
+    }
+
+    /// Has an operation carried out by this node, if it leads the group.
+    pub(super) async fn propose_here(
+        &self,
+        group: GroupId,
+        heard: &Heard,
+        operation: Operation,
+    ) -> Result<Outcome, NotDone> {
+        let answer = self.handle.ask_async(Ask::Write { group, operation }).await;
+        outcome(answer, heard).map_err(|error| match error {
+            StorageError::Busy => match heard.leader() {
+                Some(leader) if leader != self.node => NotDone::Elsewhere(Some(leader)),
+                Some(_) => NotDone::Later(error.to_string()),
+                None => NotDone::Elsewhere(None),
+            },
+            StorageError::Commit(reason) => NotDone::Unknown(reason.to_string()),
+            error => NotDone::Error(error.into()),
+        })
+    }
+
+    async fn propose_there(
+        &self,
+        node: NodeId,
+        group: &Group,
+        operation: Operation,
+    ) -> Result<Outcome, NotDone> {
+        let question = Question::Propose {
+            group: group.id,
+            operation,
+        };
+        match self.ask_in(node, group, &question).await? {
+            Told::Proposed(result) => result.map_err(|rejection| NotDone::Error(rejection.into())),
+            _ => Err(NotDone::Error(Error::unexpected_answer())),
+        }
     }
 }
 
