@@ -22,15 +22,18 @@ pub(crate) struct Space {
 /// RocksDB itself needs room to start, to flush memtables and to compact; a disk that is truly full stops it. So:
 ///
 /// - A write needs `reserve + unflushed + 2 × its bytes` free: it goes to the log, and is flushed to a table later. So
-///   whatever is in the log can be flushed, when the node runs and when it starts after a crash.
+///   whatever is in the log can be flushed, when the node runs and when it starts after a crash. On a node of a cluster
+///   it is 3 times: the consensus log is flushed to tables of its own.
 /// - The reserve, unless set, is 5 % of the file system, at least 64 MiB and at most 1 GiB, but never less than four
 ///   write buffers; a write buffer is at most 1/64 of the file system ([`crate::memory::MemoryPlan::on_disk`]).
 /// - Deletes need no more than a quarter of the reserve: still a write buffer, which is what RocksDB sets
 ///   aside for a new log.
-pub(crate) struct DiskSpace {
+pub struct DiskSpace {
     path: PathBuf,
     reserve: Option<u64>,
     write_buffer: u64,
+    /// How often a write is written to the disk.
+    copies: u64,
     measure: Box<dyn Fn() -> io::Result<Space> + Send + Sync>,
 }
 
@@ -49,19 +52,35 @@ impl DiskSpace {
             path,
             reserve,
             write_buffer: memory.write_buffer as u64,
+            copies: 2,
             measure,
         }
     }
 
+    /// Of the directory of a node of a cluster, which has two stores. `reserve` as [`crate::Options::min_free_space`].
+    #[must_use]
+    pub fn of_node(path: PathBuf, reserve: Option<u64>, memory: MemoryPlan) -> Self {
+        Self {
+            copies: 3,
+            ..Self::of(path, reserve, memory)
+        }
+    }
+
     /// All bytes of the file system at `path`.
-    pub(crate) fn total(path: &Path) -> Result<u64, StorageError> {
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    pub fn total(path: &Path) -> Result<u64, StorageError> {
         let measured = rustix::fs::statvfs(path);
         let stat = measured.map_err(|error| StorageError::io("measure the disk under", path, error))?;
         Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
     }
 
     /// Free bytes and the reserve.
-    pub(crate) fn measure(&self) -> Result<(u64, u64), StorageError> {
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    pub fn measure(&self) -> Result<(u64, u64), StorageError> {
         let space = (self.measure)()
             .map_err(|error| StorageError::io("measure the disk under", &self.path, error))?;
         let reserve = self
@@ -83,7 +102,16 @@ impl DiskSpace {
 
     /// Whether there is room for writes at all.
     pub(crate) fn check(&self, unflushed: u64) -> Result<(), StorageError> {
-        self.room(unflushed)?.take(0, false)
+        self.check_write(unflushed, 0, false)
+    }
+
+    /// Whether there is room for a write of so many bytes, while `unflushed` have yet to be written to tables. With `frees`
+    /// for one that deletes.
+    ///
+    /// # Errors
+    /// [`StorageError::DiskFull`], and [`StorageError::Io`] when the disk cannot be asked.
+    pub fn check_write(&self, unflushed: u64, bytes: usize, frees: bool) -> Result<(), StorageError> {
+        self.room(unflushed)?.take(bytes, frees)
     }
 }
 
@@ -101,7 +129,7 @@ impl Room<'_> {
     /// so it may use up three quarters of the reserve.
     pub(crate) fn take(&mut self, bytes: usize, frees: bool) -> Result<(), StorageError> {
         let reserve = if frees { self.reserve / 4 } else { self.reserve };
-        let taken = self.taken.saturating_add(2 * bytes as u64);
+        let taken = self.taken.saturating_add(self.disk.copies * bytes as u64);
         let needed = reserve.saturating_add(taken);
         if self.free < needed {
             return Err(StorageError::DiskFull {
@@ -128,6 +156,7 @@ mod tests {
             path: PathBuf::new(),
             reserve,
             write_buffer: MIB,
+            copies: 2,
             measure: Box::new(move || Ok(Space { free, total })),
         }
     }

@@ -93,6 +93,7 @@ pub use apis::Apis;
 pub use asynchronous::{AsyncDatabase, AsyncStorage, AsyncSubscription};
 pub use catalog::{Catalog, DatabaseEntry, DatabaseId, DatabaseState, Makeup, ViewRecord, ViewState};
 pub use database::{Database, Subscription};
+pub use disk_space::DiskSpace;
 pub use engine::{MAX_CHANGES, MAX_WRITE_BYTES};
 pub use error::StorageError;
 pub use pliantdb_core::{

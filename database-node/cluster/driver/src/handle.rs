@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
-use pliantdb_cluster::node::{Answer, Ask, FoundError};
+use pliantdb_cluster::node::{Answer, Ask, FoundError, Room};
 use pliantdb_cluster::wire::{Envelope, Peer};
 use pliantdb_cluster::{Meta, Node};
 use pliantdb_storage::store::OrderedStore;
@@ -128,6 +128,14 @@ impl<L: OrderedStore> Handle<L> {
     pub fn join(&self, token: u128, seeds: Vec<Peer>) -> Result<(), Stopped> {
         self.inbox
             .put(Incoming::Call(Box::new(move |node| node.join(token, seeds))))
+    }
+
+    /// Tells the node how much room there is on its disks; as long as it is not enough, now and then.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub fn set_room(&self, room: Room) -> Result<(), Stopped> {
+        self.inbox.put(Incoming::Space(room))
     }
 
     /// Looks at the node, on its thread: that is to be quick.

@@ -6,7 +6,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pliantdb_cluster::applier::Done;
-use pliantdb_cluster::node::{Answer, FoundError};
+use pliantdb_cluster::node::{Answer, FoundError, Room};
 use pliantdb_cluster::wire::Envelope;
 use pliantdb_cluster::{Node, node};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -22,6 +22,7 @@ pub(crate) enum Incoming<L: pliantdb_storage::store::OrderedStore> {
     Receive(Envelope),
     Persisted(u64),
     Done(Done),
+    Space(Room),
     Found {
         cluster: u128,
         token: u128,

@@ -139,6 +139,7 @@ impl<L: OrderedStore, T: Transport> Turns<L, T> {
                 }
             }
             Incoming::Done(done) => self.take(Input::Done(done)),
+            Incoming::Space(room) => self.take(Input::Space(room)),
             Incoming::Found { cluster, token, done } => self.found(cluster, token, done),
             Incoming::Call(call) => call(&mut self.node),
         }

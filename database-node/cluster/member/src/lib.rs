@@ -9,6 +9,7 @@
 //! - module `following`: what it does when the cluster has changed
 //! - module `changes`: changes of the cluster, asked of any node
 //! - module `questions`: what nodes ask each other beside consensus
+//! - module `room`: the room on its disk
 //! - module `services`: what servers ask each other over it
 //! - module `status`: how the cluster is
 
@@ -21,6 +22,7 @@ mod following;
 mod member;
 mod options;
 mod questions;
+mod room;
 mod services;
 mod start;
 mod status;
@@ -29,6 +31,7 @@ pub use changes::ChangeError;
 pub use directory::has_certificate;
 pub use member::Member;
 pub use options::{ADDRESS, Certificates, Formation, Options};
+pub use room::DiskRoom;
 pub use services::Services;
 pub use start::StartError;
 pub use status::{DatabaseStatus, NodeStatus, Status};

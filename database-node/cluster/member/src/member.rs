@@ -8,12 +8,13 @@ use pliantdb_cluster::meta::{Consent, MetaCommand, MetaOutcome};
 use pliantdb_cluster::{Meta, NodeId};
 use pliantdb_cluster_driver::{Driver, Failure, Handle};
 use pliantdb_cluster_transport::{JoinToken, Network, RequestError, TokenError};
-use pliantdb_storage::StateStore;
+use pliantdb_storage::{StateStore, StorageError};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::certificates::Giving;
 use crate::changes::{Asker, ChangeError};
 use crate::options::Options;
+use crate::room::DiskRoom;
 use crate::start::{StartError, start};
 use crate::status::{Status, status};
 
@@ -26,6 +27,7 @@ pub struct Member {
     /// Until it is stopped.
     pub(crate) driver: Mutex<Option<Driver<StateStore>>>,
     pub(crate) giving: Option<Giving>,
+    pub(crate) room: DiskRoom,
     /// They end with it.
     pub(crate) tasks: Mutex<Vec<AbortOnDropHandle<()>>>,
 }
@@ -51,6 +53,20 @@ impl Member {
     #[must_use]
     pub fn network(&self) -> &Network {
         &self.asker.network
+    }
+
+    /// The room on its disk: for those who write beside the member.
+    #[must_use]
+    pub fn room(&self) -> &DiskRoom {
+        &self.room
+    }
+
+    /// Whether there is room on its disk for a write of so many bytes, of a kind that does not free any.
+    ///
+    /// # Errors
+    /// As [`DiskRoom::check`].
+    pub fn check_room(&self, bytes: usize) -> Result<(), StorageError> {
+        self.room.check(bytes, false)
     }
 
     /// Waits until it is part of a cluster and knows it.

@@ -37,6 +37,8 @@ pub struct Options {
     pub certificates: Certificates,
     /// How much memory its two stores take together.
     pub memory: MemoryPlan,
+    /// How many bytes must stay free on the disk for writes to be taken, as [`pliantdb_storage::Options::min_free_space`].
+    pub min_free_space: Option<u64>,
     /// The master key that its stores are encrypted with, or are to be when they are made; `None` for no encryption.
     pub encryption: Option<Arc<dyn KeyVault>>,
     /// Hears which states of shards it has, so that each can be given a database; `Box::new(())` for nobody.

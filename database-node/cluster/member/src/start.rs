@@ -15,7 +15,7 @@ use pliantdb_cluster_transport::{
 use pliantdb_storage::encryption::{KeyVault, node_key};
 use pliantdb_storage::memory::MemoryPlan;
 use pliantdb_storage::store::{EncryptedStore, RocksStore, StoreError};
-use pliantdb_storage::{StateStore, StorageError};
+use pliantdb_storage::{DiskSpace, StateStore, StorageError};
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio_util::task::AbortOnDropHandle;
@@ -26,6 +26,7 @@ use crate::directory::{Directory, has_store};
 use crate::following::{follow_addresses, tell_attributes};
 use crate::member::Member;
 use crate::options::{ADDRESS, Formation, Options};
+use crate::room::{DiskRoom, watch_room};
 use crate::services::Services;
 
 /// How often it is looked whether the files of the certificate have changed.
@@ -86,6 +87,7 @@ pub(crate) async fn start(options: Options) -> Result<Member, StartError> {
         formation,
         certificates,
         memory,
+        min_free_space,
         encryption,
         watch,
         services,
@@ -120,13 +122,15 @@ pub(crate) async fn start(options: Options) -> Result<Member, StartError> {
         log(event);
     };
     let opening = move || -> Result<_, StartError> {
+        let memory = memory.on_disk(DiskSpace::total(directory.path())?);
         let (log, state) = open_stores(&directory, memory, encryption.as_deref())?;
+        let room = DiskRoom::of(directory.path(), min_free_space, memory, &log, &state);
         let options = DriverOptions::default();
         let driver = Driver::open(settings, options, log, state, sender, watch, tell);
-        Ok(driver?)
+        Ok((driver?, room))
     };
     let opened = spawn_blocking(opening).await;
-    let driver = opened.map_err(|error| unusable(io::Error::other(error)))??;
+    let (driver, room) = opened.map_err(|error| unusable(io::Error::other(error)))??;
     let handle = driver.handle().clone();
     let identity = look(&handle, |node| node.id().zip(node.cluster())).await?;
     if let (None, Formation::Found { .. }) = (identity, &formation) {
@@ -140,6 +144,7 @@ pub(crate) async fn start(options: Options) -> Result<Member, StartError> {
         tokio::spawn(credentials.follow(RELOADING)),
         tokio::spawn(follow_addresses(asker.clone(), joined)),
         tokio::spawn(tell_attributes(asker.clone(), attributes)),
+        tokio::spawn(watch_room(asker.handle.clone(), room.clone())),
     ];
     if let (None, Formation::Join { seeds, .. }) = (identity, formation) {
         tasks.push(tokio::spawn(join(asker.clone(), joining, seeds)));
@@ -148,6 +153,7 @@ pub(crate) async fn start(options: Options) -> Result<Member, StartError> {
         asker,
         driver: Mutex::new(Some(driver)),
         giving,
+        room,
         tasks: Mutex::new(tasks.into_iter().map(AbortOnDropHandle::new).collect()),
     })
 }

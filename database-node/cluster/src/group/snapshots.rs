@@ -90,6 +90,17 @@ impl<L: OrderedStore> Group<L> {
         waiting
     }
 
+    /// The last entry that all other members are known to have; where this replica does not lead nobody asks it for any.
+    pub(crate) fn had_by_all(&self) -> u64 {
+        if self.leadership.is_none() {
+            return u64::MAX;
+        }
+        let own = self.replica().to_raft();
+        let others = self.raft.raft.prs().iter().filter(|(id, _)| **id != own);
+        let had = others.map(|(_, progress)| progress.matched).min();
+        had.unwrap_or(u64::MAX)
+    }
+
     /// Offers the snapshot no longer.
     pub(crate) fn withdraw_snapshot(&mut self) {
         self.log_mut().set_available(None);

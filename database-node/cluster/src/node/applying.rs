@@ -10,7 +10,7 @@ use pliantdb_storage::machine::CommandResult;
 use pliantdb_storage::store::OrderedStore;
 
 use super::replicas::{Aside, Unmatched, encode_config};
-use super::{Answer, Event, Mark, Node, SwitchPhase};
+use super::{Answer, Event, Mark, Node, Room, SwitchPhase};
 use crate::applier::Task;
 use crate::group::config::GroupConfig;
 use crate::group::payload::Payload;
@@ -337,11 +337,36 @@ impl<L: OrderedStore> Node<L> {
         let limits = self.settings.limits;
         let is_due =
             applied >= durable + limits.flush_entries || self.applying.unflushed >= limits.flush_bytes;
-        if !self.applying.is_flushing && is_due {
+        if is_due {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        if !self.applying.is_flushing {
             self.applying.is_flushing = true;
             self.applying.unflushed = 0;
             self.run(Task::Flush);
         }
+    }
+
+    /// Takes note of how much room there is. What logs keep for replicas that are behind is given back when it is needed.
+    pub(super) fn room_is(&mut self, room: Room) {
+        self.room = room;
+        if room == Room::Enough {
+            return;
+        }
+        let of = &self.applying.of;
+        let is_unflushed = |(id, group): (&GroupId, &Group<L>)| {
+            *id != META
+                && of
+                    .get(id)
+                    .is_some_and(|progress| group.applied() > progress.durable)
+        };
+        if self.groups.iter().any(is_unflushed) {
+            self.flush();
+        }
+        self.touched.extend(self.groups.keys());
     }
 
     /// So much of each shard survives a crash.
@@ -368,14 +393,22 @@ impl<L: OrderedStore> Node<L> {
         let Some(group) = self.groups.get(&id) else {
             return;
         };
-        if group.is_installing() || group.log().len() < limits.tail_entries + limits.flush_entries {
+        let is_long = group.log().len() >= limits.tail_entries + limits.flush_entries;
+        let must_shrink = self.room < Room::Enough && id != META;
+        if group.is_installing() || !(is_long || must_shrink) {
             return;
         }
         let up_to = match id {
             META => self.meta.as_ref().map_or(0, |checkpoint| checkpoint.at.index),
             _ => self.applying.of.get(&id).map_or(0, |progress| progress.durable),
         };
-        let up_to = up_to.min(group.applied()).saturating_sub(limits.tail_entries);
+        let up_to = up_to.min(group.applied());
+        let by_length = up_to.saturating_sub(limits.tail_entries);
+        let up_to = match (is_long, must_shrink) {
+            (false, _) => up_to.min(group.had_by_all()),
+            (true, true) => by_length.max(up_to.min(group.had_by_all())),
+            (true, false) => by_length,
+        };
         // Or whoever fetches would have the state, and not what came after it, however often it is sent.
         let may_hold = group.log().len() < MOST_HELD * (limits.tail_entries + limits.flush_entries);
         let held = self.fetched_up_to(id).filter(|_| may_hold);

@@ -7,7 +7,7 @@ use pliantdb_core::{Command, Error, GroupId, Operation, Request, Response};
 use pliantdb_storage::machine::CommandResult;
 use pliantdb_storage::store::OrderedStore;
 
-use super::{Answer, Ask, Freshness, Mark, Node, Refusal};
+use super::{Answer, Ask, Freshness, Mark, Node, Refusal, Room};
 use crate::applier::Task;
 use crate::group::Group;
 use crate::group::payload::Payload;
@@ -152,7 +152,7 @@ impl<L: OrderedStore> Node<L> {
                     "the leader is new, and still reads what was before it",
                 ))
             }
-            Ok(_) if self.is_space_short => Some(Refusal::DiskFull),
+            Ok(_) if !self.has_room_for(&operation) => Some(Refusal::DiskFull),
             Ok(_) if !self.is_vouched_for(now, id) => Some(Refusal::Busy("the leader waits for its lease")),
             Ok(_) => None,
         };
@@ -185,6 +185,14 @@ impl<L: OrderedStore> Node<L> {
                 Refusal::Busy("the leader has too much to do, or hands over"),
             ),
         }
+    }
+
+    fn has_room_for(&self, operation: &Operation) -> bool {
+        self.room
+            >= match operation.frees() {
+                true => Room::Little,
+                false => Room::Enough,
+            }
     }
 
     /// The version of the commands that this node writes. What it knows of the gate may be old, and the version lower

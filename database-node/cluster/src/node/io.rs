@@ -77,12 +77,9 @@ pub enum Input {
     Persisted(u64),
     /// A task is done.
     Done(Done),
-    /// There is little room left on a disk of this node, or there is enough again. What the node itself has to write to go
-    /// on goes into what is kept free for that; clients write nothing meanwhile.
-    Space {
-        /// Whether it is little.
-        is_short: bool,
-    },
+    /// How much room there is on the disks of this node. What the node itself has to write to go on goes into what is kept
+    /// free for that. As long as it is not enough, to be told again now and then: applied entries of logs are then let go of.
+    Space(Room),
     /// Somebody asks for something.
     Ask {
         /// What it is known by, chosen by whoever drives the node; no two that wait for an answer have the same.
@@ -90,6 +87,18 @@ pub enum Input {
         /// What.
         ask: Ask,
     },
+}
+
+/// How much room there is on the disks of a node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Room {
+    /// Clients write nothing.
+    None,
+    /// Clients write only what frees some.
+    Little,
+    /// Enough.
+    #[default]
+    Enough,
 }
 
 /// What can be asked of a node.

@@ -48,7 +48,9 @@ use crate::wire::{Envelope, Message, Peer};
 use applying::Applying;
 use clients::Clients;
 use clocks::{Clocks, Sample};
-pub use io::{Answer, Ask, Event, Freshness, Input, Limits, Mark, Output, Refusal, Settings, SwitchPhase};
+pub use io::{
+    Answer, Ask, Event, Freshness, Input, Limits, Mark, Output, Refusal, Room, Settings, SwitchPhase,
+};
 use joining::Joining;
 use replicas::Unmatched;
 use reports::Reporting;
@@ -103,8 +105,8 @@ pub struct Node<L: OrderedStore> {
     sleeping: Sleeping,
     joining: Option<Joining>,
     clocks: Clocks,
-    /// Whether there is little room on a disk here.
-    is_space_short: bool,
+    /// How much room there is on the disks here.
+    room: Room,
     /// There while this node leads the meta group.
     supervisor: Option<Supervisor>,
     /// Who asked to force the meta group, until that is done.
@@ -146,7 +148,7 @@ impl<L: OrderedStore> Node<L> {
             reporting: Reporting::default(),
             joining: None,
             clocks,
-            is_space_short: false,
+            room: Room::default(),
             supervisor: None,
             forced_meta: None,
             found,
@@ -255,7 +257,7 @@ impl<L: OrderedStore> Node<L> {
             Input::Receive(envelope) => self.receive(now, envelope),
             Input::Persisted(batch) => self.persisted(batch),
             Input::Done(done) => self.done(now, done),
-            Input::Space { is_short } => self.is_space_short = is_short,
+            Input::Space(room) => self.room_is(room),
             Input::Ask { token, ask } => self.ask(now, token, ask),
         }
     }

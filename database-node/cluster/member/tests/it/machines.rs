@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use pliantdb_cluster::meta::{MetaCommand, MetaOutcome};
 use pliantdb_cluster::node::Limits;
 use pliantdb_cluster::{NodeId, Timing};
 use pliantdb_cluster_member::{Certificates, Formation, Member, Options, StartError, Status};
 use pliantdb_cluster_transport::JoinToken;
+use pliantdb_core::GroupId;
 use pliantdb_storage::memory::MemoryPlan;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
@@ -39,6 +41,7 @@ impl Machines {
                 lifetime: Duration::from_secs(3600),
             },
             memory: MemoryPlan::for_limit(64 << 20),
+            min_free_space: None,
             encryption: None,
             watch: Box::new(()),
             services: None,
@@ -90,5 +93,13 @@ pub async fn until(member: &Member, is_so: impl Fn(&Status) -> bool) -> Status {
             status if began.elapsed() > PATIENCE => panic!("it is not so: {status:?}"),
             _ => sleep(Duration::from_millis(50)).await,
         }
+    }
+}
+
+pub async fn create_database(member: &Member, name: &str) -> GroupId {
+    let (name, slots) = (name.parse().unwrap(), 4.try_into().unwrap());
+    match member.change(MetaCommand::CreateDatabase { name, slots }).await {
+        Ok(MetaOutcome::Group(group)) => group,
+        outcome => panic!("{outcome:?}"),
     }
 }

@@ -8,5 +8,6 @@
 )]
 
 mod forming;
+mod full_disk;
 mod machines;
 mod states;

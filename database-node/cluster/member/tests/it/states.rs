@@ -5,7 +5,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use pliantdb_cluster::applier::Watch;
-use pliantdb_cluster::meta::{MetaCommand, MetaOutcome};
+use pliantdb_cluster::meta::MetaCommand;
 use pliantdb_cluster::node::{Answer, Ask, Freshness};
 use pliantdb_cluster_member::{Member, StartError};
 use pliantdb_core::{
@@ -15,7 +15,7 @@ use pliantdb_storage::encryption::{EncryptionError, KeyVault, MasterKey};
 use pliantdb_storage::group::GroupState;
 use pliantdb_storage::{StateStore, StorageError};
 
-use crate::machines::{Machines, founding, until};
+use crate::machines::{Machines, create_database, founding, until};
 
 /// What nobody is to find on a disk.
 const SECRET: &str = "nobody-reads-this-on-a-disk";
@@ -26,14 +26,6 @@ fn key(machines: &Machines, digit: char) -> Arc<dyn KeyVault> {
     let only_owner = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     std::fs::set_permissions(&path, only_owner).unwrap();
     Arc::new(MasterKey::from_file(&path).unwrap())
-}
-
-async fn create_database(member: &Member, name: &str) -> GroupId {
-    let (name, slots) = (name.parse().unwrap(), 4.try_into().unwrap());
-    match member.change(MetaCommand::CreateDatabase { name, slots }).await {
-        Ok(MetaOutcome::Group(group)) => group,
-        outcome => panic!("{outcome:?}"),
-    }
 }
 
 async fn set(member: &Member, group: GroupId, value: &str) {

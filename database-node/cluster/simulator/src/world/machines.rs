@@ -1,7 +1,7 @@
 //! Machines are switched on and off, lose what is on their disks, and become part of the cluster.
 
 use pliantdb_cluster::Input;
-use pliantdb_cluster::node::Limits;
+use pliantdb_cluster::node::{Limits, Room};
 use pliantdb_cluster::wire::Peer;
 use rand::RngExt;
 
@@ -33,7 +33,7 @@ impl World {
         }
         self.say(|| format!("machine {host} starts"));
         if self.hosts.get(host).is_some_and(|machine| machine.is_space_short) {
-            self.step(host, Input::Space { is_short: true });
+            self.step(host, Input::Space(Room::Little));
         }
         self.schedule(0, Happening::Tick { host, life });
     }
@@ -44,7 +44,11 @@ impl World {
             machine.is_space_short = is_short;
         }
         self.say(|| format!("machine {host} is short of room: {is_short}"));
-        self.step(host, Input::Space { is_short });
+        let room = match is_short {
+            true => Room::Little,
+            false => Room::Enough,
+        };
+        self.step(host, Input::Space(room));
     }
 
     /// Switches a machine off: what was not synced is lost, or a part of it.
