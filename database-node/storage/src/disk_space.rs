@@ -57,9 +57,8 @@ impl DiskSpace {
         }
     }
 
-    /// Of the directory of a node of a cluster, which has two stores. `reserve` as [`crate::Options::min_free_space`].
-    #[must_use]
-    pub fn of_node(path: PathBuf, reserve: Option<u64>, memory: MemoryPlan) -> Self {
+    /// Of the directory of a node of a cluster, which has two stores.
+    pub(crate) fn of_node(path: PathBuf, reserve: Option<u64>, memory: MemoryPlan) -> Self {
         Self {
             copies: 3,
             ..Self::of(path, reserve, memory)
@@ -67,10 +66,7 @@ impl DiskSpace {
     }
 
     /// All bytes of the file system at `path`.
-    ///
-    /// # Errors
-    /// [`StorageError::Io`].
-    pub fn total(path: &Path) -> Result<u64, StorageError> {
+    pub(crate) fn total(path: &Path) -> Result<u64, StorageError> {
         let measured = rustix::fs::statvfs(path);
         let stat = measured.map_err(|error| StorageError::io("measure the disk under", path, error))?;
         Ok(stat.f_blocks.saturating_mul(stat.f_frsize))

@@ -48,6 +48,27 @@ pub enum StorageError {
         /// The newest format this build reads.
         supported: u32,
     },
+    /// The directory belongs to a node of a cluster, or is becoming one of it. Nothing was touched.
+    #[error(
+        "the data directory {} belongs to a node of a cluster: its data is the cluster's, and only that node opens it; \
+         start the node with its cluster's settings, or choose another directory",
+        .path.display()
+    )]
+    OfNode {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// The directory has databases of a storage, and cannot become a node of a cluster that is there already. Nothing was
+    /// touched.
+    #[error(
+        "the data directory {} has databases of its own: it can found a cluster, which other nodes join, and cannot join \
+         one; choose an empty directory for a node that joins",
+        .path.display()
+    )]
+    HasDatabases {
+        /// The data directory.
+        path: PathBuf,
+    },
     /// A part of a directory that was once whole is gone. Nothing was touched.
     #[error(
         "the data directory {} is incomplete: {} is missing or empty; nothing in it was touched: put the file back, \

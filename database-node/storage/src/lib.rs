@@ -33,6 +33,7 @@
 //! - `engine`: every request, on any store; `proposer`: where its operations go; `schemas`: the code of views
 //! - `housekeeping`: what a storage does by itself; `broker`: messages
 //! - `directory`, `disk_space`, `memory`: the data directory, the room on its disk, the memory to use
+//! - module [`node`]: the data directory of a node of a cluster, and how that of a storage becomes one
 //! - module [`backup`]: online backup to a directory or an object store, and restore
 //! - module [`dump`]: everything as JSON lines, and back
 //! - module [`check`]: whether a data directory is sound
@@ -74,6 +75,7 @@ pub mod machine;
 pub mod memory;
 mod merge;
 mod moment;
+pub mod node;
 mod progress;
 mod proposer;
 mod reading;

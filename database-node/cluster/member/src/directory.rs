@@ -1,4 +1,5 @@
-//! What lies where in a member's directory.
+//! What lies where in a member's directory, beside what the storage has there
+//! ([`pliantdb_storage::node::NodeDirectory`]).
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -14,30 +15,10 @@ impl Directory {
     /// Makes it, if there is none.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let directory = Self(path.to_owned());
-        for folder in [
-            directory.log(),
-            directory.state(),
-            directory.certificates(),
-            directory.authority(),
-        ] {
+        for folder in [directory.certificates(), directory.authority()] {
             std::fs::create_dir_all(folder)?;
         }
         Ok(directory)
-    }
-
-    /// The directory.
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-
-    /// The store of the log.
-    pub(crate) fn log(&self) -> PathBuf {
-        self.0.join("log")
-    }
-
-    /// The store of the state.
-    pub(crate) fn state(&self) -> PathBuf {
-        self.0.join("state")
     }
 
     /// The node's certificate and key.
@@ -98,11 +79,6 @@ impl Directory {
 pub fn has_certificate(path: &Path) -> bool {
     let certificates = Directory(path.to_owned()).certificates();
     CertificateFiles::within(&certificates).certificate.exists()
-}
-
-/// Whether a folder has a store.
-pub(crate) fn has_store(folder: &Path) -> bool {
-    folder.join("CURRENT").exists()
 }
 
 #[cfg(test)]

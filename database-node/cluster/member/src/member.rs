@@ -8,6 +8,7 @@ use pliantdb_cluster::meta::{Consent, MetaCommand, MetaOutcome};
 use pliantdb_cluster::{Meta, NodeId};
 use pliantdb_cluster_driver::{Driver, Failure, Handle};
 use pliantdb_cluster_transport::{JoinToken, Network, RequestError, TokenError};
+use pliantdb_storage::node::NodeDirectory;
 use pliantdb_storage::{StateStore, StorageError};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -28,6 +29,8 @@ pub struct Member {
     pub(crate) driver: Mutex<Option<Driver<StateStore>>>,
     pub(crate) giving: Option<Giving>,
     pub(crate) room: DiskRoom,
+    /// Behind the driver, so that the lock outlives it.
+    pub(crate) directory: Mutex<Option<NodeDirectory>>,
     /// They end with it.
     pub(crate) tasks: Mutex<Vec<AbortOnDropHandle<()>>>,
 }
@@ -160,12 +163,14 @@ impl Member {
         }
         self.network().close().await;
         let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match driver {
-            Some(driver) => {
-                let stopped = tokio::task::spawn_blocking(|| driver.stop()).await;
-                stopped.unwrap_or(Err(Failure::Panicked("stop")))
-            }
-            None => Ok(()),
-        }
+        let Some(driver) = driver else { return Ok(()) };
+        let stopped = tokio::task::spawn_blocking(|| driver.stop()).await;
+        drop(
+            self.directory
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
+        stopped.unwrap_or(Err(Failure::Panicked("stop")))
     }
 }

@@ -1,12 +1,11 @@
 //! The room on the disk of a member.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pliantdb_cluster::node::Room;
 use pliantdb_cluster_driver::Handle;
-use pliantdb_storage::memory::MemoryPlan;
+use pliantdb_storage::node::NodeDirectory;
 use pliantdb_storage::store::{BatchNumber, OrderedStore};
 use pliantdb_storage::{DiskSpace, StateStore, StorageError};
 use tokio::task::spawn_blocking;
@@ -26,16 +25,10 @@ struct Watched {
 }
 
 impl DiskRoom {
-    pub(crate) fn of(
-        directory: &Path,
-        reserve: Option<u64>,
-        memory: MemoryPlan,
-        log: &Arc<StateStore>,
-        state: &Arc<StateStore>,
-    ) -> Self {
+    pub(crate) fn of(directory: &NodeDirectory, reserve: Option<u64>) -> Self {
         Self(Arc::new(Watched {
-            disk: DiskSpace::of_node(directory.to_owned(), reserve, memory),
-            stores: [Arc::clone(log), Arc::clone(state)],
+            disk: directory.disk_space(reserve),
+            stores: [Arc::clone(directory.log()), Arc::clone(directory.state())],
         }))
     }
 

@@ -1,28 +1,30 @@
 //! From a directory to a node that runs.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pliantdb_cluster::Settings;
-use pliantdb_cluster::node::{Event, FoundError};
-use pliantdb_cluster_driver::{Driver, Handle, OpenError, Options as DriverOptions, Stopped};
+use pliantdb_cluster::log::{Identity, read_identity};
+use pliantdb_cluster::meta::MetaRejection;
+use pliantdb_cluster::node::{Event, Founder};
+use pliantdb_cluster_driver::{Driver, Handle, OpenError, Options as DriverOptions};
 use pliantdb_cluster_transport::{
     BindError, CertificateError, Hooks, JoinError, Network, Options as NetworkOptions, TokenError,
     TransportEvent,
 };
-use pliantdb_storage::encryption::{KeyVault, node_key};
-use pliantdb_storage::memory::MemoryPlan;
-use pliantdb_storage::store::{EncryptedStore, RocksStore, StoreError};
-use pliantdb_storage::{DiskSpace, StateStore, StorageError};
+use pliantdb_core::{DatabaseName, SlotCount};
+use pliantdb_storage::node::{NodeDirectory, NodeOptions, Opened};
+use pliantdb_storage::store::{Durability, OrderedStore, StoreError};
+use pliantdb_storage::{StateStore, StorageError};
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::certificates::{Certified, certify};
-use crate::changes::{Asker, answer_bytes, look};
-use crate::directory::{Directory, has_store};
+use crate::changes::{Asker, answer_bytes};
+use crate::directory::Directory;
 use crate::following::{follow_addresses, tell_attributes};
 use crate::member::Member;
 use crate::options::{ADDRESS, Formation, Options};
@@ -71,10 +73,7 @@ pub enum StartError {
     Bind(#[from] BindError),
     /// It cannot found a cluster.
     #[error(transparent)]
-    Found(#[from] FoundError),
-    /// The node has stopped at once.
-    #[error(transparent)]
-    Stopped(#[from] Stopped),
+    Found(#[from] MetaRejection),
 }
 
 pub(crate) async fn start(options: Options) -> Result<Member, StartError> {
@@ -98,6 +97,19 @@ pub(crate) async fn start(options: Options) -> Result<Member, StartError> {
         path: path.clone(),
         reason,
     };
+    let may_grow = matches!(formation, Formation::Found { .. });
+    let within = path.clone();
+    let opening = move || {
+        let options = NodeOptions {
+            encryption: encryption.as_deref(),
+            memory,
+            may_grow,
+        };
+        NodeDirectory::open(&within, options)
+    };
+    // First, for nothing else in the directory is anybody's business before it is known whose it is.
+    let opened = spawn_blocking(opening).await;
+    let opened = opened.map_err(|error| unusable(io::Error::other(error)))??;
     let directory = Directory::open(&path).map_err(unusable)?;
     let joining = directory.joining().map_err(unusable)?;
     let Certified { credentials, giving } = certify(&directory, &certificates, &formation).await?;
@@ -121,21 +133,25 @@ pub(crate) async fn start(options: Options) -> Result<Member, StartError> {
         }
         log(event);
     };
-    let opening = move || -> Result<_, StartError> {
-        let memory = memory.on_disk(DiskSpace::total(directory.path())?);
-        let (log, state) = open_stores(&directory, memory, encryption.as_deref())?;
-        let room = DiskRoom::of(directory.path(), min_free_space, memory, &log, &state);
+    let founder = may_grow.then(|| Founder {
+        cluster: rand::random(),
+        token: joining,
+        name: settings.name.clone(),
+        attributes: settings.attributes.clone(),
+        apply_version: settings.apply_version,
+    });
+    let within = path.clone();
+    let driving = move || -> Result<_, StartError> {
+        let (directory, identity) = become_node(&within, opened, founder)?;
+        let (log, state) = (Arc::clone(directory.log()), Arc::clone(directory.state()));
+        let room = DiskRoom::of(&directory, min_free_space);
         let options = DriverOptions::default();
-        let driver = Driver::open(settings, options, log, state, sender, watch, tell);
-        Ok((driver?, room))
+        let driver = Driver::open(settings, options, log, state, sender, watch, tell)?;
+        Ok((driver, room, directory, identity))
     };
-    let opened = spawn_blocking(opening).await;
-    let (driver, room) = opened.map_err(|error| unusable(io::Error::other(error)))??;
+    let driven = spawn_blocking(driving).await;
+    let (driver, room, directory, identity) = driven.map_err(|error| unusable(io::Error::other(error)))??;
     let handle = driver.handle().clone();
-    let identity = look(&handle, |node| node.id().zip(node.cluster())).await?;
-    if let (None, Formation::Found { .. }) = (identity, &formation) {
-        found(&handle, joining).await?;
-    }
     network.start(hooks(&handle, services));
     network.set_giver(giving.as_ref().map(crate::certificates::Giving::giver));
     let network = Arc::new(network);
@@ -154,41 +170,50 @@ pub(crate) async fn start(options: Options) -> Result<Member, StartError> {
         driver: Mutex::new(Some(driver)),
         giving,
         room,
+        directory: Mutex::new(Some(directory)),
         tasks: Mutex::new(tasks.into_iter().map(AbortOnDropHandle::new).collect()),
     })
 }
 
-type Stores = (Arc<StateStore>, Arc<StateStore>);
-
-/// Opens the stores. The values of both are encrypted with the directory's key, if it has one: entries of logs are what
-/// users write.
-fn open_stores(
-    directory: &Directory,
-    memory: MemoryPlan,
-    vault: Option<&dyn KeyVault>,
-) -> Result<Stores, StorageError> {
-    let (log, state) = (directory.log(), directory.state());
-    let is_new = !has_store(&log) && !has_store(&state);
-    let key = node_key(directory.path(), is_new, vault)?;
-    let log = match has_store(&log) {
-        true => RocksStore::open_log(&log, memory)?,
-        false => RocksStore::create_log(&log, memory)?,
+/// The directory of a node, and who it is if it is of a cluster: it may just have founded one, with the databases that the
+/// directory has, or with an empty one.
+fn become_node(
+    path: &Path,
+    opened: Opened,
+    founder: Option<Founder>,
+) -> Result<(NodeDirectory, Option<Identity>), StartError> {
+    let directory = match (opened, founder) {
+        (Opened::Node(directory), founder) => {
+            let identity = read_identity(directory.log().as_ref())?;
+            let (None, Some(founder)) = (identity, founder) else {
+                return Ok((directory, identity));
+            };
+            // As a storage that is made.
+            let databases = [(DatabaseName::default_database(), SlotCount::default())];
+            let founding = founder.found(&databases)??;
+            let founded = directory.log().write(&founding, Durability::Synced);
+            founded?;
+            directory
+        }
+        (Opened::Growing(growth), Some(founder)) => {
+            let databases = growth.heritage().databases.len();
+            tracing::info!(
+                databases,
+                "the storage of this directory becomes a node, and founds a cluster"
+            );
+            let founding = founder.found_with(growth.heritage())?;
+            growth.finish(&founding, &mut |step| {
+                tracing::info!(?step, "the directory grows");
+            })?
+        }
+        // It is opened so only to found.
+        (Opened::Growing(_), None) => {
+            let path = path.to_owned();
+            return Err(StorageError::HasDatabases { path }.into());
+        }
     };
-    let state = match has_store(&state) {
-        true => RocksStore::open_state(&state, memory)?,
-        false => RocksStore::create_state(&state, memory)?,
-    };
-    let seal = |store| match &key {
-        Some(key) => EncryptedStore::open(store, key.clone()),
-        None => Ok(EncryptedStore::plain(store)),
-    };
-    Ok((Arc::new(seal(log)?), Arc::new(seal(state)?)))
-}
-
-async fn found(handle: &Handle<StateStore>, token: u128) -> Result<(), StartError> {
-    let founding = handle.clone();
-    let founded = spawn_blocking(move || founding.found(rand::random(), token)).await;
-    Ok(founded.unwrap_or(Err(Stopped::ByOwner))??)
+    let identity = read_identity(directory.log().as_ref())?;
+    Ok((directory, identity))
 }
 
 async fn join(asker: Asker, token: u128, seeds: Vec<String>) {

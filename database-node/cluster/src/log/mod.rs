@@ -61,6 +61,12 @@ pub(crate) fn put_identity(batch: &mut Batch, identity: Identity) -> Result<(), 
     Ok(())
 }
 
+/// Adds the record of a group's log to a batch.
+pub(crate) fn put_record(batch: &mut Batch, group: GroupId, record: &LogRecord) -> Result<(), StoreError> {
+    batch.put(keys::record(group), records::encode(record)?);
+    Ok(())
+}
+
 /// Reads the meta group's checkpoint.
 pub(crate) fn read_checkpoint<T: serde::de::DeserializeOwned>(
     store: &impl OrderedStore,
@@ -265,8 +271,7 @@ impl<L: OrderedStore> GroupLog<L> {
 
     /// Writes the record as it is.
     pub(crate) fn put_record(&self, batch: &mut Batch) -> Result<(), StoreError> {
-        batch.put(keys::record(self.group), records::encode(&self.record)?);
-        Ok(())
+        put_record(batch, self.group, &self.record)
     }
 
     /// Drops the entries up to an index that is applied, for good, by the state.

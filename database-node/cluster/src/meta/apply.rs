@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use pliantdb_core::{DatabaseName, GroupId, SlotCount};
 use pliantdb_storage::group::Shard;
+use pliantdb_storage::node::Heritage;
 use pliantdb_storage::{DatabaseEntry, DatabaseId};
 
 use super::{
@@ -198,7 +199,7 @@ impl Meta {
         Ok(MetaOutcome::Done)
     }
 
-    fn create_database(&mut self, name: &DatabaseName, slots: SlotCount) -> Outcome {
+    pub(crate) fn create_database(&mut self, name: &DatabaseName, slots: SlotCount) -> Outcome {
         let shards = self.groups.values().filter_map(|record| record.shard.as_ref());
         if shards.clone().any(|shard| shard.database == *name) {
             return Err(MetaRejection::DatabaseExists(name.clone()));
@@ -216,6 +217,26 @@ impl Meta {
         };
         self.add_group(group, Some(shard));
         Ok(MetaOutcome::Group(group))
+    }
+
+    /// Takes over the databases and accounts of a storage: each database is one group, of the same number.
+    pub(crate) fn inherit(&mut self, heritage: &Heritage) {
+        for (name, entry) in &heritage.databases {
+            let group = GroupId::new(entry.id.get().into());
+            let shard = Shard {
+                database: name.clone(),
+                entry: *entry,
+                first_slot: 0,
+                end_slot: entry.slots.get(),
+            };
+            self.add_group(group, Some(shard));
+            // Nobody begins with an empty state.
+            if let Some(record) = self.groups.get_mut(&group) {
+                record.founders = Members::default();
+            }
+        }
+        self.last_group = self.last_group.max(heritage.last_database.into());
+        self.accounts = heritage.accounts.clone();
     }
 
     fn delete_database(&mut self, name: &DatabaseName) -> Outcome {

@@ -133,7 +133,8 @@ pub struct GroupRecord {
     pub epoch: Epoch,
     /// The latest epoch in which the group was seen to be as wanted.
     pub settled: Epoch,
-    /// Who was in it when it was made: these begin with an empty log instead of waiting for a snapshot.
+    /// Who was in it when it was made: these begin with an empty log instead of waiting for a snapshot. Nobody of a group that
+    /// began with what a storage had.
     pub founders: Members,
     /// The last time it was forced.
     pub forced: Option<Forced>,

@@ -11,12 +11,13 @@
 //! - `snapshots`: how a replica that is far behind gets the state
 //! - `reports`: what is told to the supervisor; `supervisor`: who brings all groups to where they are to be
 //! - `clocks`: whose clocks run right
-//! - `joining`: how a node becomes one
+//! - `joining`: how a node becomes one; `founding`: the first one
 //! - `sleep`: groups in which nothing happens
 
 mod applying;
 mod clients;
 mod clocks;
+mod founding;
 mod io;
 mod joining;
 mod replicas;
@@ -48,6 +49,7 @@ use crate::wire::{Envelope, Message, Peer};
 use applying::Applying;
 use clients::Clients;
 use clocks::{Clocks, Sample};
+pub use founding::Founder;
 pub use io::{
     Answer, Ask, Event, Freshness, Input, Limits, Mark, Output, Refusal, Room, Settings, SwitchPhase,
 };

@@ -19,7 +19,7 @@ use crate::timing::Now;
 use crate::wire::raft::{RaftMessage, WireEntry};
 
 /// Where the log of a new group begins: behind an entry that founds it and that nobody has to read.
-const FOUNDATION: LogPoint = LogPoint { index: 1, term: 1 };
+pub(super) const FOUNDATION: LogPoint = LogPoint { index: 1, term: 1 };
 
 /// The most bytes of a lost tail that are kept for inspection.
 const TAIL_BYTES: u64 = 64 << 20;
@@ -548,7 +548,7 @@ pub(super) fn encode_config(config: &GroupConfig) -> Vec<u8> {
 }
 
 /// The same for all founders, however much each knows of what was decided since.
-fn founding_config(founders: Members, incarnation: Incarnation) -> GroupConfig {
+pub(super) fn founding_config(founders: Members, incarnation: Incarnation) -> GroupConfig {
     GroupConfig {
         incarnation,
         members: founders,
@@ -566,7 +566,7 @@ pub(super) fn empty_config(incarnation: Incarnation) -> GroupConfig {
     }
 }
 
-fn new_record(
+pub(super) fn new_record(
     replica: ReplicaId,
     incarnation: Incarnation,
     truncated: LogPoint,

@@ -146,6 +146,7 @@ impl Cluster {
             formation: formation(settings, clustering)?,
             certificates,
             memory,
+            min_free_space: settings.min_free_space,
             encryption: encryption::master_key(settings.master_key_file.as_deref())?,
             watch: foundation.watch(),
             services: Some(foundation.services()),

@@ -3,14 +3,16 @@
 //! ```text
 //! LOCK        held by the process that has the directory open
 //! FORMAT.new  there while the directory is being created; renamed to FORMAT at the end
-//! FORMAT      "pliantdb 1": what this is, and the version of its layout; in a second line "encrypted", if it is
+//! FORMAT      "pliantdb 1": what this is, and the version of its layout; then whether it is encrypted, and whose it is
 //! ENCRYPTION  of an encrypted one: by which master key, and its own key, wrapped
 //! state/      RocksDB; in it, of ours: SYNCED, how far the log is synced, and torn/, what crashes tore of logs
+//! log/        of a node of a cluster: RocksDB, with the logs of groups
 //! backup/     while a backup is made: what belongs to it
 //! ```
 //! So `FORMAT` says that everything else was once there and synced. With it, what is missing is lost and never
 //! made anew; without it, nothing was ever acknowledged, and a creation that was interrupted starts over.
 
+mod format;
 mod restored;
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -18,6 +20,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+pub(crate) use format::{Format, Of};
 pub(crate) use restored::RestoredDirectory;
 
 use crate::encryption;
@@ -30,14 +33,16 @@ const LOCK_FILE: &str = "LOCK";
 const FORMAT_FILE: &str = "FORMAT";
 const NEW_FORMAT_FILE: &str = "FORMAT.new";
 const STATE_DIRECTORY: &str = "state";
+const LOG_DIRECTORY: &str = "log";
 const BACKUP_DIRECTORY: &str = "backup";
 
 /// What a fresh volume can hold, or a creation that was interrupted before it came to the state.
 const HARMLESS: [&str; 3] = [LOCK_FILE, NEW_FORMAT_FILE, "lost+found"];
 
 /// What a creation makes after its mark.
-const PARTS: [&str; 3] = [
+const PARTS: [&str; 4] = [
     STATE_DIRECTORY,
+    LOG_DIRECTORY,
     encryption::HEADER_FILE,
     encryption::NEW_HEADER_FILE,
 ];
@@ -47,41 +52,62 @@ const PARTS: [&str; 3] = [
 pub(crate) struct DataDirectory {
     path: PathBuf,
     is_new: bool,
-    is_encrypted: bool,
+    format: Format,
     _lock: Lock,
 }
 
 impl DataDirectory {
-    /// Opens the directory, or begins to create it, readable by its owner only, and encrypted if so wished.
+    /// Opens the directory of a storage, or begins to create it, readable by its owner only, and encrypted if so wished.
     ///
     /// Its format is a file of its own and not a record in RocksDB, so that a newer directory is refused
     /// before anything in it is opened, and so that it covers all that will lie beside `state`.
     pub(crate) fn open(path: &Path, create_encrypted: bool) -> Result<Self, StorageError> {
+        let created = Format {
+            is_encrypted: create_encrypted,
+            of: Of::Storage,
+        };
+        // Before the lock, which the node has while it runs.
+        refuse_node_at(path)?;
+        let directory = Self::open_or_create(path, created)?;
+        refuse_of_node(path, directory.format)?;
+        Ok(directory)
+    }
+
+    /// Opens the directory, whosever it is, or begins to create one.
+    pub(crate) fn open_or_create(path: &Path, created: Format) -> Result<Self, StorageError> {
         create_synced(path).map_err(|error| StorageError::io("create the data directory", path, error))?;
         // Before the lock, which is a file too: a foreign directory is left as it is.
         let begun = find(path)?;
         let lock = lock(path)?;
-        let (is_new, is_encrypted) = match read_format(path, FORMAT_FILE)? {
+        let (is_new, format) = match read_format(path, FORMAT_FILE)? {
             Some(text) => {
-                let encrypted = check(path, &text)?;
+                let format = check(path, &text)?;
                 remove_backup(path)?;
-                (false, encrypted)
+                (false, format)
             }
             None => {
-                begin(path, begun, create_encrypted)?;
-                (true, create_encrypted)
+                begin(path, begun, created)?;
+                (true, created)
             }
         };
         Ok(Self {
             path: path.to_owned(),
             is_new,
-            is_encrypted,
+            format,
             _lock: lock,
         })
     }
 
-    /// Opens a directory that must be there, whole.
+    /// Opens the directory of a storage that must be there, whole.
     pub(crate) fn open_existing(path: &Path) -> Result<Self, StorageError> {
+        refuse_node_at(path)?;
+        let directory = Self::open_any(path)?;
+        refuse_of_node(path, directory.format)?;
+        Ok(directory)
+    }
+
+    /// Opens a directory that must be there, whole, whosever it is.
+    pub(crate) fn open_any(path: &Path) -> Result<Self, StorageError> {
         // Looked at before the lock, which is a file too.
         let format = || {
             read_format(path, FORMAT_FILE)?.ok_or_else(|| StorageError::Incomplete {
@@ -91,12 +117,12 @@ impl DataDirectory {
         };
         format()?;
         let lock = lock(path)?;
-        let is_encrypted = check(path, &format()?)?;
+        let format = check(path, &format()?)?;
         remove_backup(path)?;
         Ok(Self {
             path: path.to_owned(),
             is_new: false,
-            is_encrypted,
+            format,
             _lock: lock,
         })
     }
@@ -110,6 +136,11 @@ impl DataDirectory {
         self.path.join(STATE_DIRECTORY)
     }
 
+    /// Where the logs of a node lie.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.path.join(LOG_DIRECTORY)
+    }
+
     /// Where a backup has its copy while it is made.
     pub(crate) fn backup(&self) -> PathBuf {
         self.path.join(BACKUP_DIRECTORY)
@@ -117,7 +148,7 @@ impl DataDirectory {
 
     /// The names of the files that belong to a backup besides the state.
     pub(crate) fn files(&self) -> Vec<&'static str> {
-        match self.is_encrypted {
+        match self.format.is_encrypted {
             true => vec![FORMAT_FILE, encryption::HEADER_FILE],
             false => vec![FORMAT_FILE],
         }
@@ -130,19 +161,41 @@ impl DataDirectory {
 
     /// Whether its values are encrypted.
     pub(crate) fn is_encrypted(&self) -> bool {
-        self.is_encrypted
+        self.format.is_encrypted
     }
 
-    /// Marks the creation as finished. Everything in the state must be synced; the names of its files are here.
+    /// Whose it is.
+    pub(crate) fn of(&self) -> Of {
+        self.format.of
+    }
+
+    /// Marks the creation as finished. Everything in the stores must be synced; the names of their files are here.
     pub(crate) fn finish(&self) -> Result<(), StorageError> {
         let (new, file) = (self.path.join(NEW_FORMAT_FILE), self.path.join(FORMAT_FILE));
         let finish = || {
             sync_directory(&self.state())?;
+            if self.format.of != Of::Storage {
+                sync_directory(&self.log())?;
+            }
             sync_directory(&self.path)?;
             fs::rename(&new, &file)?;
             sync_directory(&self.path)
         };
         finish().map_err(|error| StorageError::io("write", &file, error))
+    }
+
+    /// Says whose it is from now on: a crash leaves the one or the other.
+    pub(crate) fn give_to(&mut self, of: Of) -> Result<(), StorageError> {
+        let format = Format { of, ..self.format };
+        let new = self.path.join(NEW_FORMAT_FILE);
+        let write = || {
+            let mut writing = File::create(&new)?;
+            writing.write_all(format.text().as_bytes())?;
+            writing.sync_all()
+        };
+        write().map_err(|error| StorageError::io("write", &new, error))?;
+        let before = std::mem::replace(&mut self.format, format);
+        self.finish().inspect_err(|_| self.format = before)
     }
 }
 
@@ -191,7 +244,7 @@ fn find(path: &Path) -> Result<Begun, StorageError> {
     };
     let failed = |error| StorageError::io("read the data directory", path, error);
     // The rest is created when FORMAT.new is whole and synced, so with less it is not from us.
-    let ours = text.as_ref().is_some_and(|text| is_encrypted(text).is_some());
+    let ours = text.as_ref().is_some_and(|text| Format::parse(text).is_some());
     let mut begun = Begun::Nothing;
     for entry in fs::read_dir(path).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
@@ -202,8 +255,7 @@ fn find(path: &Path) -> Result<Begun, StorageError> {
         }
     }
     match text {
-        // The longer of the two begins with the other.
-        Some(text) if !format_text(true).starts_with(&text) => {
+        Some(text) if !Format::begins_with(&text) => {
             Err(foreign(format!("{NEW_FORMAT_FILE} with the text {text:?}")))
         }
         _ => Ok(begun),
@@ -211,8 +263,8 @@ fn find(path: &Path) -> Result<Begun, StorageError> {
 }
 
 /// Starts the creation, from the beginning.
-fn begin(path: &Path, begun: Begun, encrypted: bool) -> Result<(), StorageError> {
-    let (new, state) = (path.join(NEW_FORMAT_FILE), path.join(STATE_DIRECTORY));
+fn begin(path: &Path, begun: Begun, format: Format) -> Result<(), StorageError> {
+    let new = path.join(NEW_FORMAT_FILE);
     if let Begun::Parts = begun {
         tracing::warn!(path = %path.display(), "the creation of the data directory was interrupted; it starts over");
         for part in PARTS.map(|part| path.join(part)) {
@@ -231,25 +283,15 @@ fn begin(path: &Path, begun: Begun, encrypted: bool) -> Result<(), StorageError>
     }
     let write = || {
         let mut writing = File::create(&new)?;
-        writing.write_all(format_text(encrypted).as_bytes())?;
+        writing.write_all(format.text().as_bytes())?;
         writing.sync_all()?;
         sync_directory(path)?;
-        DirBuilder::new().mode(0o700).create(&state)?;
+        for folder in folders(format.of) {
+            DirBuilder::new().mode(0o700).create(path.join(folder))?;
+        }
         sync_directory(path)
     };
     write().map_err(|error| StorageError::io("begin", &new, error))
-}
-
-fn format_text(encrypted: bool) -> String {
-    let second_line = if encrypted { "encrypted\n" } else { "" };
-    format!("pliantdb {FORMAT}\n{second_line}")
-}
-
-/// Whether the directory with this format is encrypted; `None` when it is no format of this build.
-fn is_encrypted(text: &str) -> Option<bool> {
-    [false, true]
-        .into_iter()
-        .find(|encrypted| format_text(*encrypted).trim_end() == text.trim_end())
 }
 
 /// Removes what a backup left that did not end. It would keep disk space from being given back.
@@ -263,24 +305,51 @@ fn remove_backup(path: &Path) -> Result<(), StorageError> {
     }
 }
 
-/// Refuses a directory that is not ours, is of a later version, or lacks a part; else tells whether it is encrypted.
-fn check(path: &Path, format: &str) -> Result<bool, StorageError> {
-    let encrypted = check_format(path, format)?;
-    check_state(path)?;
+/// Where the stores lie that must be there. While a directory becomes one of a node, its logs are made anew.
+fn folders(of: Of) -> &'static [&'static str] {
+    match of {
+        Of::Storage | Of::Growing => &[STATE_DIRECTORY],
+        Of::Node => &[STATE_DIRECTORY, LOG_DIRECTORY],
+    }
+}
+
+/// Refuses a directory that is of a node, to whoever wants one of a storage.
+fn refuse_of_node(path: &Path, format: Format) -> Result<(), StorageError> {
+    match format.of {
+        Of::Storage => Ok(()),
+        Of::Growing | Of::Node => Err(StorageError::OfNode {
+            path: path.to_owned(),
+        }),
+    }
+}
+
+/// The same, of the directory at `path`, if there is one.
+fn refuse_node_at(path: &Path) -> Result<(), StorageError> {
+    let text = read_format(path, FORMAT_FILE)?;
+    let format = text.and_then(|text| Format::parse(&text));
+    format.map_or(Ok(()), |format| refuse_of_node(path, format))
+}
+
+/// Refuses a directory that is not ours, is of a later version, or lacks a part; else tells what it is.
+fn check(path: &Path, format: &str) -> Result<Format, StorageError> {
+    let format = Format::read(path, format)?;
+    for folder in folders(format.of) {
+        check_store(path, folder)?;
+    }
     let header = path.join(encryption::HEADER_FILE);
-    if encrypted && !header.is_file() {
+    if format.is_encrypted && !header.is_file() {
         return Err(StorageError::Incomplete {
             path: path.to_owned(),
             missing: header,
         });
     }
-    Ok(encrypted)
+    Ok(format)
 }
 
-/// Refuses a state of which a part is missing: RocksDB would start an empty one in its place, and delete what is
+/// Refuses a store of which a part is missing: RocksDB would start an empty one in its place, and delete what is
 /// left of the old.
-fn check_state(path: &Path) -> Result<(), StorageError> {
-    let state = path.join(STATE_DIRECTORY);
+fn check_store(path: &Path, folder: &str) -> Result<(), StorageError> {
+    let state = path.join(folder);
     let incomplete = |missing: PathBuf| StorageError::Incomplete {
         path: path.to_owned(),
         missing,
@@ -351,27 +420,6 @@ fn read_format(path: &Path, name: &str) -> Result<Option<String>, StorageError> 
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(StorageError::io("read", &file, error)),
-    }
-}
-
-fn check_format(path: &Path, text: &str) -> Result<bool, StorageError> {
-    if let Some(encrypted) = is_encrypted(text) {
-        return Ok(encrypted);
-    }
-    let version = text
-        .lines()
-        .next()
-        .and_then(|line| line.strip_prefix("pliantdb "));
-    match version.and_then(|version| version.trim_end().parse().ok()) {
-        Some(found) if found > FORMAT => Err(StorageError::NewerFormat {
-            path: path.to_owned(),
-            found,
-            supported: FORMAT,
-        }),
-        _ => Err(StorageError::ForeignDirectory {
-            path: path.to_owned(),
-            found: format!("{FORMAT_FILE} with the text {text:?}"),
-        }),
     }
 }
 

@@ -5,7 +5,9 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{FORMAT_FILE, LOCK_FILE, Lock, check, create_synced, lock, read_format, sync_directory};
+use super::{
+    FORMAT_FILE, LOCK_FILE, Lock, check, create_synced, lock, read_format, refuse_of_node, sync_directory,
+};
 use crate::backup::BackupError;
 use crate::error::StorageError;
 
@@ -72,7 +74,7 @@ impl RestoredDirectory {
             path: path.clone(),
             missing: format.clone(),
         })?;
-        check(path, &text)?;
+        refuse_of_node(path, check(path, &text)?)?;
         let finish = || -> io::Result<()> {
             for entry in fs::read_dir(path)? {
                 let entry = entry?.path();

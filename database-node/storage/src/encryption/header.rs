@@ -91,38 +91,8 @@ pub(crate) fn directory_key(
     directory: &DataDirectory,
     vault: Option<&dyn KeyVault>,
 ) -> Result<Option<SecretKey>, StorageError> {
-    key_of(
-        directory.path(),
-        directory.is_new(),
-        directory.is_encrypted(),
-        vault,
-    )
-}
-
-/// The key of the directory of a node of a cluster, for its stores ([`crate::store::EncryptedStore`]). `is_new` says that it
-/// has no store yet: its key is made then, if there is a `vault`. `None` when it is not encrypted.
-///
-/// # Errors
-/// [`StorageError::Encryption`], and [`StorageError::Io`].
-pub fn node_key(
-    path: &Path,
-    is_new: bool,
-    vault: Option<&dyn KeyVault>,
-) -> Result<Option<SecretKey>, StorageError> {
-    let is_encrypted = match is_new {
-        true => vault.is_some(),
-        false => path.join(FILE).exists(),
-    };
-    key_of(path, is_new, is_encrypted, vault)
-}
-
-fn key_of(
-    path: &Path,
-    is_new: bool,
-    is_encrypted: bool,
-    vault: Option<&dyn KeyVault>,
-) -> Result<Option<SecretKey>, StorageError> {
-    match (is_new, is_encrypted, vault) {
+    let path = directory.path();
+    match (directory.is_new(), directory.is_encrypted(), vault) {
         (_, false, None) => Ok(None),
         (true, true, Some(vault)) => {
             let key =
@@ -158,7 +128,7 @@ pub(crate) fn master_key_of(path: &Path) -> Result<Option<String>, StorageError>
 /// # Errors
 /// [`StorageError::DirectoryInUse`], [`StorageError::Encryption`], and those of opening a directory.
 pub fn rotate_master_key(path: &Path, old: &dyn KeyVault, new: &dyn KeyVault) -> Result<(), StorageError> {
-    let directory = DataDirectory::open_existing(path)?;
+    let directory = DataDirectory::open_any(path)?;
     if let Some(key) = directory_key(&directory, Some(old))? {
         write(path, new, &key)?;
     }

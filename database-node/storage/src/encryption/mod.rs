@@ -11,7 +11,7 @@ mod header;
 mod master_key;
 mod secret_key;
 
-pub use header::{EncryptionError, node_key, rotate_master_key};
+pub use header::{EncryptionError, rotate_master_key};
 pub(crate) use header::{FILE as HEADER_FILE, NEW_FILE as NEW_HEADER_FILE, directory_key, master_key_of};
 pub use master_key::{KeyVault, MasterKey, MasterKeyError, VaultError};
 pub(crate) use secret_key::OVERHEAD;

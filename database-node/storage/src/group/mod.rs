@@ -30,11 +30,11 @@ mod state;
 use pliantdb_core::{Command, DatabaseName, GroupId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::{DatabaseEntry, DatabaseId};
+use crate::catalog::{DatabaseEntry, DatabaseId, Makeup};
 use crate::error::StorageError;
 use crate::extent::Extent;
 use crate::keys::GroupRecord;
-use crate::store::{Snapshot, StoreError};
+use crate::store::{Batch, Snapshot, StoreError};
 pub use chunk::Chunk;
 #[cfg(test)]
 pub(crate) use chunk::decode as decode_chunk;
@@ -99,6 +99,23 @@ pub struct Position {
     pub timestamp: Timestamp,
     /// What the consensus layer keeps with it: its membership, for one. Nothing here looks into it.
     pub config: Vec<u8>,
+}
+
+/// Adds what a replica knows beside its data, of a shard whose data is there already.
+pub(crate) fn put_head(
+    group: GroupId,
+    shard: &Shard,
+    makeup: &Makeup,
+    position: &Position,
+    batch: &mut Batch,
+) -> Result<(), StorageError> {
+    shard.extent()?;
+    let head = records::Head {
+        shard: shard.clone(),
+        makeup: makeup.clone(),
+        position: position.clone(),
+    };
+    Ok(head.write(group, batch)?)
 }
 
 /// The time of the last command that a snapshot has of a group's log.

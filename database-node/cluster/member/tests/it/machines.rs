@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pliantdb_cluster::meta::{MetaCommand, MetaOutcome};
@@ -10,6 +11,7 @@ use pliantdb_cluster::{NodeId, Timing};
 use pliantdb_cluster_member::{Certificates, Formation, Member, Options, StartError, Status};
 use pliantdb_cluster_transport::JoinToken;
 use pliantdb_core::GroupId;
+use pliantdb_storage::encryption::{KeyVault, MasterKey};
 use pliantdb_storage::memory::MemoryPlan;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
@@ -102,4 +104,13 @@ pub async fn create_database(member: &Member, name: &str) -> GroupId {
         Ok(MetaOutcome::Group(group)) => group,
         outcome => panic!("{outcome:?}"),
     }
+}
+
+/// A master key of one digit.
+pub fn key(machines: &Machines, digit: char) -> Arc<dyn KeyVault> {
+    let path = machines.directory(&format!("key-{digit}"));
+    std::fs::write(&path, digit.to_string().repeat(64)).unwrap();
+    let only_owner = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&path, only_owner).unwrap();
+    Arc::new(MasterKey::from_file(&path).unwrap())
 }

@@ -7,7 +7,9 @@
     reason = "tests"
 )]
 
+mod databases;
 mod forming;
 mod full_disk;
+mod growing;
 mod machines;
 mod states;
