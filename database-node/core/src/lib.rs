@@ -31,6 +31,7 @@
 //! - module [`consistency`] holds [`Consistency`] and [`Position`]: how fresh what is read has to be
 //! - module [`error`] holds [`Error`]
 //! - module [`protocol`] holds what clients and servers say to each other
+//! - module [`admin`] holds what is asked of a node about its cluster
 //! - module [`access`] holds [`access::Permission`], users, roles and API keys, and what each request needs
 //!
 //! How the database changes:
@@ -46,6 +47,7 @@
 extern crate self as pliantdb_core;
 
 pub mod access;
+pub mod admin;
 pub mod api;
 pub mod body;
 pub mod collection;

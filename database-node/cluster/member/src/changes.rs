@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pliantdb_cluster::meta::{Consent, MetaCommand, MetaOutcome, MetaRejection};
+use pliantdb_cluster::node::Ask;
 use pliantdb_cluster::{META, NodeId};
 use pliantdb_cluster_driver::{Handle, Stopped};
 use pliantdb_cluster_transport::{Network, RequestError};
 use pliantdb_storage::StateStore;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::questions::{Question, Reply, Seen, decode, encode};
 
@@ -53,6 +54,21 @@ impl Asker {
         consent: Consent,
     ) -> Result<MetaOutcome, ChangeError> {
         self.done(Question::Force { leader, consent }).await
+    }
+
+    /// Asks this node alone.
+    pub(crate) async fn force_alone(&self, consent: Consent) -> Result<MetaOutcome, ChangeError> {
+        let asking = self.handle.ask_async(Ask::ForceMeta { consent });
+        let Ok(answered) = timeout(PATIENCE, asking).await else {
+            return Err(ChangeError::Unknown);
+        };
+        match answered.map(Reply::from).map_err(stopped)? {
+            Reply::Done(outcome) => Ok(outcome),
+            Reply::Refused(rejection) => Err(ChangeError::Refused(Box::new(rejection))),
+            Reply::Rejected(reason) => Err(ChangeError::Rejected(reason)),
+            Reply::Busy(reason) => Err(ChangeError::Unavailable(reason)),
+            Reply::Unknown | Reply::NotLeader(_) | Reply::Overview(_) => Err(ChangeError::Unknown),
+        }
     }
 
     pub(crate) async fn overview(&self) -> Result<Vec<Seen>, ChangeError> {

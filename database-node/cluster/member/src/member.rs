@@ -106,13 +106,34 @@ impl Member {
         self.asker.force(leader, consent).await
     }
 
+    /// Goes on with this node alone, when the meta group cannot elect a leader any more: what others have and this node has
+    /// not is lost.
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub async fn force_alone(&self, consent: Consent) -> Result<MetaOutcome, ChangeError> {
+        self.asker.force_alone(consent).await
+    }
+
+    /// Which node it is; `None` until it is part of a cluster.
+    #[must_use]
+    pub fn node(&self) -> Option<NodeId> {
+        self.network().node()
+    }
+
+    /// What the node knows of its cluster; `None` until it is part of one.
+    #[must_use]
+    pub fn meta(&self) -> Option<Arc<Meta>> {
+        self.handle().known().borrow().meta.clone()
+    }
+
     /// How the cluster is, as this node and the one that leads the meta group know it.
     ///
     /// # Errors
     /// [`ChangeError::Unavailable`] when this node knows of no cluster yet.
     pub async fn status(&self) -> Result<Status, ChangeError> {
-        let meta = self.handle().known().borrow().meta.clone();
-        let meta = meta
+        let meta = self
+            .meta()
             .ok_or_else(|| ChangeError::Unavailable("this node is not yet part of a cluster".to_owned()))?;
         let own = crate::changes::look(self.handle(), pliantdb_cluster::Node::id).await;
         let seen = self.asker.overview().await;

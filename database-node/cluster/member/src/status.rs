@@ -1,8 +1,9 @@
 //! How the cluster is.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use pliantdb_cluster::meta::{Guarantee, NodeState, Switch};
+use pliantdb_cluster::meta::{Failover, Guarantee, NodeState, Switch};
 use pliantdb_cluster::{META, Meta, Mode, NodeId};
 use pliantdb_core::{DatabaseName, GroupId};
 use serde::Serialize;
@@ -25,6 +26,16 @@ pub struct Status {
     pub survives_minorities: bool,
     /// Whether the node that leads the meta group has answered: without it what it knows of others is not in here.
     pub is_supervised: bool,
+    /// How many groups there are, the meta group with them.
+    pub groups: usize,
+    /// How many of them were seen to be as they are to be.
+    pub settled: usize,
+    /// What happens when the leader of one-leader mode is gone.
+    pub failover: Failover,
+    /// On how many nodes the data of a group is in quorum mode.
+    pub replication_factor: u8,
+    /// The version of commands that leaders may write.
+    pub apply_version: u16,
     /// The nodes.
     pub nodes: Vec<NodeStatus>,
     /// The databases.
@@ -40,6 +51,12 @@ pub struct NodeStatus {
     pub name: String,
     /// Where it is.
     pub address: Option<String>,
+    /// All its attributes, with the address.
+    pub attributes: BTreeMap<String, String>,
+    /// Whether it is to vote in some group besides the meta group.
+    pub votes: bool,
+    /// Of how many groups it is to have a replica, besides the meta group.
+    pub holds: usize,
     /// Whether it is to hold data.
     pub state: NodeState,
     /// For how long it was not heard, if it was heard at all.
@@ -71,6 +88,7 @@ pub struct DatabaseStatus {
 
 /// From what the asked node knows, and what the one that leads the meta group has seen.
 pub(crate) fn status(meta: &Meta, own: Option<NodeId>, seen: Option<&[Seen]>) -> Status {
+    let shards = || meta.groups().iter().filter(|(group, _)| **group != META);
     let nodes = meta.nodes().iter().map(|(node, record)| {
         let of_node = seen.and_then(|seen| seen.iter().find(|seen| seen.node == *node));
         let replicas = of_node.map(|seen| seen.replicas.as_slice()).unwrap_or_default();
@@ -78,6 +96,11 @@ pub(crate) fn status(meta: &Meta, own: Option<NodeId>, seen: Option<&[Seen]>) ->
             node: *node,
             name: record.name.clone(),
             address: record.attributes.get(ADDRESS).cloned(),
+            attributes: record.attributes.clone(),
+            votes: shards().any(|(_, group)| group.voters.contains(node)),
+            holds: shards()
+                .filter(|(_, group)| group.replicas.contains_key(node))
+                .count(),
             state: record.state,
             silent: of_node.map(|seen| seen.silent),
             leads: replicas.iter().filter(|replica| is_leader(meta, replica)).count(),
@@ -94,8 +117,7 @@ pub(crate) fn status(meta: &Meta, own: Option<NodeId>, seen: Option<&[Seen]>) ->
                 .collect(),
         }
     });
-    let databases = meta.groups().iter().filter(|(group, _)| **group != META);
-    let databases = databases.filter_map(|(group, record)| {
+    let databases = shards().filter_map(|(group, record)| {
         let voters = record.voters.iter().copied();
         let learners = record.replicas.keys().copied();
         Some(DatabaseStatus {
@@ -114,6 +136,11 @@ pub(crate) fn status(meta: &Meta, own: Option<NodeId>, seen: Option<&[Seen]>) ->
         switch: meta.switch(),
         survives_minorities: meta.guarantee() == Guarantee::Majority,
         is_supervised: seen.is_some(),
+        groups: meta.groups().len(),
+        settled: meta.groups().values().filter(|group| group.is_settled()).count(),
+        failover: meta.failover(),
+        replication_factor: meta.replication_factor(),
+        apply_version: meta.apply_version(),
         nodes: nodes.collect(),
         databases: databases.collect(),
     }

@@ -172,6 +172,12 @@ impl Network {
         });
     }
 
+    /// The node that this one is to others, once it has said so: [`Network::set_identity`].
+    #[must_use]
+    pub fn node(&self) -> Option<NodeId> {
+        self.shared.identity.borrow().and_then(|identity| identity.node())
+    }
+
     /// Says where a node is, `host:port`, also when that has changed. It is looked up anew for each connection. One of more
     /// than 261 bytes is none: then this is `false`.
     pub fn set_address(&self, node: NodeId, address: &str) -> bool {

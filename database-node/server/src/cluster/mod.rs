@@ -1,6 +1,8 @@
 //! The node as a member of a cluster.
 
+mod changes;
 mod joining;
+mod status;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,6 +18,7 @@ use pliantdb_storage::memory::MemoryPlan;
 use pliantdb_storage::{Options as StorageOptions, StorageError};
 use tokio::sync::oneshot;
 
+pub(crate) use changes::AdminError;
 pub use joining::{JoinTokenError, VARIABLE as JOIN_TOKEN_VARIABLE};
 
 use crate::config::{Clustering, Host, NodeCertificate, Settings};
@@ -33,6 +36,8 @@ pub(crate) const HTTP: &str = "http";
 pub(crate) const QUIC: &str = "quic";
 /// That says what they know its certificate by, if it has made that itself.
 pub(crate) const FINGERPRINT: &str = "fingerprint";
+/// The version that it runs.
+const VERSION: &str = "version";
 
 /// Why the node cannot be a member of a cluster.
 #[derive(Debug, thiserror::Error)]
@@ -211,6 +216,7 @@ fn attributes(clustering: &Clustering, doors: &Doors) -> BTreeMap<String, String
     if let Some(fingerprint) = &doors.fingerprint {
         attributes.insert(FINGERPRINT.to_owned(), fingerprint.clone());
     }
+    attributes.insert(VERSION.to_owned(), crate::VERSION.to_owned());
     attributes
 }
 
@@ -239,10 +245,12 @@ mod tests {
             .iter()
             .map(|(name, value)| format!("{name}={value}"))
             .collect();
+        let version = format!("version={}", crate::VERSION);
         let wanted = [
             "fingerprint=ab",
             "http=https://db-1:6480",
             "quic=[::1]:6481",
+            &version,
             "zone=a",
         ];
         assert_eq!(told, wanted);

@@ -15,7 +15,7 @@ const PORT: u16 = 6482;
 const CLUSTER: &str = "pliantdb";
 
 /// Attributes that a node gives itself.
-const OWN: [&str; 4] = ["address", "http", "quic", "fingerprint"];
+const OWN: [&str; 5] = ["address", "http", "quic", "fingerprint", "version"];
 
 /// How many attributes a node can have.
 const MAX_ATTRIBUTES: usize = 64;
@@ -307,7 +307,9 @@ fn attributes(inputs: &Inputs) -> Result<BTreeMap<String, String>, ConfigError> 
             );
         }
         if OWN.contains(&name.as_str()) {
-            return wrong("address, http, quic and fingerprint are what the node itself says of where it is");
+            return wrong(
+                "address, http, quic, fingerprint and version are what the node itself says of itself",
+            );
         }
         if value.len() > MAX_VALUE || value.chars().any(char::is_control) {
             return wrong("a value has up to 255 bytes and no control characters");

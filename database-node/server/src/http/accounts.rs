@@ -481,7 +481,7 @@ async fn done(app: &App, caller: &Caller, of: AccountsAsk) -> Result<Response, P
 const MAX_REASON: usize = 1000;
 
 /// The request's body as a `T`.
-async fn read<T: DeserializeOwned>(app: &App, request: Request) -> Result<T, Problem> {
+pub(super) async fn read<T: DeserializeOwned>(app: &App, request: Request) -> Result<T, Problem> {
     let (body, _memory) = body::document(app, request).await?;
     body.read().map_err(|error: serde_json::Error| {
         let reason: String = error.to_string().chars().take(MAX_REASON).collect();

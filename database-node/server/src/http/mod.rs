@@ -4,6 +4,7 @@ mod accounts;
 mod apis;
 mod auth;
 mod body;
+mod cluster;
 mod conditions;
 mod consistency;
 mod databases;
@@ -70,9 +71,14 @@ pub(crate) fn admin(app: Arc<App>) -> Router {
             .layer(from_fn_with_state(Arc::clone(&app), auth::identify)),
         false => metrics,
     };
+    // Whoever changes the cluster says who they are, on loopback too.
+    let cluster = cluster::router().layer(from_fn_with_state(Arc::clone(&app), auth::identify));
     let unprotected = framing::Unprotected(app.access().is_open() || !app.protect_admin);
     finish(
-        metrics.merge(health()).fallback(problem::unknown_route),
+        metrics
+            .merge(cluster)
+            .merge(health())
+            .fallback(problem::unknown_route),
         app,
         unprotected,
     )

@@ -200,6 +200,17 @@ impl Node {
         self.to(self.admin, "GET", path, headers, "").unwrap()
     }
 
+    /// Sends a request to the admin port.
+    pub(crate) fn admin_send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
+        self.to(self.admin, method, path, headers, body).unwrap()
+    }
+
     fn to(
         &self,
         address: SocketAddr,

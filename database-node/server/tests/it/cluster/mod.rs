@@ -1,3 +1,5 @@
 //! Nodes of clusters, as processes.
 
+mod administration;
+mod nodes;
 mod starting;
