@@ -4,11 +4,13 @@
 //! - `output`: text or JSON; `failure`: errors and exit codes
 //! - `serve`: the server itself
 //! - `shell`: databases by hand; `import` and `export`: JSON lines and CSV
-//! - `accounts`: users, roles and API keys; `backup`, `directory`, `certificate`: looking after a node; `manual`: completions and man pages
+//! - `accounts`: users, roles and API keys; `backup`, `directory`, `certificate`: looking after a node; `cluster`: looking
+//!   after a cluster; `manual`: completions and man pages
 
 mod accounts;
 mod backup;
 mod certificate;
+mod cluster;
 mod directory;
 mod export;
 mod failure;
@@ -91,6 +93,9 @@ enum Command {
     /// Show or renew the certificate that a node has made for itself
     #[command(subcommand)]
     Certificate(certificate::CertificateCommand),
+    /// Look after a cluster, at any of its nodes
+    #[command(subcommand)]
+    Cluster(cluster::ClusterCommand),
     /// Print a script that completes commands in a shell
     Completions(manual::CompletionsArgs),
     /// Write man pages
@@ -135,6 +140,7 @@ fn run(command: Command, out: Output) -> Result<(), Failure> {
         Command::Role(command) => accounts::role(&command, out),
         Command::ApiKey(command) => accounts::api_key(&command, out),
         Command::Certificate(command) => certificate::run(&command, out),
+        Command::Cluster(command) => cluster::run(&command, out),
         Command::Completions(args) => Ok(manual::completions(&args)?),
         Command::Man(args) => Ok(manual::man(&args)?),
         Command::Version => out.result(&format!("pliant-node {VERSION}"), &json!({"version": VERSION})),

@@ -203,11 +203,16 @@ impl TargetArgs {
     }
 }
 
-fn variable(name: &str) -> Option<String> {
+/// A variable that is set to something.
+pub(super) fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-fn password_of(user: &str) -> Result<String, Failure> {
+/// The password of a user, from the variable or the terminal.
+///
+/// # Errors
+/// When there is none.
+pub(super) fn password_of(user: &str) -> Result<String, Failure> {
     if let Some(password) = variable("PLIANT_PASSWORD") {
         return Ok(password);
     }

@@ -1,5 +1,6 @@
 //! Nodes of clusters, as processes.
 
 mod administration;
+mod cli;
 mod nodes;
 mod starting;
