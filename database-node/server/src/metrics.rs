@@ -1,8 +1,10 @@
 //! Metrics, in the OpenMetrics text format.
 
+mod cluster;
+
 use std::fmt;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use pliantdb_core::protocol::Ask;
@@ -18,6 +20,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::VERSION;
+use crate::cluster::Cluster;
 
 /// The content type of [`Metrics::text`].
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -190,6 +193,14 @@ impl Metrics {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .register_collector(collector);
+    }
+
+    /// Also shows what the node does for its cluster, from now on.
+    pub(crate) fn watch_cluster(&self, cluster: &Arc<Cluster>) {
+        self.registry
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .register_collector(Box::new(cluster::Watched::new(cluster)));
     }
 
     /// Counts a commit.

@@ -225,7 +225,9 @@ impl Builder {
                     memory: MemoryPlan::for_limit(memory_limit),
                     failure,
                 };
-                Databases::Clustered(cluster::open(&settings, &clustering, &doors, serving).await?)
+                let clustered = cluster::open(&settings, &clustering, &doors, serving).await?;
+                metrics.watch_cluster(clustered.cluster());
+                Databases::Clustered(clustered)
             }
         };
         let now = databases.clone();

@@ -349,3 +349,34 @@ fn only_an_administrator_changes_the_cluster() {
     assert!(!a.log().contains("pliant-join-v1"));
     assert_eq!(a.admin_get("/metrics", &[]).status, 200, "as before on loopback");
 }
+
+#[test]
+fn metrics_tell_what_a_node_does_for_its_cluster() {
+    let places = Places::new();
+    let [a, b, c] = places.three();
+    let of = |node: &Node, name: &str| {
+        let metrics = node.admin_get("/metrics", &[]).body;
+        let line = metrics
+            .lines()
+            .find(|line| line.starts_with(&format!("pliantdb_cluster_{name} ")));
+        let value = line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        value.unwrap_or_else(|| panic!("{name}: {metrics}"))
+    };
+    assert_eq!([&a, &b, &c].map(|node| of(node, "supervises")), [1.0, 0.0, 0.0]);
+    assert_eq!((of(&b, "nodes"), of(&b, "switching")), (3.0, 0.0));
+    for name in [
+        "log_syncs_total",
+        "log_written_bytes_total",
+        "envelopes_sent_total",
+        "sent_bytes_total",
+    ] {
+        assert!(of(&b, name) > 0.0, "{name}");
+    }
+    let metrics = a.admin_get("/metrics", &[]).body;
+    for node in ["a", "b", "c"] {
+        let name = format!("pliantdb_cluster_node_silent_seconds{{node=\"{node}\"}} ");
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&name)).unwrap();
+        assert!(line.parse::<f64>().unwrap() < 3.0, "{line}");
+    }
+    assert!(!b.admin_get("/metrics", &[]).body.contains("cluster_node_silent"));
+}
