@@ -1,0 +1,369 @@
+//! `pliant-chaos`, which `e2e/chaos` starts.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a command")]
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chaos::bed::control::Mode;
+use chaos::bed::hosts::move_to;
+use chaos::bed::{PREFIX, sweep};
+use chaos::clients::record::Recorder;
+use chaos::clients::writer::Writer;
+use chaos::clients::{Shared, followers, last, messages, probe};
+use chaos::cluster::{Cluster, Parts};
+use chaos::history::DOORS;
+use chaos::nemesis::{Nemesis, say};
+use chaos::plan::{Kind, Wishes, plan};
+use chaos::report::{Run, examine};
+use chaos::verify::serving::Promises;
+use clap::Parser;
+use load::Failure;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// How long a majority may need until it acknowledges again.
+const WITH_A_MAJORITY: Duration = Duration::from_secs(15);
+
+/// Runs nodes on hosts of their own, lets things go wrong, and checks what clients have seen.
+#[derive(Debug, Parser)]
+#[command(name = "e2e/chaos")]
+struct Arguments {
+    /// For how long, such as 90s, 10m or 2h.
+    #[arg(long = "for", value_name = "TIME", default_value = "10m", value_parser = duration)]
+    lasts: Duration,
+    /// Of what goes wrong, and what is asked; another each time, if not given.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How the cluster replicates: one-leader or quorum.
+    #[arg(long, default_value = "one-leader")]
+    mode: Mode,
+    /// How many nodes.
+    #[arg(long, default_value_t = 1)]
+    nodes: usize,
+    /// How many clients read and write, by all doors and at all nodes.
+    #[arg(long, default_value_t = 6)]
+    writers: u32,
+    /// What may go wrong: kill, stop, cut, slow, lossy, disk, clock, wipe, restart. All, if not given; of one node, all but
+    /// wipe, which it cannot survive.
+    #[arg(long, value_delimiter = ',', value_name = "KIND,…")]
+    faults: Option<Vec<Kind>>,
+    /// Nothing goes wrong: the nodes are restarted one after the other, and no operation may fail.
+    #[arg(long, conflicts_with = "faults")]
+    rolling: bool,
+    /// Another binary of pliant-node, which every second node begins as (with --rolling every node), until it is upgraded.
+    #[arg(long, value_name = "PATH")]
+    other_binary: Option<PathBuf>,
+    /// How long every node may take to serve again after a fault.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+    recovery: Duration,
+    /// Mebibytes of each node's disk, which is in memory and takes what is used of it.
+    #[arg(long, value_name = "MIB", default_value_t = 4096)]
+    disk: u64,
+    /// Keeps what was written down, also of a run without a failure.
+    #[arg(long)]
+    keep: bool,
+    /// Prints what is to go wrong, and does nothing.
+    #[arg(long)]
+    plan: bool,
+    /// Checks again what a run has kept in this folder, and does nothing else.
+    #[arg(long, value_name = "FOLDER")]
+    check: Option<PathBuf>,
+    /// The binary of pliant-node.
+    #[arg(long, env = "PLIANT_CHAOS_PROGRAM", value_name = "PATH", hide_env = true)]
+    program: PathBuf,
+    /// The checker.
+    #[arg(long, env = "PLIANT_CHAOS_CHECKER", value_name = "PATH", hide_env = true)]
+    checker: PathBuf,
+    /// The wires.
+    #[arg(long, env = "PLIANT_CHAOS_NETWORK", value_name = "PATH", hide_env = true)]
+    network: PathBuf,
+    /// The library of wrong clocks.
+    #[arg(
+        long,
+        env = "PLIANT_CHAOS_CLOCK_LIBRARY",
+        value_name = "PATH",
+        hide_env = true
+    )]
+    clock: PathBuf,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let unit = match text.chars().last() {
+        Some('s') => 1,
+        Some('m') => 60,
+        Some('h') => 3600,
+        _ => 0,
+    };
+    let number = text.get(..text.len().saturating_sub(1)).unwrap_or_default();
+    match number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit))
+    {
+        Some(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
+        _ => Err(format!(
+            "the time {text:?} must be a whole number of s, m or h, such as 90s or 10m"
+        )),
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match &arguments.check {
+        Some(folder) => conclude(folder, &arguments.checker),
+        None => run(&arguments),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(failure) => {
+            eprintln!("e2e/chaos: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Looks at a folder, and tells of it. Whether nothing is wrong.
+fn conclude(folder: &Path, checker: &Path) -> Result<bool, Failure> {
+    let (summary, failures) = examine(folder, checker)?;
+    for failure in &failures {
+        say(&format!("FAILURE {failure}"));
+    }
+    println!("{}", serde_json::to_string(&summary)?);
+    Ok(failures.is_empty())
+}
+
+fn wishes(arguments: &Arguments, seed: u64) -> Wishes {
+    let nodes = 0..arguments.nodes;
+    let all = || {
+        let kinds = Kind::ALL.iter().map(|(_, kind)| *kind);
+        kinds
+            .filter(|kind| arguments.nodes > 1 || *kind != Kind::Wipe)
+            .collect()
+    };
+    let to_upgrade = match (&arguments.other_binary, arguments.rolling) {
+        (None, _) => Vec::new(),
+        (Some(_), true) => nodes.collect(),
+        (Some(_), false) if arguments.nodes == 1 => vec![0],
+        (Some(_), false) => nodes.skip(1).step_by(2).collect(),
+    };
+    Wishes {
+        seed,
+        lasts: arguments.lasts,
+        nodes: arguments.nodes,
+        kinds: arguments.faults.clone().unwrap_or_else(all),
+        is_rolling: arguments.rolling,
+        to_upgrade,
+    }
+}
+
+/// Whether nothing is wrong.
+fn run(arguments: &Arguments) -> Result<bool, Failure> {
+    if !(1..=9).contains(&arguments.nodes) {
+        return Err(format!("--nodes {} must be from 1 to 9", arguments.nodes).into());
+    }
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+    let seed = arguments.seed.unwrap_or(now.as_millis() as u64 % 1_000_000_000);
+    let wishes = wishes(arguments, seed);
+    let rounds = plan(&wishes);
+    say(&format!(
+        "seed {seed}, {} nodes, {}, {} rounds:",
+        arguments.nodes,
+        arguments.mode.name(),
+        rounds.len()
+    ));
+    rounds.iter().for_each(|round| say(&round.to_string()));
+    if arguments.plan {
+        return Ok(true);
+    }
+    sweep::sweep()?;
+    let folder = std::env::temp_dir().join(format!("{PREFIX}{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    let parts = Parts {
+        nodes: arguments.nodes,
+        mode: arguments.mode,
+        program: arguments.program.clone(),
+        other_program: arguments.other_binary.clone(),
+        others: wishes.to_upgrade.clone(),
+        network: arguments.network.clone(),
+        clock: arguments.clock.clone(),
+        disk_size: arguments.disk << 20,
+        seed,
+        folder: folder.clone(),
+    };
+    let done = under_load(arguments, &wishes, &rounds, &parts);
+    let is_well = match done {
+        Ok(()) => conclude(&folder, &arguments.checker),
+        Err(failure) => Err(failure),
+    };
+    match is_well {
+        Ok(true) if !arguments.keep => std::fs::remove_dir_all(&folder)?,
+        _ => say(&format!("what was written down is in {}", folder.display())),
+    }
+    is_well
+}
+
+/// Until the history is written.
+fn under_load(
+    arguments: &Arguments,
+    wishes: &Wishes,
+    rounds: &[chaos::plan::Round],
+    parts: &Parts,
+) -> Result<(), Failure> {
+    let mut cluster = Cluster::make(parts)?;
+    let host = cluster.clients()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .on_thread_start(move || {
+            // A client that is elsewhere reaches nobody, and that is seen.
+            if let Err(error) = move_to(&host) {
+                say(&format!("a thread is not on the clients' host: {error}"));
+            }
+        })
+        .build()?;
+    let promises = Promises {
+        recovery: arguments.recovery,
+        hearing: arguments.recovery + Duration::from_secs(30),
+        with_a_majority: (arguments.mode == Mode::Quorum && arguments.nodes > 2).then_some(WITH_A_MAJORITY),
+        always: arguments.rolling,
+    };
+    let (state, _) = watch::channel(chaos::clients::State::default());
+    let shared = Arc::new(Shared {
+        places: cluster.places(),
+        token: cluster.token.clone(),
+        patience: Duration::from_secs(if arguments.rolling { 30 } else { 10 }),
+        recorder: Recorder::new(&parts.folder)?,
+        keys: chaos::clients::keys::Keys::default(),
+        heard: probe::Heard::default(),
+        state,
+    });
+    let done = work(
+        &runtime,
+        &mut cluster,
+        &shared,
+        wishes,
+        rounds,
+        promises,
+        arguments.writers,
+    );
+    runtime.shutdown_timeout(Duration::from_secs(3));
+    let (load, faults) = done?;
+    for wrong in cluster.shut_down() {
+        shared.recorder.failure(&wrong);
+    }
+    shared.recorder.flush()?;
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let run = Run {
+        seed: wishes.seed,
+        nodes: shared.places.iter().map(|place| place.name.clone()).collect(),
+        mode: arguments.mode.name().to_owned(),
+        load,
+        faults,
+        recovery_ms: millis(promises.recovery),
+        hearing_ms: millis(promises.hearing),
+        with_a_majority_ms: promises.with_a_majority.map(millis),
+        always: promises.always,
+    };
+    run.keep(&parts.folder)
+}
+
+/// Gives when the load was under way, and how many faults there were.
+fn work(
+    runtime: &Runtime,
+    cluster: &mut Cluster,
+    shared: &Arc<Shared>,
+    wishes: &Wishes,
+    rounds: &[chaos::plan::Round],
+    promises: Promises,
+    writers: u32,
+) -> Result<((u64, u64), usize), Failure> {
+    runtime.block_on(async {
+        let interrupted = interrupted()?;
+        for node in 0..cluster.len() {
+            cluster.start(node)?;
+            serve(shared, node, promises.recovery, &interrupted).await?;
+        }
+        cluster.switch()?;
+        let mut nemesis = Nemesis {
+            cluster,
+            shared: Arc::clone(shared),
+            promises,
+            interrupted,
+            began: Instant::now(),
+            lasts: wishes.lasts,
+        };
+        let begin = shared.recorder.now();
+        let listening = messages::subscribe(shared);
+        let following = followers::start(shared);
+        let publishing = tokio::spawn(messages::publish(Arc::clone(shared)));
+        let writing: Vec<_> = (0..writers)
+            .map(|number| {
+                let place = number as usize;
+                let door = DOORS.get(place % DOORS.len()).copied().unwrap_or(DOORS[0]);
+                let node = place / DOORS.len();
+                tokio::spawn(Writer::new(shared, number, door, node, wishes.seed).run())
+            })
+            .collect();
+        nemesis.begin().await?;
+        let faults = nemesis.run(rounds).await?;
+        let end = shared.recorder.now();
+        shared.state.send_modify(|state| state.is_ending = true);
+        for task in writing.into_iter().chain([publishing]).chain(following) {
+            task.await?;
+        }
+        say("reading everything from every node");
+        last::objects(shared).await?;
+        let reading = Arc::clone(shared);
+        tokio::spawn(async move { last::ledger(&reading).await }).await??;
+        // What was published last is on its way.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        shared.state.send_modify(|state| state.is_over = true);
+        for task in listening {
+            task.await?;
+        }
+        Ok(((begin, end), faults))
+    })
+}
+
+/// Waits until a node serves for the first time.
+async fn serve(
+    shared: &Arc<Shared>,
+    node: usize,
+    limit: Duration,
+    interrupted: &watch::Receiver<bool>,
+) -> Result<(), Failure> {
+    let began = Instant::now();
+    loop {
+        let probing = Arc::clone(shared);
+        let Err(reason) = tokio::spawn(async move { probe::serves(&probing, node).await }).await? else {
+            return Ok(());
+        };
+        if began.elapsed() > limit {
+            return Err(format!("a node does not come up: {reason}; its log is kept").into());
+        }
+        if *interrupted.borrow() {
+            return Err("it was interrupted".into());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Whether somebody wants it to end, by SIGINT or SIGTERM.
+fn interrupted() -> Result<watch::Receiver<bool>, Failure> {
+    let (tell, interrupted) = watch::channel(false);
+    let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = int.recv() => {}
+            _ = term.recv() => {}
+        }
+        tell.send_replace(true);
+        // It is to be heard until the end.
+        tell.closed().await;
+    });
+    Ok(interrupted)
+}
