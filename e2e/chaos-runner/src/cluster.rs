@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use load::Failure;
 
-use crate::bed::control::{Control, Forming, Mode, is_switched, leader};
+use crate::bed::control::{Control, Forming, Mode, is_settled, leader};
 use crate::bed::disk::Disk;
 use crate::bed::hosts::{Hosts, Treatment};
 use crate::bed::node::{Node, Place};
 use crate::bed::wall::Wall;
+use crate::nemesis::say;
 use crate::plan::{Fault, Host};
 
 /// What the nodes are made of.
@@ -54,8 +54,13 @@ pub struct Cluster {
     tokens: usize,
 }
 
-/// How long a switch may take.
-const SWITCHING: Duration = Duration::from_secs(60);
+/// Tells of what was refused, which is no failure.
+fn refused(fault: &Fault, asked: Result<(), Failure>) -> Result<(), Failure> {
+    if let Err(error) = asked {
+        say(&format!("{fault}: {error}"));
+    }
+    Ok(())
+}
 
 impl Cluster {
     /// Makes hosts, disks and clocks; no node is started yet.
@@ -172,22 +177,33 @@ impl Cluster {
     /// # Errors
     /// When it is refused, or does not end.
     pub fn switch(&self) -> Result<(), Failure> {
-        if self.nodes.len() < 2 || self.mode == Mode::OneLeader {
-            return Ok(());
+        match (self.nodes.len(), self.mode) {
+            (1, _) | (_, Mode::OneLeader) => Ok(()),
+            _ => self.control(0, &self.program).switch(self.mode),
         }
-        let control = self.control(0, &self.program);
-        control.switch(self.mode)?;
-        let began = Instant::now();
-        loop {
-            let status = control.status()?;
-            if is_switched(&status, self.mode) {
-                return Ok(());
+    }
+
+    /// Has the cluster changed by whichever node does it: one may be away.
+    fn by_any(&self, change: impl Fn(&Control<'_>) -> Result<(), Failure>) -> Result<(), Failure> {
+        let mut last = None;
+        for node in 0..self.nodes.len() {
+            match change(&self.control(node, &self.program)) {
+                Ok(()) => return Ok(()),
+                Err(error) => last = Some(error),
             }
-            if began.elapsed() > SWITCHING {
-                return Err(format!("the switch to {} did not end: {status}", self.mode.name()).into());
-            }
-            std::thread::sleep(Duration::from_millis(200));
         }
+        Err(last.unwrap_or_else(|| "there is no node".into()))
+    }
+
+    /// Whether nothing is under way in a cluster of several, as every node sees it.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        let is_settled = |node| {
+            self.control(node, &self.program)
+                .status()
+                .is_ok_and(|status| is_settled(&status))
+        };
+        self.nodes.len() == 1 || (0..self.nodes.len()).all(is_settled)
     }
 
     /// Lets a fault begin.
@@ -242,6 +258,19 @@ impl Cluster {
                 node.start(hosts)?;
                 ended
             }
+            // An owner's wish may be refused: the node may be away, or too few be left.
+            Fault::Promote(node) => {
+                let name = Host::Node(*node).to_string();
+                refused(fault, self.by_any(|control| control.promote(&name)))
+            }
+            Fault::Drain(node) => {
+                let name = Host::Node(*node).to_string();
+                refused(fault, self.by_any(|control| control.drain(&name)))
+            }
+            Fault::Switch => refused(
+                fault,
+                self.by_any(|control| control.begin_switch(self.mode.other())),
+            ),
         }
     }
 
@@ -270,7 +299,13 @@ impl Cluster {
             }
             Fault::Clock { node, .. } => self.node(*node)?.0.wall.step(0),
             Fault::Wipe(_) => self.come_back(),
-            Fault::Restart { .. } => Ok(()),
+            Fault::Restart { .. } | Fault::Promote(_) => Ok(()),
+            Fault::Drain(node) => {
+                let name = Host::Node(*node).to_string();
+                self.by_any(|control| control.undrain(&name))
+            }
+            // The other fault of the round may go on, so it need not end here: who waits for all to be well sees to it.
+            Fault::Switch => self.by_any(|control| control.begin_switch(self.mode)),
         }
     }
 

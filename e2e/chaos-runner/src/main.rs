@@ -47,8 +47,8 @@ struct Arguments {
     /// How many clients read and write, by all doors and at all nodes.
     #[arg(long, default_value_t = 6)]
     writers: u32,
-    /// What may go wrong: kill, stop, cut, slow, lossy, disk, clock, wipe, restart. All, if not given; of one node, all but
-    /// wipe, which it cannot survive.
+    /// What may go wrong: kill, stop, cut, slow, lossy, disk, clock, wipe, restart, and what the owner does: promote, switch,
+    /// drain. If not given, all that so many nodes survive.
     #[arg(long, value_delimiter = ',', value_name = "KIND,…")]
     faults: Option<Vec<Kind>>,
     /// Nothing goes wrong: the nodes are restarted one after the other, and no operation may fail.
@@ -142,7 +142,7 @@ fn wishes(arguments: &Arguments, seed: u64) -> Wishes {
     let all = || {
         let kinds = Kind::ALL.iter().map(|(_, kind)| *kind);
         kinds
-            .filter(|kind| arguments.nodes > 1 || *kind != Kind::Wipe)
+            .filter(|kind| arguments.nodes >= kind.least_nodes())
             .collect()
     };
     let to_upgrade = match (&arguments.other_binary, arguments.rolling) {

@@ -134,7 +134,7 @@ impl Nemesis<'_> {
         Ok(())
     }
 
-    /// Waits until every node serves, and everybody has heard from its node.
+    /// Waits until every node serves, nothing is under way any more, and everybody has heard from its node.
     async fn recover(&mut self, mut period: Period) -> Result<Period, Failure> {
         let began = Instant::now();
         let mut reasons = Vec::new();
@@ -159,6 +159,10 @@ impl Nemesis<'_> {
             }
         }
         period.served = Some(self.shared.recorder.now());
+        while !self.cluster.is_settled() {
+            self.wait(began, self.promises.hearing, "the cluster is not settled")
+                .await?;
+        }
         loop {
             let deaf = self.shared.heard.deaf_since(period.end);
             if deaf.is_empty() {

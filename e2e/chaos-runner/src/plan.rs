@@ -49,11 +49,17 @@ pub enum Kind {
     Wipe,
     /// A process is told to end, and started again.
     Restart,
+    /// The owner lets another node lead.
+    Promote,
+    /// The owner changes the mode, and back.
+    Switch,
+    /// The owner drains a node, and takes that back.
+    Drain,
 }
 
 impl Kind {
     /// All of them, by their names.
-    pub const ALL: [(&'static str, Self); 9] = [
+    pub const ALL: [(&'static str, Self); 12] = [
         ("kill", Self::Kill),
         ("stop", Self::Stop),
         ("cut", Self::Cut),
@@ -63,7 +69,20 @@ impl Kind {
         ("clock", Self::Clock),
         ("wipe", Self::Wipe),
         ("restart", Self::Restart),
+        ("promote", Self::Promote),
+        ("switch", Self::Switch),
+        ("drain", Self::Drain),
     ];
+
+    /// How many nodes there must be for it to make sense.
+    #[must_use]
+    pub fn least_nodes(self) -> usize {
+        match self {
+            Self::Wipe | Self::Promote => 2,
+            Self::Switch | Self::Drain => 3,
+            _ => 1,
+        }
+    }
 }
 
 impl FromStr for Kind {
@@ -130,6 +149,12 @@ pub enum Fault {
         /// Whether to the newer one.
         upgrades: bool,
     },
+    /// It is to lead from now on, with one leader; in quorum mode nobody leads all.
+    Promote(usize),
+    /// The other mode, and the first one again at the end.
+    Switch,
+    /// Others are to hold what it holds, until the end.
+    Drain(usize),
 }
 
 impl Fault {
@@ -147,8 +172,9 @@ impl Fault {
     pub fn node(&self) -> Option<usize> {
         match self {
             Self::Kill(node) | Self::Stop(node) | Self::Wipe(node) => Some(*node),
+            Self::Promote(node) | Self::Drain(node) => Some(*node),
             Self::Disk { node, .. } | Self::Clock { node, .. } | Self::Restart { node, .. } => Some(*node),
-            Self::Cut(_) | Self::Slow { .. } | Self::Lossy { .. } => None,
+            Self::Cut(_) | Self::Slow { .. } | Self::Lossy { .. } | Self::Switch => None,
         }
     }
 }
@@ -185,6 +211,9 @@ impl fmt::Display for Fault {
             Self::Wipe(_) => write!(f, "wipe {node}"),
             Self::Restart { upgrades: false, .. } => write!(f, "restart {node}"),
             Self::Restart { upgrades: true, .. } => write!(f, "upgrade {node}"),
+            Self::Promote(_) => write!(f, "promote {node}"),
+            Self::Switch => f.write_str("switch"),
+            Self::Drain(_) => write!(f, "drain {node}"),
         }
     }
 }
@@ -355,12 +384,13 @@ fn steps(dice: &mut Dice, wishes: &Wishes) -> Vec<Step> {
         // Two faults of one process or one way would undo each other.
         let is_apart = steps.iter().all(|first| {
             let same_node = first.fault.node().is_some() && first.fault.node() == second.fault.node();
+            let both_switch = first.fault == Fault::Switch && second.fault == Fault::Switch;
             let same_way = first
                 .fault
                 .ways()
                 .iter()
                 .any(|way| second.fault.ways().contains(way));
-            !same_node && !same_way
+            !same_node && !same_way && !both_switch
         });
         if is_apart {
             steps.push(second);
@@ -408,6 +438,9 @@ fn step(dice: &mut Dice, kind: Kind, nodes: usize) -> Step {
             node,
             upgrades: false,
         },
+        Kind::Promote => Fault::Promote(node),
+        Kind::Switch => Fault::Switch,
+        Kind::Drain => Fault::Drain(node),
     };
     // Shorter than what anybody waits for, as well as longer.
     let lasts = match kind {
@@ -511,8 +544,8 @@ mod tests {
             }
         }
         assert_eq!(ways.len(), 12, "{ways:?}");
-        // Six kinds at each of three nodes, three at ways.
-        assert_eq!(struck.len(), 6 * 3 + 3, "{struck:?}");
+        // Eight kinds at each of three nodes, three at ways, and the switch.
+        assert_eq!(struck.len(), 8 * 3 + 4, "{struck:?}");
     }
 
     #[test]

@@ -28,6 +28,15 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// The other one.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::OneLeader => Self::Quorum,
+            Self::Quorum => Self::OneLeader,
+        }
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -119,7 +128,12 @@ pub struct Invitation {
     pub seeds: Vec<String>,
 }
 
-/// A node's name with the cluster's place in it: the administration of a cluster, asked of one of its nodes.
+/// How long a command may take: a node that stands still says nothing.
+const PATIENCE: &str = "20";
+/// How long a switch may take.
+const SWITCHING: &str = "90s";
+
+/// The administration of a cluster, asked of one of its nodes.
 #[derive(Clone, Copy)]
 pub struct Control<'c> {
     /// The program.
@@ -133,15 +147,22 @@ pub struct Control<'c> {
 }
 
 impl Control<'_> {
-    fn cluster(&self, arguments: &[&str]) -> Result<String, Failure> {
+    fn cluster(&self, patience: &str, arguments: &[&str]) -> Result<String, Failure> {
         let net = format!("--net={}", self.hosts.namespace_path(self.node).display());
         let program = self.program.display().to_string();
         let token_file = self.token_file.display().to_string();
         let admin = format!("http://{ADMIN}");
-        let mut all = vec![net.as_str(), "--", program.as_str(), "cluster"];
+        let mut all = vec![
+            patience,
+            "nsenter",
+            net.as_str(),
+            "--",
+            program.as_str(),
+            "cluster",
+        ];
         all.extend(arguments);
         all.extend(["--admin", &admin, "--token-file", &token_file, "--output", "json"]);
-        run("nsenter", &all)
+        run("timeout", &all)
     }
 
     /// A token for a node that is to join.
@@ -149,7 +170,7 @@ impl Control<'_> {
     /// # Errors
     /// When the node cannot make one.
     pub fn invite(&self) -> Result<Invitation, Failure> {
-        let printed = self.cluster(&["join"])?;
+        let printed = self.cluster(PATIENCE, &["join"])?;
         Ok(serde_json::from_str(printed.trim())
             .map_err(|error| format!("cluster join printed {printed:?}: {error}"))?)
     }
@@ -159,17 +180,51 @@ impl Control<'_> {
     /// # Errors
     /// When it cannot be asked.
     pub fn status(&self) -> Result<serde_json::Value, Failure> {
-        let printed = self.cluster(&["status"])?;
+        let printed = self.cluster(PATIENCE, &["status"])?;
         Ok(serde_json::from_str(printed.trim())
             .map_err(|error| format!("cluster status printed {printed:?}: {error}"))?)
+    }
+
+    /// Begins to switch the mode.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub fn begin_switch(&self, mode: Mode) -> Result<(), Failure> {
+        self.cluster(PATIENCE, &["switch", mode.name(), "--no-wait"])
+            .map(drop)
     }
 
     /// Switches the mode.
     ///
     /// # Errors
-    /// When it is refused.
+    /// When it is refused, or takes too long.
     pub fn switch(&self, mode: Mode) -> Result<(), Failure> {
-        self.cluster(&["switch", mode.name()]).map(drop)
+        self.cluster("120", &["switch", mode.name(), "--timeout", SWITCHING])
+            .map(drop)
+    }
+
+    /// Lets another node lead, sooner or later.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub fn promote(&self, name: &str) -> Result<(), Failure> {
+        self.cluster(PATIENCE, &["promote", name, "--no-wait"]).map(drop)
+    }
+
+    /// Lets others hold what a node holds, sooner or later.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub fn drain(&self, name: &str) -> Result<(), Failure> {
+        self.cluster(PATIENCE, &["drain", name, "--no-wait"]).map(drop)
+    }
+
+    /// Takes that back.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub fn undrain(&self, name: &str) -> Result<(), Failure> {
+        self.cluster(PATIENCE, &["undrain", name]).map(drop)
     }
 
     /// Removes a node that is gone for ever.
@@ -177,7 +232,7 @@ impl Control<'_> {
     /// # Errors
     /// When it is refused.
     pub fn remove_lost(&self, name: &str) -> Result<(), Failure> {
-        self.cluster(&["remove", name, "--lost"]).map(drop)
+        self.cluster(PATIENCE, &["remove", name, "--lost"]).map(drop)
     }
 }
 
@@ -187,12 +242,11 @@ pub fn leader(status: &serde_json::Value) -> Option<&str> {
     status.get("leader")?.as_str()
 }
 
-/// Whether a switch to the mode is over, as a status has it.
+/// Whether nothing is under way in the cluster, as a status has it: no switch, and every group is where it is to be.
 #[must_use]
-pub fn is_switched(status: &serde_json::Value, mode: Mode) -> bool {
-    let text = |key: &str| status.get(key).and_then(serde_json::Value::as_str);
+pub fn is_settled(status: &serde_json::Value) -> bool {
     let is_open = status.get("switch").is_some_and(|switch| !switch.is_null());
-    text("mode") == Some(mode.name()) && !is_open
+    !is_open && status.get("groups") == status.get("settled")
 }
 
 #[cfg(test)]
@@ -228,12 +282,11 @@ mod tests {
     }
 
     #[test]
-    fn a_status_tells_of_leader_and_mode() {
-        let status = |mode, switch| serde_json::json!({"leader": "n1", "mode": mode, "switch": switch});
-        let (open, none) = (serde_json::json!({"to": "quorum"}), serde_json::Value::Null);
-        assert_eq!(leader(&status("quorum", none.clone())), Some("n1"));
-        assert!(is_switched(&status("quorum", none.clone()), Mode::Quorum));
-        assert!(!is_switched(&status("quorum", open), Mode::Quorum));
-        assert!(!is_switched(&status("one-leader", none), Mode::Quorum));
+    fn a_status_tells_of_the_leader_and_of_what_is_under_way() {
+        let status = |switch, settled| serde_json::json!({"leader": "n1", "mode": "Quorum", "switch": switch, "groups": 3, "settled": settled});
+        let (open, none) = (serde_json::json!({"to": "Quorum"}), serde_json::Value::Null);
+        assert_eq!(leader(&status(none.clone(), 3)), Some("n1"));
+        assert!(is_settled(&status(none.clone(), 3)));
+        assert!(!is_settled(&status(none, 2)) && !is_settled(&status(open, 3)));
     }
 }
