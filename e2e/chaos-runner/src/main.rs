@@ -15,7 +15,7 @@ use chaos::clients::writer::Writer;
 use chaos::clients::{Shared, followers, last, messages, probe};
 use chaos::cluster::{Cluster, Parts};
 use chaos::history::DOORS;
-use chaos::nemesis::{Nemesis, say};
+use chaos::nemesis::{Interrupted, Nemesis, say};
 use chaos::plan::{Kind, Wishes, plan};
 use chaos::report::{Run, examine};
 use chaos::verify::serving::Promises;
@@ -251,7 +251,17 @@ fn under_load(
         arguments.writers,
     );
     runtime.shutdown_timeout(Duration::from_secs(3));
-    let (load, faults) = done?;
+    let (load, faults, is_whole) = match done {
+        Ok((load, faults)) => (load, faults, true),
+        Err(failure) if failure.is::<Interrupted>() => return Err(failure),
+        // What there is of the history is checked all the same.
+        Err(failure) => {
+            shared
+                .recorder
+                .failure(&format!("the run was given up: {failure}"));
+            ((0, shared.recorder.now()), 0, false)
+        }
+    };
     for wrong in cluster.shut_down() {
         shared.recorder.failure(&wrong);
     }
@@ -263,6 +273,7 @@ fn under_load(
         mode: arguments.mode.name().to_owned(),
         load,
         faults,
+        is_whole,
         recovery_ms: millis(promises.recovery),
         hearing_ms: millis(promises.hearing),
         with_a_majority_ms: promises.with_a_majority.map(millis),
@@ -346,7 +357,7 @@ async fn serve(
             return Err(format!("a node does not come up: {reason}; its log is kept").into());
         }
         if *interrupted.borrow() {
-            return Err("it was interrupted".into());
+            return Err(Interrupted.into());
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

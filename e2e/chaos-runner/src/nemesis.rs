@@ -18,6 +18,18 @@ const LOOK: Duration = Duration::from_millis(50);
 /// So many times as long as was promised is waited all the same, so that there is something to see.
 const PATIENCE: u32 = 3;
 
+/// Somebody wanted it to end.
+#[derive(Debug)]
+pub struct Interrupted;
+
+impl std::fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("it was interrupted")
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
 /// What breaks things.
 pub struct Nemesis<'n> {
     /// What is broken.
@@ -40,7 +52,7 @@ impl Nemesis<'_> {
         let left = after.saturating_sub(self.began.elapsed());
         tokio::select! {
             () = tokio::time::sleep(left) => Ok(()),
-            _ = self.interrupted.wait_for(|is| *is) => Err("it was interrupted".into()),
+            _ = self.interrupted.wait_for(|is| *is) => Err(Interrupted.into()),
         }
     }
 
@@ -110,6 +122,11 @@ impl Nemesis<'_> {
         ));
     }
 
+    fn fail(&self, said: &str) {
+        self.shared.recorder.failure(said);
+        say(said);
+    }
+
     /// Begins and ends the faults of a round, each at its time.
     async fn strike(&mut self, round: &Round) -> Result<(), Failure> {
         let mut events: Vec<(Duration, bool, &Fault)> = Vec::new();
@@ -125,11 +142,12 @@ impl Nemesis<'_> {
                 true => self.cluster.begin(fault),
                 false => self.cluster.end(fault),
             };
-            done.map_err(|error| format!("{fault}: {error}"))?;
+            if let Err(error) = done {
+                self.fail(&format!("{fault}: {error}"));
+            }
         }
         for said in self.cluster.raise()? {
-            self.shared.recorder.failure(&said);
-            say(&said);
+            self.fail(&said);
         }
         Ok(())
     }
@@ -137,7 +155,6 @@ impl Nemesis<'_> {
     /// Waits until every node serves, nothing is under way any more, and everybody has heard from its node.
     async fn recover(&mut self, mut period: Period) -> Result<Period, Failure> {
         let began = Instant::now();
-        let mut reasons = Vec::new();
         for node in 0..self.cluster.len() {
             loop {
                 let shared = Arc::clone(&self.shared);
@@ -153,8 +170,7 @@ impl Nemesis<'_> {
                 )
                 .await?;
                 for said in self.cluster.raise()? {
-                    self.shared.recorder.failure(&said);
-                    reasons.push(said);
+                    self.fail(&said);
                 }
             }
         }
@@ -173,7 +189,6 @@ impl Nemesis<'_> {
         }
         period.heard = Some(self.shared.recorder.now());
         self.shared.recorder.period(&period);
-        reasons.iter().for_each(|reason| say(reason));
         Ok(period)
     }
 

@@ -142,6 +142,7 @@ fn run(folder: &Path, lost: bool) {
         mode: "one-leader".to_owned(),
         load: (0, 6_000_000_000),
         faults: 0,
+        is_whole: true,
         recovery_ms: 1000,
         hearing_ms: 1000,
         with_a_majority_ms: None,
