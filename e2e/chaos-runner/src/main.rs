@@ -350,7 +350,11 @@ async fn serve(
     let began = Instant::now();
     loop {
         let probing = Arc::clone(shared);
-        let Err(reason) = tokio::spawn(async move { probe::serves(&probing, node).await }).await? else {
+        let served = async move {
+            probe::has_database(&probing, node).await?;
+            probe::serves(&probing, node).await
+        };
+        let Err(reason) = tokio::spawn(served).await? else {
             return Ok(());
         };
         if began.elapsed() > limit {
