@@ -74,7 +74,6 @@ impl Nodes {
             let running = nodes.run(number, None);
             nodes.running.push(running);
         }
-        nodes.clear();
         if kind == Kind::Quorum {
             let first = Arc::clone(&nodes.running[0].member);
             let change = first.change(MetaCommand::Switch { to: Mode::Quorum });

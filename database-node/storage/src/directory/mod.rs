@@ -37,7 +37,7 @@ const LOG_DIRECTORY: &str = "log";
 const BACKUP_DIRECTORY: &str = "backup";
 
 /// What a fresh volume can hold, or a creation that was interrupted before it came to the state.
-const HARMLESS: [&str; 3] = [LOCK_FILE, NEW_FORMAT_FILE, "lost+found"];
+const HARMLESS: [&str; 4] = [LOCK_FILE, NEW_FORMAT_FILE, "lost+found", "tls"];
 
 /// What a creation makes after its mark.
 const PARTS: [&str; 4] = [
