@@ -26,7 +26,7 @@ pub(crate) async fn carry_out(
     let access = caller.access();
     match ask {
         AccountsAsk::WhoAmI => Ok(Reply::Accounts(AccountsReply::WhoAmI(caller.who_am_i()?))),
-        AccountsAsk::LogOut => caller.log_out().map(|()| Reply::Done),
+        AccountsAsk::LogOut => caller.log_out().await.map(|()| Reply::Done),
         AccountsAsk::ChangePassword { old, new } => {
             let name = caller.user().ok_or_else(|| {
                 Error::invalid("only users have a password, and these credentials are not those of a user")

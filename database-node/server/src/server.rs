@@ -18,7 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::VERSION;
-use crate::access::{Access, AccessError, AccessFiles};
+use crate::access::{Access, AccessError, AccessFiles, Sessions};
 use crate::app::App;
 use crate::certificate::{self, Certificate, CertificateError};
 use crate::cluster::{self, ClusterError, Doors, Serving};
@@ -186,6 +186,7 @@ impl Builder {
             .unwrap_or_else(pliantdb_storage::memory::limit);
         let (failure, failed) = oneshot::channel();
         let (schemas, stopping) = (Arc::new(schemas), CancellationToken::new());
+        let sessions = Arc::<Sessions>::default();
         let executor = Arc::new(Executor::new(Arc::clone(&metrics), stopping.clone()));
         let opening = match settings.clustering.clone() {
             None => Opening::Storage(open_storage(&settings, options, &metrics, failure).await?),
@@ -222,6 +223,7 @@ impl Builder {
                     options,
                     schemas: Arc::clone(&schemas),
                     executor,
+                    sessions: Arc::clone(&sessions),
                     memory: MemoryPlan::for_limit(memory_limit),
                     failure,
                 };
@@ -230,9 +232,7 @@ impl Builder {
                 Databases::Clustered(clustered)
             }
         };
-        let now = databases.clone();
-        let now_ms = move || now.now_ms();
-        let access = Access::new(databases.accounts(), now_ms, access, Arc::clone(&metrics));
+        let access = Access::new(databases.clone(), sessions, access, Arc::clone(&metrics));
         if access.is_open() {
             settings.check_loopback()?;
         }

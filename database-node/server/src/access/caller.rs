@@ -182,13 +182,13 @@ impl Caller {
     ///
     /// # Errors
     /// [`Error::Invalid`] when they have none.
-    pub(crate) fn log_out(&self) -> Result<(), Error> {
+    pub(crate) async fn log_out(&self) -> Result<(), Error> {
         match &self.0.proof {
             Proof::User {
                 session: Some(session),
                 ..
             } => {
-                self.0.access.end(session);
+                self.0.access.end(session).await;
                 Ok(())
             }
             _ => Err(Error::invalid(

@@ -18,12 +18,14 @@ use pliantdb_storage::SharedAccounts;
 
 use crate::audit::{Audit, AuditError, Entry, Verdict};
 use crate::config::Settings;
+use crate::databases::Databases;
 use crate::metrics::Metrics;
 use crate::token::{TokenError, TokenFile};
 use caller::Proof;
 use jwt::Jwt;
 use passwords::Passwords;
-use sessions::{Session, Sessions};
+use sessions::Session;
+pub(crate) use sessions::{Sessions, SharedSession};
 use throttle::Throttle;
 
 pub(crate) use caller::Caller;
@@ -54,12 +56,11 @@ pub enum AccessError {
 pub(crate) struct Access(Arc<Inner>);
 
 struct Inner {
-    /// What time it is for the databases, in milliseconds since the Unix epoch.
-    now_ms: Box<dyn Fn() -> u64 + Send + Sync>,
+    databases: Databases,
     accounts: Arc<SharedAccounts>,
     token: Option<TokenFile>,
     jwt: Option<Jwt>,
-    sessions: Sessions,
+    sessions: Arc<Sessions>,
     passwords: Passwords,
     throttle: Throttle,
     audit: Audit,
@@ -96,9 +97,10 @@ impl AccessFiles {
 }
 
 impl Access {
+    /// Of whoever uses these databases.
     pub(crate) fn new(
-        accounts: Arc<SharedAccounts>,
-        now_ms: impl Fn() -> u64 + Send + Sync + 'static,
+        databases: Databases,
+        sessions: Arc<Sessions>,
         files: AccessFiles,
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -109,11 +111,11 @@ impl Access {
             passwords,
         } = files;
         Self(Arc::new(Inner {
-            now_ms: Box::new(now_ms),
-            accounts,
+            accounts: databases.accounts(),
+            databases,
             token,
             jwt,
-            sessions: Sessions::default(),
+            sessions,
             passwords,
             throttle: Throttle::default(),
             audit,
@@ -165,7 +167,7 @@ impl Access {
     ) -> Result<Caller, Error> {
         match credentials {
             None => self.nobody(peer),
-            Some(Credentials::Token(token)) => match self.bearer(token, peer) {
+            Some(Credentials::Token(token)) => match self.bearer_anywhere(token, peer).await {
                 Err(wrong @ Error::Unauthenticated(_)) => {
                     self.0.throttle.wrong_token(canonical(peer)).await?;
                     Err(wrong)
@@ -202,6 +204,7 @@ impl Access {
         };
         let (user, hash) = self.password(user, password, peer).await?;
         let (session, token) = self.0.sessions.begin(user.clone(), hash.clone())?;
+        self.0.databases.share_session(session.hash(), session.shared());
         let proof = Proof::User {
             user: user.clone(),
             password: hash,
@@ -263,6 +266,20 @@ impl Access {
             return self.admit("everybody".to_owned(), Proof::Open, peer);
         }
         self.admit("anonymous".to_owned(), Proof::Anonymous, peer)
+    }
+
+    /// As [`Access::bearer`], with sessions that have begun on other nodes.
+    async fn bearer_anywhere(&self, token: &Secret, peer: SocketAddr) -> Result<Caller, Error> {
+        let Inner {
+            sessions, databases, ..
+        } = self.0.as_ref();
+        if token.expose().starts_with(sessions::PREFIX) && sessions.find(token).is_none() {
+            let hash = secrets::hash(token.expose().as_bytes());
+            if let Some(found) = databases.session(hash).await {
+                sessions.adopt(hash, found);
+            }
+        }
+        self.bearer(token, peer)
     }
 
     fn bearer(&self, token: &Secret, peer: SocketAddr) -> Result<Caller, Error> {
@@ -386,8 +403,10 @@ impl Access {
         self.0.accounts.version()
     }
 
-    fn end(&self, session: &Session) {
+    /// Ends a session, on every node that is there.
+    async fn end(&self, session: &Session) {
         self.0.sessions.end(session);
+        self.0.databases.end_session(session.hash()).await;
     }
 
     /// Whether a proof counts, as far as that does not depend on the accounts.
@@ -408,7 +427,7 @@ impl Access {
                 let (_, accounts) = self.accounts();
                 let expires = accounts.key(name).and_then(|key| key.expires_ms);
                 (
-                    expires.is_none_or(|expires| (self.0.now_ms)() < expires),
+                    expires.is_none_or(|expires| self.0.databases.now_ms() < expires),
                     "the API key has expired",
                 )
             }

@@ -1,4 +1,5 @@
-//! Sessions: what a password is exchanged for. They live in memory, so they end when the server does.
+//! Sessions: what a password is exchanged for. They live in memory, so they end when the server does; in a cluster, when all
+//! nodes that heard of them have.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use pliantdb_core::protocol::Secret;
 use pliantdb_core::{Error, UserName};
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::secrets::{TokenHash, hash, new_token};
@@ -20,9 +22,20 @@ const LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// So many sessions there are at most; the one that was not used for longest makes room.
 const MAX_SESSIONS: usize = 50_000;
 
+/// A session, as one node tells another of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct SharedSession {
+    user: UserName,
+    password: Secret,
+    /// How long ago it began.
+    age: Duration,
+    /// For how long it was not used.
+    idle: Duration,
+}
+
 /// The sessions that have begun.
 #[derive(Debug, Default)]
-pub(super) struct Sessions(Mutex<HashMap<TokenHash, Arc<Session>>>);
+pub(crate) struct Sessions(Mutex<HashMap<TokenHash, Arc<Session>>>);
 
 /// One of them.
 #[derive(Debug)]
@@ -56,6 +69,21 @@ impl Session {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
+    /// As another node is told of it.
+    pub(super) fn shared(&self) -> SharedSession {
+        SharedSession {
+            user: self.user.clone(),
+            password: self.password.clone(),
+            age: self.began.elapsed(),
+            idle: self.used().elapsed(),
+        }
+    }
+
+    /// By what it is known, which tells nobody its token.
+    pub(super) fn hash(&self) -> TokenHash {
+        self.hash
+    }
+
     /// When it was last used.
     fn used(&self) -> Instant {
         self.began + Duration::from_millis(self.used_ms.load(Ordering::Relaxed))
@@ -77,6 +105,44 @@ impl Sessions {
             used_ms: AtomicU64::new(0),
             is_ended: AtomicBool::new(false),
         });
+        self.keep(&session);
+        Ok((session, token))
+    }
+
+    /// Keeps one that another node has told of.
+    pub(crate) fn adopt(&self, hash: TokenHash, told: SharedSession) {
+        let SharedSession {
+            user,
+            password,
+            age,
+            idle,
+        } = told;
+        let used = age.saturating_sub(idle).as_millis();
+        self.keep(&Arc::new(Session {
+            hash,
+            user,
+            password,
+            began: Instant::now().checked_sub(age).unwrap_or_else(Instant::now),
+            used_ms: AtomicU64::new(u64::try_from(used).unwrap_or(u64::MAX)),
+            is_ended: AtomicBool::new(false),
+        }));
+    }
+
+    /// The one that is known by that, for another node.
+    pub(crate) fn share(&self, hash: TokenHash) -> Option<SharedSession> {
+        let session = self.sessions().get(&hash).cloned()?;
+        session.is_alive().then(|| session.shared())
+    }
+
+    /// Ends the one that is known by that, as another node has done.
+    pub(crate) fn end_known(&self, hash: TokenHash) {
+        let mut sessions = self.sessions();
+        if let Some(session) = sessions.get(&hash).cloned() {
+            end(&mut sessions, &session);
+        }
+    }
+
+    fn keep(&self, session: &Arc<Session>) {
         let mut sessions = self.sessions();
         if sessions.len() >= MAX_SESSIONS {
             sessions.retain(|_, session| session.is_alive());
@@ -86,8 +152,7 @@ impl Sessions {
         {
             end(&mut sessions, &oldest);
         }
-        sessions.insert(session.hash, Arc::clone(&session));
-        Ok((session, token))
+        sessions.insert(session.hash, Arc::clone(session));
     }
 
     /// The session with that token, if there is one that goes on.

@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 pub(crate) use changes::AdminError;
 pub use joining::{JoinTokenError, VARIABLE as JOIN_TOKEN_VARIABLE};
 
+use crate::access::Sessions;
 use crate::config::{Clustering, Host, NodeCertificate, Settings};
 use crate::databases::{Clustered, Foundation};
 use crate::encryption::{self, KeyError};
@@ -74,6 +75,8 @@ pub(crate) struct Serving {
     /// The schemas whose code is here.
     pub(crate) schemas: Arc<Schemas>,
     pub(crate) executor: Arc<Executor>,
+    /// Who has logged in.
+    pub(crate) sessions: Arc<Sessions>,
     /// What the two stores take.
     pub(crate) memory: MemoryPlan,
     /// Is told when the node cannot go on.
@@ -94,6 +97,7 @@ pub(crate) async fn open(
         options,
         schemas,
         executor,
+        sessions,
         memory,
         failure,
     } = serving;
@@ -104,7 +108,7 @@ pub(crate) async fn open(
     let retention = options
         .change_retention
         .unwrap_or(pliantdb_storage::CHANGE_RETENTION);
-    let clustered = Clustered::start(foundation, Arc::new(cluster), executor, retention).await?;
+    let clustered = Clustered::start(foundation, Arc::new(cluster), executor, sessions, retention).await?;
     tokio::spawn(clustered.clone().watch_failure(failure));
     Ok(clustered)
 }

@@ -19,6 +19,7 @@ use pliantdb_storage::{AsyncDatabaseSnapshot, AsyncSubscription, Found, SharedAc
 pub(crate) use alone::Alone;
 pub(crate) use clustered::{Clustered, Foundation};
 
+use crate::access::SharedSession;
 use crate::cluster::Cluster;
 use crate::dispatch::Terms;
 use crate::executor::{MAX_PAGE_BYTES, bounded, too_large};
@@ -234,6 +235,30 @@ impl Databases {
         match self {
             Self::Alone(alone) => alone.storage().accounts(),
             Self::Clustered(cluster) => Arc::clone(cluster.accounts()),
+        }
+    }
+
+    /// A session that has begun on another node, by what it is known.
+    pub(crate) async fn session(&self, hash: [u8; 32]) -> Option<SharedSession> {
+        match self {
+            Self::Alone(_) => None,
+            Self::Clustered(cluster) => cluster.session(hash).await,
+        }
+    }
+
+    /// Tells other nodes of a session, without waiting for them.
+    pub(crate) fn share_session(&self, hash: [u8; 32], session: SharedSession) {
+        match self {
+            Self::Alone(_) => {}
+            Self::Clustered(cluster) => cluster.share_session(hash, session),
+        }
+    }
+
+    /// Ends a session on the other nodes that are there.
+    pub(crate) async fn end_session(&self, hash: [u8; 32]) {
+        match self {
+            Self::Alone(_) => {}
+            Self::Clustered(cluster) => cluster.end_session(hash).await,
         }
     }
 

@@ -61,6 +61,15 @@ impl Clustered {
                 }
             }
             Question::Publish { group, message } => Told::Count(self.deliver(group, &message)),
+            Question::Session { hash } => Told::Session(self.sessions.share(hash)),
+            Question::KeepSession { hash, session } => {
+                self.sessions.adopt(hash, session);
+                Told::Count(1)
+            }
+            Question::EndSession { hash } => {
+                self.sessions.end_known(hash);
+                Told::Count(1)
+            }
             Question::Applied => Told::Applied(self.applied()),
             Question::Apply { index } => {
                 // Whoever asks waits no longer.

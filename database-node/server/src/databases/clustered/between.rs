@@ -11,6 +11,8 @@ use pliantdb_core::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::access::SharedSession;
+
 /// The version of what is asked and answered.
 const VERSION: u8 = 1;
 
@@ -45,6 +47,23 @@ pub(super) enum Question {
         group: GroupId,
         /// The operation.
         operation: Operation,
+    },
+    /// For the session that is known by that, if it goes on there. [`Told::Session`].
+    Session {
+        /// By what it is known.
+        hash: [u8; 32],
+    },
+    /// To keep a session that has begun elsewhere. [`Told::Count`].
+    KeepSession {
+        /// By what it is known.
+        hash: [u8; 32],
+        /// The session.
+        session: SharedSession,
+    },
+    /// To end a session. [`Told::Count`].
+    EndSession {
+        /// By what it is known.
+        hash: [u8; 32],
     },
 }
 
@@ -124,6 +143,7 @@ pub(super) enum Told {
     /// Nobody knows whether it was done.
     Unknown(String),
     Proposed(Result<Outcome, Rejection>),
+    Session(Option<SharedSession>),
 }
 
 /// As bytes, with the version before.

@@ -7,7 +7,7 @@
 //!
 //! - `groups`: the groups, and the databases of the replicas that are here
 //! - `between`: what nodes ask each other; `answering`: answering it
-//! - `publishing`: messages reach subscribers on every node
+//! - `publishing`: messages reach subscribers on every node; `sessions`: so do logins
 //! - `tending`: what a node does for its databases by itself
 
 mod answering;
@@ -18,6 +18,7 @@ mod errands;
 mod groups;
 mod proposing;
 mod publishing;
+mod sessions;
 mod tending;
 
 use std::collections::HashMap;
@@ -36,6 +37,7 @@ use pliantdb_storage::{Apis, SharedAccounts, StateStore, StorageError};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::Sessions;
 use crate::cluster::{Cluster, FINGERPRINT, HTTP, QUIC};
 use crate::executor::Executor;
 use crate::schemas::Schemas;
@@ -52,6 +54,7 @@ pub(crate) struct Clustered {
     schemas: Arc<Schemas>,
     executor: Arc<Executor>,
     accounts: Arc<SharedAccounts>,
+    sessions: Arc<Sessions>,
     catalog: Mutex<Option<Arc<Catalog>>>,
     gone: Gone,
     runtime: tokio::runtime::Handle,
@@ -137,6 +140,7 @@ impl Clustered {
         foundation: Foundation,
         cluster: Arc<Cluster>,
         executor: Arc<Executor>,
+        sessions: Arc<Sessions>,
         retention: std::time::Duration,
     ) -> Result<Arc<Self>, Failure> {
         let member = cluster.member();
@@ -154,6 +158,7 @@ impl Clustered {
             schemas,
             executor,
             accounts: Arc::new(SharedAccounts::new(meta.accounts().clone())),
+            sessions,
             catalog: Mutex::default(),
             gone: Gone::default(),
             runtime: tokio::runtime::Handle::current(),
@@ -162,6 +167,7 @@ impl Clustered {
         // It is set once, here.
         let _ = link.set(Link {
             handle: clustered.handle.clone(),
+            room: clustered.member().room().clone(),
             cluster: Arc::downgrade(&clustered),
         });
         tokio::spawn(changing::follow(
@@ -197,11 +203,11 @@ impl Clustered {
     /// Whether writes are taken at the moment, as far as this node can tell.
     ///
     /// # Errors
-    /// [`StorageError::Failed`].
+    /// [`StorageError::Failed`], and [`StorageError::DiskFull`].
     pub(crate) fn writable(&self) -> Result<(), StorageError> {
         match self.handle.failure() {
             Some(reason) => Err(StorageError::Failed(StoreError::Engine(reason.to_string()))),
-            None => Ok(()),
+            None => self.member().check_room(0),
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use pliantdb_cluster::NodeId;
 use pliantdb_cluster::node::{Answer, Ask, Refusal};
 use pliantdb_cluster_driver::{Handle, Stopped};
+use pliantdb_cluster_member::DiskRoom;
 use pliantdb_core::{Error, GroupId, Message, Operation, Outcome};
 use pliantdb_storage::store::StoreError;
 use pliantdb_storage::{Done, Proposer, StateStore, StorageError};
@@ -18,6 +19,7 @@ use super::{Clustered, NotDone};
 /// What a proposer needs of the node that it is of, which is there only when the replicas are.
 pub(super) struct Link {
     pub(super) handle: Handle<StateStore>,
+    pub(super) room: DiskRoom,
     pub(super) cluster: Weak<Clustered>,
 }
 
@@ -78,6 +80,12 @@ impl Proposer for Proposing {
             let _ = done.send(proposing.propose(group, operation).await);
         });
         outcome.recv().map_err(|_| StorageError::Closed)?
+    }
+
+    fn check_room(&self, bytes: usize) -> Result<(), StorageError> {
+        self.link
+            .get()
+            .map_or(Ok(()), |link| link.room.check(bytes, false))
     }
 
     fn publish_elsewhere(&self, message: &Message) -> u64 {

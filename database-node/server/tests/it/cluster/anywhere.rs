@@ -1,0 +1,156 @@
+//! Whatever is done by one node is so for all: logins, users and keys, databases, positions and messages.
+
+use serde_json::{Value, json};
+
+use super::nodes::{Places, is_at_rest, send as administer, until};
+use crate::node::{Answer, Node};
+
+const PASSWORD: &str = "correct horse battery";
+
+fn send(node: &Node, bearer: &str, method: &str, path: &str, body: &Value) -> Answer {
+    send_with(node, bearer, method, path, body, &[])
+}
+
+fn send_with(
+    node: &Node,
+    bearer: &str,
+    method: &str,
+    path: &str,
+    body: &Value,
+    more: &[(&str, &str)],
+) -> Answer {
+    let body = if body.is_null() {
+        String::new()
+    } else {
+        body.to_string()
+    };
+    let authorization = format!("Bearer {bearer}");
+    let mut headers = more.to_vec();
+    if !bearer.is_empty() {
+        headers.push(("Authorization", authorization.as_str()));
+    }
+    node.send(method, path, &headers, &body)
+}
+
+fn is(answer: &Answer, status: u16) {
+    assert_eq!(answer.status, status, "{}", answer.body);
+}
+
+#[test]
+fn whoever_is_known_to_one_node_is_known_to_all() {
+    let places = Places::new();
+    let [a, b, c] = places.three();
+    let root = json!({ "password": PASSWORD, "roles": ["administrator"] });
+    is(&send(&b, "", "PUT", "/v1/_users/root", &root), 204);
+    // From that moment on, everywhere.
+    for node in [&a, &b, &c] {
+        is(&send(node, "", "GET", "/v1", &Value::Null), 401);
+    }
+    let login = json!({ "user": "root", "password": PASSWORD });
+    let session = send(&c, "", "POST", "/v1/_login", &login);
+    is(&session, 200);
+    let session = session.json()["token"].as_str().unwrap().to_owned();
+    for node in [&a, &b, &c] {
+        is(&send(node, &session, "GET", "/v1/_whoami", &Value::Null), 200);
+    }
+    let asked = json!({ "name": "ci", "roles": ["administrator"] });
+    let key = send(&a, &session, "POST", "/v1/_keys", &asked);
+    is(&key, 201);
+    let key = key.json()["key"].as_str().unwrap().to_owned();
+    for node in [&b, &c, &a] {
+        is(&send(node, &key, "GET", "/v1", &Value::Null), 200);
+    }
+    is(&send(&c, &session, "DELETE", "/v1/_keys/ci", &Value::Null), 204);
+    for node in [&b, &a, &c] {
+        is(&send(node, &key, "GET", "/v1", &Value::Null), 401);
+    }
+    let twice = json!({ "name": "ci", "roles": ["nobody"] });
+    let refused = send(&b, &session, "POST", "/v1/_keys", &twice);
+    assert!(
+        refused.status >= 400 && refused.body.contains("nobody"),
+        "{}",
+        refused.body
+    );
+    is(&send(&a, &session, "POST", "/v1/_logout", &Value::Null), 204);
+    for node in [&b, &c, &a] {
+        is(&send(node, &session, "GET", "/v1/_whoami", &Value::Null), 401);
+    }
+}
+
+#[test]
+fn what_was_written_by_one_node_is_read_by_all() {
+    let places = Places::new();
+    let [a, b, c] = places.three();
+    is(&send(&c, "", "PUT", "/v1/shop", &json!({})), 201);
+    for (number, node) in [&a, &b, &c].into_iter().enumerate() {
+        is(
+            &send(node, "", "PUT", "/v1/shop/items/x", &json!({ "number": number })),
+            200 + u16::from(number == 0),
+        );
+        for other in [&a, &b, &c] {
+            let read = send(other, "", "GET", "/v1/shop/items/x", &Value::Null);
+            is(&read, 200);
+            assert_eq!(read.json()["number"], number);
+        }
+    }
+    // What it wrote somebody reads from any replica by the position of the answer.
+    let written = send(&b, "", "PUT", "/v1/shop/items/y", &json!(1));
+    is(&written, 201);
+    let position = written.header("position").to_owned();
+    let read = send_with(
+        &c,
+        "",
+        "GET",
+        "/v1/shop/items/y",
+        &Value::Null,
+        &[("At-Least", &position)],
+    );
+    is(&read, 200);
+    assert!(!read.header("position").is_empty());
+    let local = [("Consistency", "local"), ("Max-Staleness", "30")];
+    is(
+        &send_with(&b, "", "GET", "/v1/shop/items/y", &Value::Null, &local),
+        200,
+    );
+    for (name, value) in [
+        ("Consistency", "eventual"),
+        ("At-Least", "1.2.3"),
+        ("Max-Staleness", "3"),
+    ] {
+        let refused = send_with(&b, "", "GET", "/v1/shop/items/y", &Value::Null, &[(name, value)]);
+        refused.wrong(name, value);
+    }
+    let other = position.replacen(|first: char| first.is_ascii_digit(), "9", 1);
+    let refused = send_with(
+        &b,
+        "",
+        "GET",
+        "/v1/shop/items/y",
+        &Value::Null,
+        &[("At-Least", &other)],
+    );
+    assert!(
+        refused.status == 422 && refused.body.contains("another database"),
+        "{}",
+        refused.body
+    );
+
+    let switched = administer(&b, "PUT", "/mode", &json!({"mode": "Quorum"}));
+    is(&switched, 202);
+    until(&a, |status| status["mode"] == "Quorum" && is_at_rest(status));
+    for node in [&c, &b, &a] {
+        let read = send_with(
+            node,
+            "",
+            "GET",
+            "/v1/shop/items/y",
+            &Value::Null,
+            &[("At-Least", &position)],
+        );
+        is(&read, 200);
+    }
+    is(&send(&a, "", "DELETE", "/v1/shop", &Value::Null), 204);
+    for node in [&a, &b, &c] {
+        is(&send(node, "", "GET", "/v1/shop/items/y", &Value::Null), 404);
+    }
+}
