@@ -14,6 +14,7 @@ use pliantdb_storage::store::OrderedStore;
 
 use super::joining::Joiners;
 use super::{Node, Refusal};
+use crate::group::config::Members;
 use crate::group::{Group, Order, Role};
 use crate::ids::{Incarnation, LogPoint, NodeId, ReplicaId};
 use crate::meta::{Consent, GroupRecord, META, Meta, MetaCommand, Mode};
@@ -148,7 +149,12 @@ impl Supervisor {
             .filter(|report| report.incarnation == record.incarnation);
         let known = of_life.max_by_key(|report| (report.config.changed_at, report.term));
         known.is_none_or(|report| {
-            let members = &report.config.members;
+            // One whose state is gone does not know: if nobody else does either, it is as it is to be.
+            let wanted = || Members::new(record.voting(), record.learning());
+            let members = match report.config.members == Members::default() {
+                true => &wanted(),
+                false => &report.config.members,
+            };
             let votes = members.voters.contains(&replica) || members.outgoing.contains(&replica);
             votes && !members.has_quorum(|other| other != replica)
         })

@@ -2,6 +2,7 @@
 
 mod databases;
 mod force;
+mod founding;
 mod sleep;
 mod snapshots;
 mod space;
