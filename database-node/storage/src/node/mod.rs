@@ -26,7 +26,7 @@ use crate::store::{EncryptedStore, RocksStore};
 pub struct NodeOptions<'v> {
     /// The master key that it is encrypted with, or is to be when it is created; `None` for no encryption.
     pub encryption: Option<&'v dyn KeyVault>,
-    /// How much memory its two stores take, at most.
+    /// How much memory its two stores take together.
     pub memory: MemoryPlan,
     /// Whether the directory of a storage may become one of a node, which founds a cluster with what is in it.
     pub may_grow: bool,
@@ -65,8 +65,9 @@ impl NodeDirectory {
         let may_grow = options.may_grow;
         match (directory.of(), directory.is_new()) {
             (Of::Node, true) => {
-                let log = RocksStore::create_log(&directory.log(), memory)?;
-                let state = RocksStore::create_state(&directory.state(), memory)?;
+                let [of_log, of_state] = split(memory);
+                let log = RocksStore::create_log(&directory.log(), of_log)?;
+                let state = RocksStore::create_state(&directory.state(), of_state)?;
                 directory.finish()?;
                 Self::of(directory, log, state, memory, key.as_ref()).map(Opened::Node)
             }
@@ -83,8 +84,9 @@ impl NodeDirectory {
         memory: MemoryPlan,
         key: Option<&SecretKey>,
     ) -> Result<Self, StorageError> {
-        let log = RocksStore::open_log(&directory.log(), memory)?;
-        let state = RocksStore::open_state(&directory.state(), memory)?;
+        let [of_log, of_state] = split(memory);
+        let log = RocksStore::open_log(&directory.log(), of_log)?;
+        let state = RocksStore::open_state(&directory.state(), of_state)?;
         Self::of(directory, log, state, memory, key)
     }
 
@@ -122,10 +124,108 @@ impl NodeDirectory {
     }
 }
 
+/// The memory of the log and of the state. What is read of logs is read once, so theirs has little more than what it writes.
+fn split(memory: MemoryPlan) -> [MemoryPlan; 2] {
+    let written = 2 * memory.write_buffer.min(RocksStore::LOG_BUFFER);
+    let of_log = (memory.cache / 8).max(written).min(memory.cache / 2);
+    let with = |cache| MemoryPlan { cache, ..memory };
+    [with(of_log), with(memory.cache - of_log)]
+}
+
 /// A store whose values are encrypted, if there is a key.
 fn sealed(store: RocksStore, key: Option<&SecretKey>) -> Result<StateStore, StorageError> {
     Ok(match key {
         Some(key) => EncryptedStore::open(store, key.clone())?,
         None => EncryptedStore::plain(store),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::Storage;
+
+    fn open(path: &Path) -> Result<NodeDirectory, StorageError> {
+        let options = NodeOptions {
+            encryption: None,
+            memory: MemoryPlan::for_limit(64 << 20),
+            may_grow: false,
+        };
+        match NodeDirectory::open(path, options)? {
+            Opened::Node(directory) => Ok(directory),
+            Opened::Growing(_) => panic!("it may not grow"),
+        }
+    }
+
+    fn of_node(path: &Path) -> bool {
+        matches!(
+            (Storage::open(path).err(), crate::check::check(path, None).err(),),
+            (
+                Some(StorageError::OfNode { .. }),
+                Some(StorageError::OfNode { .. })
+            )
+        )
+    }
+
+    #[test]
+    fn is_no_storage() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = open(root.path()).unwrap();
+        assert!(of_node(root.path()), "while it runs");
+        assert!(matches!(
+            open(root.path()).err(),
+            Some(StorageError::DirectoryInUse { .. })
+        ));
+        drop(directory);
+        assert!(of_node(root.path()));
+        drop(open(root.path()).unwrap());
+    }
+
+    #[test]
+    fn one_whose_creation_was_interrupted_is_begun_anew() {
+        let root = tempfile::tempdir().unwrap();
+        drop(open(root.path()).unwrap());
+        let (format, new) = (root.path().join("FORMAT"), root.path().join("FORMAT.new"));
+        fs::rename(&format, &new).unwrap();
+        fs::remove_file(root.path().join("log/CURRENT")).unwrap();
+        drop(open(root.path()).unwrap());
+        // By either.
+        fs::rename(&format, &new).unwrap();
+        drop(Storage::open(root.path()).unwrap());
+        assert!(matches!(
+            open(root.path()).err(),
+            Some(StorageError::HasDatabases { .. })
+        ));
+    }
+
+    #[test]
+    fn what_is_missing_is_not_made_anew() {
+        for missing in ["log", "state", "log/CURRENT"] {
+            let root = tempfile::tempdir().unwrap();
+            drop(open(root.path()).unwrap());
+            let path = root.path().join(missing);
+            match path.is_dir() {
+                true => fs::remove_dir_all(&path).unwrap(),
+                false => fs::remove_file(&path).unwrap(),
+            }
+            let error = open(root.path()).err();
+            assert!(
+                matches!(&error, Some(StorageError::Incomplete { missing, .. }) if *missing == path),
+                "{error:?}"
+            );
+            assert!(of_node(root.path()));
+        }
+    }
+
+    #[test]
+    fn the_stores_share_the_memory() {
+        for limit in [0, 128 << 20, 4 << 30, 1 << 40] {
+            let memory = MemoryPlan::for_limit(limit);
+            let [log, state] = split(memory);
+            assert_eq!(log.cache + state.cache, memory.cache);
+            assert!(log.cache <= state.cache && log.cache >= memory.cache / 8);
+        }
+    }
 }

@@ -513,3 +513,51 @@ async fn whenever_it_is_killed_it_is_a_storage_or_becomes_a_node_at_the_next_sta
         refuses_as_of_a_node(&path, None);
     }
 }
+
+/// The process that is killed from outside; it does nothing when it is run as a test.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn starts_until_it_is_killed() {
+    let (Some(path), None) = (std::env::var_os(DIRECTORY), std::env::var_os(STEP)) else {
+        return;
+    };
+    let machines = Machines::new();
+    let mut options = machines.options("first", founding());
+    options.directory = path.into();
+    let _running = Databases::start(options).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_any_moment_it_has_all_in_the_end() {
+    let machines = Machines::new();
+    let path = machines.directory("first");
+    let left = leave(&path, None);
+    for round in 0..10 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "growing::starts_until_it_is_killed", "--nocapture"])
+            .env(DIRECTORY, &path)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        tokio::time::sleep(Duration::from_millis(20 + 15 * round)).await;
+        child.kill().unwrap();
+        child.wait().unwrap();
+        match open(&path, None) {
+            Ok(storage) => {
+                for (name, cursor, before) in &left.seen {
+                    let database = StorageConnection::database::<Shapes>(&storage, name).unwrap();
+                    assert_eq!(see(&database, *cursor), *before);
+                }
+            }
+            Err(StorageError::OfNode { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let (first, databases) = Databases::start(machines.options("first", founding()))
+        .await
+        .unwrap();
+    is_fresh(&first).await;
+    has_all(&left, &first, &databases).await;
+    first.stop().await.unwrap();
+}

@@ -73,6 +73,9 @@ pub struct RocksStats {
 }
 
 impl RocksStore {
+    /// The most bytes that a memtable of logs has; there are two when one is being flushed.
+    pub(crate) const LOG_BUFFER: usize = options::LOG_BUFFER;
+
     /// Creates a store in `path`.
     ///
     /// # Errors

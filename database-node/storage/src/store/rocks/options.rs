@@ -7,7 +7,7 @@ use rocksdb::{
 use crate::memory::MemoryPlan;
 
 /// The most bytes that a memtable of logs has.
-const LOG_BUFFER: usize = 8 << 20;
+pub(super) const LOG_BUFFER: usize = 8 << 20;
 /// The most ranges that are deleted in a memtable of logs.
 const LOG_RANGES: usize = 1000;
 
