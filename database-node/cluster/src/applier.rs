@@ -194,8 +194,8 @@ pub struct Found {
 
 /// Hears which states there are, on the applier's thread: it must not wait.
 ///
-/// [`Watch::opened`] tells of a state when it is there: when the store was opened, when a shard was made, and when a snapshot
-/// was put in place. [`Watch::closing`] comes before it is dropped or replaced, exactly once for each that was opened.
+/// [`Watch::opened`] tells of a state when it is there: when the store was opened, before the node runs and can be asked
+/// anything, when a shard was made, and when a snapshot was put in place. [`Watch::closing`] comes before it is dropped or replaced, exactly once for each that was opened.
 pub trait Watch<S: OrderedStore>: Send + 'static {
     /// A state is there, and answers.
     fn opened(&mut self, state: &GroupState<S>);
