@@ -8,7 +8,7 @@ use std::time::Duration;
 use pliantdb_cluster::META;
 use pliantdb_cluster::node::{Ask, Founder, Freshness};
 use pliantdb_cluster_member::{Formation, Member, StartError};
-use pliantdb_core::access::{AccountsChange, ApiKey, KeyHash, KeyOwner, UserChange, administrator};
+use pliantdb_core::access::{Accounts, AccountsChange, ApiKey, KeyHash, KeyOwner, UserChange, administrator};
 use pliantdb_core::protocol::Secret;
 use pliantdb_core::{
     ChangesPage, Collection, Connection, Emit, FeedCursor, FeedStart, Map, Operation, Reduce, Request,
@@ -136,7 +136,7 @@ fn see(database: &Database, cursor: FeedCursor) -> Seen {
 struct Left {
     /// Of each database, with how far its feed was read before.
     seen: Vec<(&'static str, FeedCursor, Seen)>,
-    accounts: String,
+    accounts: Accounts,
     counting: RequestId,
     counted: Response,
     last: Timestamp,
@@ -248,7 +248,7 @@ fn leave(path: &Path, encryption: Option<Arc<dyn KeyVault>>) -> Left {
     let last = seen.iter().flat_map(|(_, _, seen)| &seen.feed.transactions);
     Left {
         last: last.map(|transaction| transaction.timestamp).max().unwrap(),
-        accounts: format!("{:?}", storage.accounts().current().1),
+        accounts: (*storage.accounts().current().1).clone(),
         seen,
         counting,
         counted: counted.unwrap(),
@@ -275,7 +275,7 @@ async fn is_fresh(member: &Member) {
 /// Whether everything is there, at one node.
 async fn has_all(left: &Left, member: &Member, databases: &Databases) {
     let (_, meta) = member.joined().await.unwrap();
-    assert_eq!(format!("{:?}", meta.accounts()), left.accounts);
+    assert_eq!(*meta.accounts(), left.accounts);
     let databases = databases.clone();
     let names: Vec<_> = left
         .seen
