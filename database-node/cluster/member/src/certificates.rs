@@ -1,13 +1,15 @@
-//! How a member gets its certificate.
+//! How a member gets its certificate at the start.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use pliantdb_cluster_transport::{
-    Authority, CertificateFiles, Credentials, Giver, JoinError, JoinTokens, obtain,
+    Authority, CertificateError, CertificateFiles, Credentials, JoinError, obtain,
 };
 
 use crate::directory::Directory;
+use crate::giving::Giving;
 use crate::options::{Certificates, Formation};
 use crate::start::StartError;
 
@@ -17,33 +19,18 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// A member's certificate, and with what it gives others theirs.
 pub(crate) struct Certified {
     pub(crate) credentials: Credentials,
-    pub(crate) giving: Option<Giving>,
+    /// `None` when certificates come from somewhere else.
+    pub(crate) giving: Option<Arc<Giving>>,
 }
 
-/// With what a node gives certificates to others.
-#[derive(Clone)]
-pub(crate) struct Giving {
-    pub(crate) authority: Arc<Authority>,
-    pub(crate) tokens: Arc<JoinTokens>,
-    lifetime: Duration,
+/// Whether the member in a directory has a certificate that is good now, so that it needs no token for one.
+#[must_use]
+pub fn has_certificate(path: &Path) -> bool {
+    Credentials::open(files(&Directory::at(path))).is_ok()
 }
 
-impl Giving {
-    fn open(directory: &Directory, authority: Authority, lifetime: Duration) -> Result<Self, StartError> {
-        Ok(Self {
-            authority: Arc::new(authority),
-            tokens: Arc::new(JoinTokens::open(&directory.tokens())?),
-            lifetime,
-        })
-    }
-
-    pub(crate) fn giver(&self) -> Giver {
-        Giver::new(
-            Arc::clone(&self.authority),
-            Arc::clone(&self.tokens),
-            self.lifetime,
-        )
-    }
+fn files(directory: &Directory) -> CertificateFiles {
+    CertificateFiles::within(&directory.certificates())
 }
 
 /// Opens the certificate that is there, or gets one: from the authority that is made here, or for a token, waiting until a
@@ -62,8 +49,8 @@ pub(crate) async fn certify(
         }
         Certificates::Own { lifetime } => *lifetime,
     };
-    let files = CertificateFiles::within(&directory.certificates());
-    let (is_certified, now) = (files.certificate.exists(), SystemTime::now());
+    let (files, now) = (files(directory), SystemTime::now());
+    let is_certified = files.certificate.exists();
     let has_authority = directory.authority().join("authority.pem").exists();
     let authority = match formation {
         _ if has_authority => Some(Authority::open(&directory.authority())?),
@@ -75,28 +62,62 @@ pub(crate) async fn certify(
     if let Some(authority) = authority {
         // It is here, so the certificate may as well be new.
         let credentials = authority.certify(files, lifetime, now)?;
-        let giving = Some(Giving::open(directory, authority, lifetime)?);
-        return Ok(Certified { credentials, giving });
+        let giving = Giving::new(directory, Some(authority), lifetime)?;
+        return Ok(Certified {
+            credentials,
+            giving: Some(Arc::new(giving)),
+        });
     }
-    let credentials = match formation {
-        Formation::Join {
-            seeds,
-            token: Some(token),
-        } if !is_certified => loop {
-            match obtain(seeds, token, files.clone()).await {
-                Ok(credentials) => break credentials,
-                Err(JoinError::Unreachable(reason)) => {
-                    tracing::info!(reason, "no node gives a certificate yet");
-                    tokio::time::sleep(PAUSE).await;
-                }
-                Err(error) => return Err(error.into()),
+    let credentials = match (Credentials::open(files.clone()), formation) {
+        (Ok(credentials), _) => credentials,
+        (
+            Err(error),
+            Formation::Join {
+                seeds,
+                token: Some(token),
+            },
+        ) => {
+            if is_certified {
+                tracing::warn!(%error, "the node's certificate is of no use; it gets another for its token");
             }
-        },
-        Formation::Join { token: None, .. } if !is_certified => return Err(StartError::NoToken),
-        _ => Credentials::open(files)?,
+            get(seeds, token, files).await?
+        }
+        (Err(_), Formation::Join { token: None, .. }) if !is_certified => return Err(StartError::NoToken),
+        (Err(error), _) => return Err(error.into()),
     };
+    let giving = Giving::new(directory, None, lifetime)?;
     Ok(Certified {
         credentials,
-        giving: None,
+        giving: Some(Arc::new(giving)),
     })
+}
+
+/// Asks until a node gives a certificate.
+async fn get(
+    seeds: &[String],
+    token: &pliantdb_cluster_transport::JoinToken,
+    files: CertificateFiles,
+) -> Result<Credentials, StartError> {
+    loop {
+        match obtain(seeds, token, files.clone()).await {
+            Ok(credentials) => return Ok(credentials),
+            Err(JoinError::Unreachable(reason)) => {
+                tracing::info!(reason, "no node gives a certificate yet");
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Gets another certificate for the key that is there, from the authority here.
+pub(crate) fn certify_here(
+    giving: &Giving,
+    files: &CertificateFiles,
+) -> Result<Option<()>, CertificateError> {
+    let Some(authority) = giving.authority() else {
+        return Ok(None);
+    };
+    authority.certify(files.clone(), giving.lifetime(), SystemTime::now())?;
+    Ok(Some(()))
 }

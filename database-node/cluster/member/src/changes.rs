@@ -6,13 +6,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use pliantdb_cluster::meta::{Consent, MetaCommand, MetaOutcome, MetaRejection};
 use pliantdb_cluster::node::Ask;
-use pliantdb_cluster::{META, NodeId};
+use pliantdb_cluster::{META, Meta, NodeId};
 use pliantdb_cluster_driver::{Handle, Stopped};
 use pliantdb_cluster_transport::{Network, RequestError};
 use pliantdb_storage::StateStore;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use crate::questions::{Question, Reply, Seen, decode, encode};
+use crate::giving::Giving;
+use crate::questions::{Hidden, Question, Reply, Seen, decode, encode};
+use crate::renewing::is_keeper;
 
 /// How long somebody who leads the meta group is looked for, and waited for.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -67,7 +69,7 @@ impl Asker {
             Reply::Refused(rejection) => Err(ChangeError::Refused(Box::new(rejection))),
             Reply::Rejected(reason) => Err(ChangeError::Rejected(reason)),
             Reply::Busy(reason) => Err(ChangeError::Unavailable(reason)),
-            Reply::Unknown | Reply::NotLeader(_) | Reply::Overview(_) => Err(ChangeError::Unknown),
+            _ => Err(ChangeError::Unknown),
         }
     }
 
@@ -123,9 +125,15 @@ impl Asker {
                 }
             };
             match reply {
-                Reply::Done(_) | Reply::Overview(_) => return Ok(reply),
+                Reply::Done(_)
+                | Reply::Overview(_)
+                | Reply::Certificate { .. }
+                | Reply::Token(_)
+                | Reply::Authority { .. } => return Ok(reply),
                 Reply::Refused(rejection) => return Err(ChangeError::Refused(Box::new(rejection))),
-                Reply::Rejected(reason) => return Err(ChangeError::Rejected(reason)),
+                Reply::Rejected(reason) | Reply::NotHere(reason) => {
+                    return Err(ChangeError::Rejected(reason));
+                }
                 Reply::Unknown => return Err(ChangeError::Unknown),
                 Reply::NotLeader(other) => hint = other.filter(|other| Some(*other) != leader),
                 Reply::Busy(why) => reason = why,
@@ -166,8 +174,17 @@ impl Asker {
 }
 
 /// Answers what another node asks.
-pub(crate) async fn answer_bytes(handle: Handle<StateStore>, bytes: Bytes) -> Bytes {
+pub(crate) async fn answer_bytes(
+    handle: Handle<StateStore>,
+    giving: Option<Arc<Giving>>,
+    from: NodeId,
+    bytes: Bytes,
+) -> Bytes {
     let reply = match decode::<Question>(&bytes) {
+        Ok(question @ (Question::Certify { .. } | Question::MakeToken { .. } | Question::Authority)) => {
+            let meta = handle.known().borrow().meta.clone();
+            give(giving, meta, from, question).await
+        }
         Ok(question) => match answer(&handle, question).await {
             Ok(reply) => reply,
             Err(stopped) => Reply::Busy(stopped.to_string()),
@@ -175,6 +192,48 @@ pub(crate) async fn answer_bytes(handle: Handle<StateStore>, bytes: Bytes) -> By
         Err(reason) => Reply::Rejected(format!("the question cannot be read: {reason}")),
     };
     encode(&reply)
+}
+
+/// Gives a node what only one with the authority can give.
+async fn give(
+    giving: Option<Arc<Giving>>,
+    meta: Option<Arc<Meta>>,
+    from: NodeId,
+    question: Question,
+) -> Reply {
+    let nothing = || Reply::NotHere("it has not the authority of the cluster".to_owned());
+    let (Some(giving), Some(meta)) = (giving, meta) else {
+        return nothing();
+    };
+    // One that was removed has a certificate still.
+    if !meta.nodes().contains_key(&from) {
+        return Reply::Rejected(format!("node {from} is not of the cluster"));
+    }
+    let given = tokio::task::spawn_blocking(move || match question {
+        Question::Certify { request } => {
+            let authority = giving.authority()?.certificate_pem().to_owned();
+            Some(match giving.issue(&request)? {
+                Ok(certificate) => Reply::Certificate {
+                    certificate,
+                    authority,
+                },
+                Err(error) => Reply::Rejected(error.to_string()),
+            })
+        }
+        Question::MakeToken { lifetime } => Some(match giving.make_token(lifetime)? {
+            Ok(token) => Reply::Token(Hidden::new(token.reveal())),
+            Err(error) => Reply::Rejected(error.to_string()),
+        }),
+        Question::Authority if !is_keeper(&meta, from) => Some(Reply::Rejected(format!(
+            "node {from} is not to have the authority"
+        ))),
+        Question::Authority => giving.authority().map(|authority| Reply::Authority {
+            certificate: authority.certificate_pem().to_owned(),
+            key: Hidden::new(authority.key_pem().to_owned()),
+        }),
+        _ => None,
+    });
+    given.await.ok().flatten().unwrap_or_else(nothing)
 }
 
 async fn answer(handle: &Handle<StateStore>, question: Question) -> Result<Reply, Stopped> {

@@ -5,13 +5,16 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use pliantdb_cluster_transport::CertificateFiles;
-
 /// A member's directory.
 #[derive(Debug, Clone)]
 pub(crate) struct Directory(PathBuf);
 
 impl Directory {
+    /// One that may be there.
+    pub(crate) fn at(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
     /// Makes it, if there is none.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let directory = Self(path.to_owned());
@@ -72,13 +75,6 @@ impl Directory {
             Err(error) => Err(error),
         }
     }
-}
-
-/// Whether the member in a directory has its certificate, so that it needs no token for one.
-#[must_use]
-pub fn has_certificate(path: &Path) -> bool {
-    let certificates = Directory(path.to_owned()).certificates();
-    CertificateFiles::within(&certificates).certificate.exists()
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //!
 //! - module `options`: what a member is started with
 //! - module `directory`: what lies where
-//! - module `certificates`: how it gets its certificate
+//! - module `certificates`: how it gets its certificate; module `giving`: with what it gives others theirs; module
+//!   `renewing`: its certificate in time, and the authority on more than one node
 //! - module `start`: from a directory to a node that runs
 //! - module `member`: a member that runs, and its end
 //! - module `following`: what it does when the cluster has changed
@@ -19,16 +20,18 @@ mod certificates;
 mod changes;
 mod directory;
 mod following;
+mod giving;
 mod member;
 mod options;
 mod questions;
+mod renewing;
 mod room;
 mod services;
 mod start;
 mod status;
 
+pub use certificates::has_certificate;
 pub use changes::ChangeError;
-pub use directory::has_certificate;
 pub use member::Member;
 pub use options::{ADDRESS, Certificates, Formation, Options};
 pub use room::DiskRoom;

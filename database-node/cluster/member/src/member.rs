@@ -1,7 +1,7 @@
 //! A member that runs, and its end.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use pliantdb_cluster::meta::{Consent, MetaCommand, MetaOutcome};
@@ -12,9 +12,11 @@ use pliantdb_storage::node::NodeDirectory;
 use pliantdb_storage::{StateStore, StorageError};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::certificates::Giving;
 use crate::changes::{Asker, ChangeError};
+use crate::giving::Giving;
 use crate::options::Options;
+use crate::questions::{Question, Reply};
+use crate::renewing::ask_any;
 use crate::room::DiskRoom;
 use crate::start::{StartError, start};
 use crate::status::{Status, status};
@@ -27,7 +29,7 @@ pub struct Member {
     pub(crate) asker: Asker,
     /// Until it is stopped.
     pub(crate) driver: Mutex<Option<Driver<StateStore>>>,
-    pub(crate) giving: Option<Giving>,
+    pub(crate) giving: Option<Arc<Giving>>,
     pub(crate) room: DiskRoom,
     /// Behind the driver, so that the lock outlives it.
     pub(crate) directory: Mutex<Option<NodeDirectory>>,
@@ -132,11 +134,12 @@ impl Member {
     /// # Errors
     /// [`ChangeError::Unavailable`] when this node knows of no cluster yet.
     pub async fn status(&self) -> Result<Status, ChangeError> {
-        let meta = self
-            .meta()
-            .ok_or_else(|| ChangeError::Unavailable("this node is not yet part of a cluster".to_owned()))?;
+        let not_yet = || ChangeError::Unavailable("this node is not yet part of a cluster".to_owned());
+        self.meta().ok_or_else(not_yet)?;
         let own = crate::changes::look(self.handle(), pliantdb_cluster::Node::id).await;
         let seen = self.asker.overview().await;
+        // It may have learnt something while it waited for that.
+        let meta = self.meta().ok_or_else(not_yet)?;
         Ok(status(&meta, own.ok().flatten(), seen.ok().as_deref()))
     }
 
@@ -154,21 +157,33 @@ impl Member {
         self.asker.network.request(node, request, deadline).await
     }
 
-    /// Makes a token with which one node can get a certificate for as long.
+    /// Makes a token with which one node can get a certificate for as long; and says at which node, which is to be asked with
+    /// it. One that has the cluster's authority makes it, this node if it can.
     ///
     /// # Errors
-    /// [`TokenError::NotMade`] on a node that has not the cluster's authority.
-    pub async fn make_join_token(&self, lifetime: Duration) -> Result<JoinToken, TokenError> {
-        let Some(Giving {
-            authority, tokens, ..
-        }) = self.giving.clone()
-        else {
-            let reason = "this node has not the authority of the cluster: ask the one that founded it";
+    /// [`TokenError::NotMade`] when no node can.
+    pub async fn make_join_token(&self, lifetime: Duration) -> Result<(JoinToken, NodeId), TokenError> {
+        let Some(giving) = self.giving.clone() else {
+            let reason = "the nodes' certificates are not by the cluster's own authority: a node joins with one of its own";
             return Err(TokenError::NotMade(reason.to_owned()));
         };
-        let make = move || tokens.make(authority.fingerprint(), lifetime, SystemTime::now());
-        let made = tokio::task::spawn_blocking(make).await;
-        made.unwrap_or_else(|_| Err(TokenError::NotMade("the task was stopped".to_owned())))
+        let stopped = || TokenError::NotMade("the task was stopped".to_owned());
+        let made = tokio::task::spawn_blocking(move || giving.make_token(lifetime)).await;
+        if let Some(made) = made.map_err(|_| stopped())? {
+            let node = self.node().unwrap_or(NodeId::FIRST);
+            return made.map(|token| (token, node));
+        }
+        let question = Question::MakeToken { lifetime };
+        let asked = ask_any(&self.asker, &question, |node, reply| match reply {
+            Reply::Token(text) => {
+                let token = text.reveal().parse::<JoinToken>();
+                token
+                    .map(|token| (token, node))
+                    .map_err(|error| error.to_string())
+            }
+            other => Err(other.refusal()),
+        });
+        asked.await.map_err(TokenError::NotMade)
     }
 
     /// Says goodbye to the others, and stops when all that waits for the log is written. The second time it does nothing.

@@ -9,11 +9,12 @@ use pliantdb_cluster::node::{Answer, Ask, Refusal};
 use pliantdb_cluster::wire::ReplicaReport;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroize;
 
 /// The version of what is asked and answered.
 const VERSION: u8 = 1;
 
-/// A question to the node that leads the meta group. New kinds are added at the end: the position is the encoding.
+/// A question to another node: to the one that leads the meta group, where it says no other. New kinds are added at the end: the position is the encoding.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Question {
     /// To change the cluster.
@@ -27,6 +28,44 @@ pub(crate) enum Question {
     },
     /// How all nodes are.
     Overview,
+    /// Of one that has the authority: a certificate for whoever asks.
+    Certify {
+        /// The signing request.
+        request: Vec<u8>,
+    },
+    /// Of one that has the authority: a token for a node that is to join.
+    MakeToken {
+        /// For how long it is good.
+        lifetime: Duration,
+    },
+    /// Of one that has it: the authority itself, for a node that is to have it.
+    Authority,
+}
+
+/// A text that is not shown.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Hidden(String);
+
+impl Hidden {
+    pub(crate) fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hidden")
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
 }
 
 /// How one of the nodes is.
@@ -51,8 +90,32 @@ pub(crate) enum Reply {
     Unknown,
     /// It cannot be done.
     Rejected(String),
+    /// Both in PEM.
+    Certificate {
+        certificate: String,
+        authority: String,
+    },
+    /// The token's text.
+    Token(Hidden),
+    /// Both in PEM.
+    Authority {
+        certificate: String,
+        key: Hidden,
+    },
+    /// The node has not what is asked for; another may.
+    NotHere(String),
     /// The meta group has refused it.
     Refused(MetaRejection),
+}
+
+impl Reply {
+    /// Why it is not what was asked for.
+    pub(crate) fn refusal(&self) -> String {
+        match self {
+            Self::Rejected(reason) | Self::Busy(reason) | Self::NotHere(reason) => reason.clone(),
+            _ => "the node answered something else".to_owned(),
+        }
+    }
 }
 
 impl Question {
@@ -61,7 +124,7 @@ impl Question {
         match self {
             Self::Change(command) => Some(Ask::Change(command)),
             Self::Force { leader, consent } => Some(Ask::Force { leader, consent }),
-            Self::Overview => None,
+            Self::Overview | Self::Certify { .. } | Self::MakeToken { .. } | Self::Authority => None,
         }
     }
 }

@@ -26,8 +26,10 @@ use crate::certificates::{Certified, certify};
 use crate::changes::{Asker, answer_bytes};
 use crate::directory::Directory;
 use crate::following::{follow_addresses, tell_attributes};
+use crate::giving::Giving;
 use crate::member::Member;
 use crate::options::{ADDRESS, Formation, Options};
+use crate::renewing::{keep_authority, renew};
 use crate::room::{DiskRoom, watch_room};
 use crate::services::Services;
 
@@ -152,16 +154,25 @@ pub(crate) async fn start(options: Options) -> Result<Member, StartError> {
     let driven = spawn_blocking(driving).await;
     let (driver, room, directory, identity) = driven.map_err(|error| unusable(io::Error::other(error)))??;
     let handle = driver.handle().clone();
-    network.start(hooks(&handle, services));
-    network.set_giver(giving.as_ref().map(crate::certificates::Giving::giver));
+    network.start(hooks(&handle, giving.clone(), services));
+    network.set_giver(giving.as_ref().and_then(|giving| giving.giver()));
     let network = Arc::new(network);
     let asker = Asker { handle, network };
     let mut tasks = vec![
-        tokio::spawn(credentials.follow(RELOADING)),
+        tokio::spawn(credentials.clone().follow(RELOADING)),
         tokio::spawn(follow_addresses(asker.clone(), joined)),
         tokio::spawn(tell_attributes(asker.clone(), attributes)),
         tokio::spawn(watch_room(asker.handle.clone(), room.clone())),
     ];
+    if let Some(giving) = &giving {
+        let (renewing, giving) = (asker.clone(), Arc::clone(giving));
+        tasks.push(tokio::spawn(renew(
+            renewing,
+            credentials.clone(),
+            Arc::clone(&giving),
+        )));
+        tasks.push(tokio::spawn(keep_authority(asker.clone(), credentials, giving)));
+    }
     if let (None, Formation::Join { seeds, .. }) = (identity, formation) {
         tasks.push(tokio::spawn(join(asker.clone(), joining, seeds)));
     }
@@ -226,15 +237,15 @@ async fn join(asker: Asker, token: u128, seeds: Vec<String>) {
         .await;
 }
 
-fn hooks(handle: &Handle<StateStore>, services: Option<Services>) -> Hooks {
+fn hooks(handle: &Handle<StateStore>, giving: Option<Arc<Giving>>, services: Option<Services>) -> Hooks {
     let (receiver, answering) = (handle.clone(), handle.clone());
     Hooks::new(move |envelope, bytes| receiver.receive_sized(envelope, bytes))
         .answering(move |from, question| {
-            let (handle, services) = (answering.clone(), services.clone());
+            let (handle, giving, services) = (answering.clone(), giving.clone(), services.clone());
             async move {
                 match (crate::services::received(&question), services) {
                     (Some(question), Some(services)) => services.answer(from, question).await,
-                    _ => answer_bytes(handle, question).await,
+                    _ => answer_bytes(handle, giving, from, question).await,
                 }
             }
         })

@@ -67,7 +67,7 @@ impl Cluster {
         let expires = SystemTime::now().checked_add(lifetime);
         let expires = expires.and_then(|expires| Timestamp::try_from(expires).ok());
         let made = self.member.make_join_token(lifetime).await;
-        let token = made.map_err(|error| match error {
+        let (token, maker) = made.map_err(|error| match error {
             TokenError::NotMade(reason) => AdminError::Refused(reason),
             error => {
                 tracing::error!(%error, "no token to join with can be made");
@@ -75,17 +75,15 @@ impl Cluster {
             }
         })?;
         let meta = self.meta()?;
-        let own = self.member.node();
         let address = |node: &NodeId| {
             let record = meta.nodes().get(node)?;
             record.attributes.get(pliantdb_cluster_member::ADDRESS).cloned()
         };
         // The one that knows the token comes first.
-        let first = own.iter();
-        let others = meta.nodes().keys().filter(|node| Some(**node) != own);
+        let others = meta.nodes().keys().filter(|node| **node != maker);
         Ok(admin::JoinToken {
             token: token.reveal(),
-            seeds: first.chain(others).filter_map(address).collect(),
+            seeds: [&maker].into_iter().chain(others).filter_map(address).collect(),
             expires: expires
                 .unwrap_or(Timestamp::MAX)
                 .round(jiff::Unit::Second)

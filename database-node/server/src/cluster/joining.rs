@@ -96,13 +96,5 @@ mod tests {
         assert!(!malformed.contains("secret-of-mine"));
         std::fs::write(&file, format!("pliant-join-v1.{}\n", "A".repeat(86))).unwrap();
         assert!(token(data.path(), Some(&file)).unwrap().is_some());
-        // It is not looked at any more when it has been used.
-        std::fs::create_dir(data.path().join("certificates")).unwrap();
-        std::fs::write(data.path().join("certificates/certificate.pem"), "").unwrap();
-        assert!(
-            token(data.path(), Some(Path::new("/not/there")))
-                .unwrap()
-                .is_none()
-        );
     }
 }

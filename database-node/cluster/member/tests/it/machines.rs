@@ -68,7 +68,7 @@ impl Machines {
 
     /// Joins with a token of the founder.
     pub async fn join(&self, name: &str, founder: &Member) -> Member {
-        let token = founder.make_join_token(Duration::from_secs(60)).await.unwrap();
+        let (token, _) = founder.make_join_token(Duration::from_secs(60)).await.unwrap();
         let member = self.try_join(name, founder, Some(token)).await.unwrap();
         member.joined().await.unwrap();
         member

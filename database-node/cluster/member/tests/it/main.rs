@@ -12,4 +12,5 @@ mod forming;
 mod full_disk;
 mod growing;
 mod machines;
+mod renewing;
 mod states;

@@ -13,6 +13,7 @@ use rcgen::{
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer};
 use x509_parser::prelude::{FromDer, X509Certificate};
+use zeroize::Zeroizing;
 
 use super::credentials::{CertificateFiles, Credentials};
 use super::error::CertificateError;
@@ -23,7 +24,7 @@ use super::{NodeKey, files, key};
 const AUTHORITY_LIFETIME: Duration = Duration::from_secs(20 * 365 * 24 * 60 * 60);
 
 /// By how much the clock of whoever looks at a new certificate may be behind.
-const BEHIND: Duration = Duration::from_secs(10 * 60);
+pub(super) const BEHIND: Duration = Duration::from_secs(10 * 60);
 
 /// The SHA-256 of a certificate.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -59,6 +60,7 @@ pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: CertificateDer<'static>,
     pem: String,
+    key_pem: Zeroizing<String>,
 }
 
 impl Authority {
@@ -84,15 +86,58 @@ impl Authority {
         let made = parameters
             .self_signed(&key_pair)
             .map_err(CertificateError::making)?;
-        // The certificate last: when it is there, so is the key.
-        key::write(&key_file, &key_pair)?;
-        files::write(&certificate_file, made.pem().as_bytes(), files::PUBLIC)
-            .map_err(|error| CertificateError::file("write", &certificate_file, error))?;
-        Ok(Self {
+        let authority = Self {
             certificate: made.der().clone(),
             pem: made.pem(),
+            key_pem: Zeroizing::new(key_pair.serialize_pem()),
             issuer: Issuer::new(parameters, key_pair),
+        };
+        authority.keep(folder)?;
+        Ok(authority)
+    }
+
+    /// The authority whose certificate and key another node has, both in PEM. It is kept nowhere: [`Authority::keep`].
+    ///
+    /// # Errors
+    /// [`CertificateError::Making`], which does not repeat the key.
+    pub fn from_pem(certificate: &str, key: &str) -> Result<Self, CertificateError> {
+        let key_pair = KeyPair::from_pem(key)
+            .map_err(|_| CertificateError::making("there is no private key in PEM in it"))?;
+        Self::assemble(certificate, key_pair).map_err(CertificateError::Making)
+    }
+
+    fn assemble(pem: &str, key_pair: KeyPair) -> Result<Self, String> {
+        let certificate =
+            CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| error.to_string())?;
+        let (_, parsed) = X509Certificate::from_der(&certificate).map_err(|error| error.to_string())?;
+        if *parsed.public_key().subject_public_key.data != *key_pair.der_bytes() {
+            return Err("it does not belong to its key".to_owned());
+        }
+        if !parsed.is_ca() {
+            return Err("it is not the certificate of an authority".to_owned());
+        }
+        let key_pem = Zeroizing::new(key_pair.serialize_pem());
+        let issuer = Issuer::from_ca_cert_der(&certificate, key_pair).map_err(|error| error.to_string())?;
+        Ok(Self {
+            issuer,
+            certificate,
+            pem: pem.to_owned(),
+            key_pem,
         })
+    }
+
+    /// Keeps both in a folder, the key readable by its owner only.
+    ///
+    /// # Errors
+    /// [`CertificateError::File`].
+    pub fn keep(&self, folder: &Path) -> Result<(), CertificateError> {
+        let (certificate_file, key_file) = paths(folder);
+        fs::create_dir_all(folder).map_err(|error| CertificateError::file("create", folder, error))?;
+        // The certificate last: when it is there, so is the key.
+        files::write(&key_file, self.key_pem.as_bytes(), files::SECRET)
+            .map_err(|error| CertificateError::file("write", &key_file, error))?;
+        files::write(&certificate_file, self.pem.as_bytes(), files::PUBLIC)
+            .map_err(|error| CertificateError::file("write", &certificate_file, error))
     }
 
     /// The authority in a folder.
@@ -106,28 +151,19 @@ impl Authority {
         let bytes = files::read(&certificate_file)
             .map_err(|error| CertificateError::file("read", &certificate_file, error))?;
         let pem = String::from_utf8(bytes).map_err(|_| unusable(&"it is not PEM"))?;
-        let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| unusable(&error))?;
-        let key_pair = key::read(&key_file)?;
-        let (_, parsed) = X509Certificate::from_der(&certificate).map_err(|error| unusable(&error))?;
-        if *parsed.public_key().subject_public_key.data != *key_pair.der_bytes() {
-            let reason = format!("it does not belong to the key {}", key_file.display());
-            return Err(unusable(&reason));
-        }
-        if !parsed.is_ca() {
-            return Err(unusable(&"it is not the certificate of an authority"));
-        }
-        let issuer = Issuer::from_ca_cert_der(&certificate, key_pair).map_err(|error| unusable(&error))?;
-        Ok(Self {
-            issuer,
-            certificate,
-            pem,
-        })
+        Self::assemble(&pem, key::read(&key_file)?).map_err(|reason| unusable(&reason))
     }
 
     /// Its certificate, in PEM.
     #[must_use]
     pub fn certificate_pem(&self) -> &str {
         &self.pem
+    }
+
+    /// Its private key, in PEM: for another node of the cluster that is to issue certificates too.
+    #[must_use]
+    pub fn key_pem(&self) -> &str {
+        &self.key_pem
     }
 
     /// What its certificate is known by.

@@ -9,8 +9,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::sign::CertifiedKey;
 use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::time::ASN1Time;
 
-use super::authority::Fingerprint;
+use super::authority::{BEHIND, Fingerprint};
 use super::error::CertificateError;
 use super::files;
 use super::trust::{Role, Trust, provider};
@@ -66,8 +67,10 @@ pub(crate) struct Loaded {
     /// The same with the authority's certificate behind it, for those who know only its fingerprint.
     pub(crate) key_with_authority: Arc<CertifiedKey>,
     pub(crate) trust: Trust,
+    authorities: Vec<Fingerprint>,
     /// Bytes that only who has the key knows, and that stay as long as the key does.
     pub(crate) secret: [u8; 32],
+    begins: SystemTime,
     expires: SystemTime,
     fingerprint: Fingerprint,
     /// What the files held, to see whether that changes.
@@ -149,6 +152,32 @@ impl Credentials {
         self.current().expires
     }
 
+    /// When it is time to have another certificate: two thirds of the time for which it was issued are over.
+    #[must_use]
+    pub fn renewal(&self) -> SystemTime {
+        let current = self.current();
+        // From when it was made: it is valid from a while before.
+        let made = current.begins + BEHIND;
+        let lifetime = current.expires.duration_since(made).unwrap_or_default();
+        made + lifetime * 2 / 3
+    }
+
+    /// The certificate of the authority that the node goes by, if it is only one: what it is known by.
+    #[must_use]
+    pub fn authority(&self) -> Option<Fingerprint> {
+        let current = self.current();
+        match current.authorities.as_slice() {
+            [authority] => Some(*authority),
+            _ => None,
+        }
+    }
+
+    /// Where they are.
+    #[must_use]
+    pub fn files(&self) -> &CertificateFiles {
+        &self.files
+    }
+
     pub(crate) fn current(&self) -> Arc<Loaded> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -184,7 +213,18 @@ fn load(paths: &CertificateFiles) -> Result<Loaded, CertificateError> {
             .map_err(|refused| unusable(&refused))?;
     }
     let (_, parsed) = X509Certificate::from_der(first).map_err(|error| unusable(&error))?;
-    let expires = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or_default();
+    let moment = |time: ASN1Time| {
+        let seconds = u64::try_from(time.timestamp()).unwrap_or_default();
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    };
+    let (begins, expires) = (
+        moment(parsed.validity().not_before),
+        moment(parsed.validity().not_after),
+    );
+    let known = authorities
+        .iter()
+        .map(|authority| Fingerprint::of(authority))
+        .collect();
     let (fingerprint, mut with_authority) = (Fingerprint::of(first), chain.clone());
     with_authority.extend(authorities);
     let key_with_authority = CertifiedKey::new(with_authority, Arc::clone(&certified.key));
@@ -199,7 +239,9 @@ fn load(paths: &CertificateFiles) -> Result<Loaded, CertificateError> {
         key: Arc::new(certified),
         key_with_authority: Arc::new(key_with_authority),
         trust,
-        expires: SystemTime::UNIX_EPOCH + Duration::from_secs(expires),
+        begins,
+        expires,
+        authorities: known,
         fingerprint,
         held: [
             Fingerprint::of(&certificate_pem),

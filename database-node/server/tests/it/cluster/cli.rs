@@ -64,7 +64,7 @@ fn nodes_join_by_what_is_printed_switch_and_leave() {
     let printed = text(&a, &["join", "--name", "b"]);
     let b = join(folder.path(), "b", printed.trim());
     until(&b, |status| names(status) == ["a", "b"]);
-    let made = json(&a, &["join", "--name", "c"]);
+    let made = json(&b, &["join", "--name", "c"]);
     assert_eq!(made["seeds"].as_array().unwrap().len(), 2);
     assert!(made["token"].as_str().unwrap().starts_with("pliant-join-v1."));
     let _c = join(folder.path(), "c", made["command"].as_str().unwrap());
