@@ -17,7 +17,7 @@ use rustls::sign::CertifiedKey;
 use crate::config::CertificateFiles;
 
 /// How often the files are looked at.
-const INTERVAL: Duration = Duration::from_secs(5);
+pub(crate) const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Where a certificate of the server's own is kept, in the data directory.
 const FOLDER: &str = "tls";

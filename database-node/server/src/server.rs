@@ -293,6 +293,11 @@ impl Opened {
         ));
         let mut following = vec![tokio::spawn(self.certificate.clone().follow()).abort_handle()];
         following.push(tokio::spawn(self.app.access().clone().follow()).abort_handle());
+        // One of an authority is known by its name.
+        if let (Some(cluster), None) = (&self.app.cluster, &self.settings.certificate) {
+            let telling = Arc::clone(cluster).follow_certificate(self.certificate.clone());
+            following.push(tokio::spawn(telling).abort_handle());
+        }
         Running {
             app: self.app,
             certificate: self.certificate,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pliantdb_cluster::meta::MetaCommand;
 use pliantdb_cluster::{Meta, NodeId};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
 use crate::changes::{Asker, ChangeError, look};
@@ -61,10 +61,13 @@ fn place(asker: &Asker, meta: &Meta, own: Option<NodeId>, before: &BTreeSet<Node
     placed
 }
 
-/// Tells the cluster of the attributes of this node when they are others than before, as after a move.
-pub(crate) async fn tell_attributes(asker: Asker, attributes: BTreeMap<String, String>) {
+/// Tells the cluster of the attributes of this node when they are others than it knows, as after a move, until the node
+/// stops.
+pub(crate) async fn tell_attributes(asker: Asker, mut wanted: watch::Receiver<BTreeMap<String, String>>) {
     let mut known = asker.handle.known();
     loop {
+        known.mark_unchanged();
+        let attributes = wanted.borrow_and_update().clone();
         let own = look(&asker.handle, |node| node.id().zip(node.shared_meta())).await;
         let Ok(own) = own else {
             return;
@@ -72,20 +75,22 @@ pub(crate) async fn tell_attributes(asker: Asker, attributes: BTreeMap<String, S
         let record = own
             .as_ref()
             .and_then(|(node, meta)| Some((*node, meta.nodes().get(node)?)));
-        match record {
-            Some((_, record)) if record.attributes == attributes => return,
-            Some((node, _)) => {
-                let attributes = attributes.clone();
-                let told = asker
-                    .change(MetaCommand::SetAttributes { node, attributes })
-                    .await;
-                if let Err(ChangeError::Rejected(reason)) = told {
-                    return tracing::error!(reason, "the cluster does not take the attributes of this node");
-                }
-                sleep(PAUSE).await;
+        if let Some((node, record)) = record
+            && record.attributes != attributes
+        {
+            let told = asker.change(MetaCommand::SetAttributes { node, attributes });
+            if let Err(ChangeError::Rejected(reason)) = told.await {
+                tracing::error!(reason, "the cluster does not take the attributes of this node");
             }
-            None if known.changed().await.is_err() => return,
-            None => {}
+            sleep(PAUSE).await;
+            continue;
+        }
+        let has_ended = tokio::select! {
+            changed = known.changed() => changed.is_err(),
+            changed = wanted.changed() => changed.is_err(),
+        };
+        if has_ended {
+            return;
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A member that runs, and its end.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,11 +11,12 @@ use pliantdb_cluster_driver::{Driver, Failure, Handle};
 use pliantdb_cluster_transport::{JoinToken, Network, RequestError, TokenError};
 use pliantdb_storage::node::NodeDirectory;
 use pliantdb_storage::{StateStore, StorageError};
+use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::changes::{Asker, ChangeError};
 use crate::giving::Giving;
-use crate::options::Options;
+use crate::options::{ADDRESS, Options};
 use crate::questions::{Question, Reply};
 use crate::renewing::ask_any;
 use crate::room::DiskRoom;
@@ -33,6 +35,8 @@ pub struct Member {
     pub(crate) room: DiskRoom,
     /// Behind the driver, so that the lock outlives it.
     pub(crate) directory: Mutex<Option<NodeDirectory>>,
+    /// What the cluster is to know of this node.
+    pub(crate) attributes: watch::Sender<BTreeMap<String, String>>,
     /// They end with it.
     pub(crate) tasks: Mutex<Vec<AbortOnDropHandle<()>>>,
 }
@@ -121,6 +125,17 @@ impl Member {
     #[must_use]
     pub fn node(&self) -> Option<NodeId> {
         self.network().node()
+    }
+
+    /// Changes an attribute of this node; the cluster is told in the background. Its address stays as it is.
+    pub fn set_attribute(&self, name: &str, value: String) {
+        if name == ADDRESS {
+            return;
+        }
+        self.attributes.send_if_modified(|attributes| {
+            let before = attributes.insert(name.to_owned(), value.clone());
+            before.as_ref() != Some(&value)
+        });
     }
 
     /// What the node knows of its cluster; `None` until it is part of one.

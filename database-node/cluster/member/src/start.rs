@@ -18,7 +18,7 @@ use pliantdb_core::{DatabaseName, SlotCount};
 use pliantdb_storage::node::{NodeDirectory, NodeOptions, Opened};
 use pliantdb_storage::store::{Durability, OrderedStore, StoreError};
 use pliantdb_storage::{StateStore, StorageError};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::spawn_blocking;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -158,10 +158,11 @@ pub(crate) async fn start(options: Options) -> Result<Member, StartError> {
     network.set_giver(giving.as_ref().and_then(|giving| giving.giver()));
     let network = Arc::new(network);
     let asker = Asker { handle, network };
+    let wanted = watch::Sender::new(attributes);
     let mut tasks = vec![
         tokio::spawn(credentials.clone().follow(RELOADING)),
         tokio::spawn(follow_addresses(asker.clone(), joined)),
-        tokio::spawn(tell_attributes(asker.clone(), attributes)),
+        tokio::spawn(tell_attributes(asker.clone(), wanted.subscribe())),
         tokio::spawn(watch_room(asker.handle.clone(), room.clone())),
     ];
     if let Some(giving) = &giving {
@@ -182,6 +183,7 @@ pub(crate) async fn start(options: Options) -> Result<Member, StartError> {
         giving,
         room,
         directory: Mutex::new(Some(directory)),
+        attributes: wanted,
         tasks: Mutex::new(tasks.into_iter().map(AbortOnDropHandle::new).collect()),
     })
 }

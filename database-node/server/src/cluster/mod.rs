@@ -22,6 +22,7 @@ pub(crate) use changes::AdminError;
 pub use joining::{JoinTokenError, VARIABLE as JOIN_TOKEN_VARIABLE};
 
 use crate::access::Sessions;
+use crate::certificate::{self, Certificate};
 use crate::config::{Clustering, Host, NodeCertificate, Settings};
 use crate::databases::{Clustered, Foundation};
 use crate::encryption::{self, KeyError};
@@ -174,6 +175,14 @@ impl Cluster {
 
     pub(crate) fn shared_member(&self) -> Arc<Member> {
         Arc::clone(&self.member)
+    }
+
+    /// Tells the others what the node's certificate for clients is known by, when that changes, for ever.
+    pub(crate) async fn follow_certificate(self: Arc<Self>, certificate: Certificate) {
+        loop {
+            tokio::time::sleep(certificate::INTERVAL).await;
+            self.member.set_attribute(FINGERPRINT, certificate.fingerprint());
+        }
     }
 
     /// Says goodbye to the other nodes, and stops.

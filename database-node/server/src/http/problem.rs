@@ -119,8 +119,9 @@ impl Problem {
 
     /// A commit that broke off.
     fn failed_commit() -> Self {
-        let detail = "the server could not write to its disk, and the write may or may not have been made: read the \
-                      document before trying again, in a moment, for the server may restart";
+        let detail = "the server could not write to its disk, or in a cluster the node that leads the database was replaced \
+                      meanwhile, and the write may or may not have been made: read the document before trying again, in a \
+                      moment";
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "unknown-outcome",

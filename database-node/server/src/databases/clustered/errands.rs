@@ -1,5 +1,6 @@
 //! Having something done by the node that can.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use pliantdb_core::{
     Request, RequestId, Response, TakeSnapshot, TopicPattern,
 };
 use pliantdb_storage::{AsyncDatabase, AsyncDatabaseSnapshot, AsyncSubscription, Found};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::between::{Errand, Product, Question, Told, Work, decode, encode};
 use super::groups::Group;
@@ -27,6 +28,8 @@ const PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 /// How long another node may take to answer.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(90);
+/// How long a node that was replaced while it did something is waited for.
+const SETTLED_WITHIN: Duration = Duration::from_secs(1);
 /// How often it is looked whether the node that was asked leads no longer.
 const LOOKING: Duration = Duration::from_millis(300);
 
@@ -405,12 +408,21 @@ impl Clustered {
         let asking = self.member().ask(node, &bytes, ANSWERED_WITHIN);
         let answer = match group {
             None => asking.await?,
-            Some(group) => tokio::select! {
-                answer = asking => answer?,
-                leader = self.replaced(group.id, node) => {
-                    return Err(unknown(format!("node {leader} leads the database now")));
+            Some(group) => {
+                let mut asking = pin!(asking);
+                tokio::select! {
+                    answer = &mut asking => answer?,
+                    leader = self.replaced(group.id, node) => {
+                        // It can see what becomes of what it has begun, if it is there.
+                        match timeout(SETTLED_WITHIN, asking).await {
+                            Ok(answer) => answer?,
+                            Err(_) => {
+                                return Err(unknown(format!("node {leader} leads the database now")));
+                            }
+                        }
+                    }
                 }
-            },
+            }
         };
         decode(&answer).map_err(unknown)
     }

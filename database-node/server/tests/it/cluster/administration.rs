@@ -33,6 +33,12 @@ fn every_node_tells_how_the_cluster_is() {
     assert_eq!(first["version"], env!("CARGO_PKG_VERSION"));
     let seed = given["seeds"][0].as_str().unwrap();
     assert_eq!(first["address"], seed);
+
+    // A certificate that clients do not know yet is told of.
+    let before = first["fingerprint"].clone();
+    let renewed = crate::node::run(&["certificate", "renew", "--data", places.of("a").to_str().unwrap()]);
+    assert!(renewed.status.success());
+    until(&b, |status| node(status, "a")["fingerprint"] != before);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Nodes that are a cluster, each a process with a directory of its own.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -21,10 +22,15 @@ impl Places {
         Self(tempfile::tempdir().unwrap())
     }
 
+    /// The data directory of a node.
+    pub(super) fn of(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
     /// Starts a node that founds a cluster, or goes on.
     pub(super) fn found(&self, name: &str, more: &[&str]) -> Node {
         let nodes = ["--nodes-listen", "127.0.0.1:0", "--node-name", name];
-        Node::start_with(&self.0.path().join(name), &[&nodes[..], more].concat())
+        Node::start_with(&self.of(name), &[&nodes[..], more].concat())
     }
 
     /// Starts a node that joins one, with what a node has given for it.
