@@ -54,6 +54,9 @@ pub struct Cluster {
     tokens: usize,
 }
 
+/// The node that founds the cluster.
+const FOUNDER: usize = 0;
+
 /// Tells of what was refused, which is no failure.
 fn refused(fault: &Fault, asked: Result<(), Failure>) -> Result<(), Failure> {
     if let Err(error) = asked {
@@ -152,17 +155,17 @@ impl Cluster {
     pub fn start(&mut self, index: usize) -> Result<(), Failure> {
         let forming = match (self.nodes.len(), index) {
             (1, _) => Forming::Alone,
-            (_, 0) => Forming::Found,
-            _ => self.join(0)?,
+            (_, FOUNDER) => Forming::Found,
+            _ => self.join()?,
         };
         let (node, hosts) = self.node(index)?;
         node.forming = forming;
         node.start(hosts)
     }
 
-    /// How to join, by a token of that node.
-    fn join(&mut self, by: usize) -> Result<Forming, Failure> {
-        let invitation = self.control(by, &self.program).invite()?;
+    /// How to join, by a token of the founder: only that one has the authority of the nodes' certificates.
+    fn join(&mut self) -> Result<Forming, Failure> {
+        let invitation = self.control(FOUNDER, &self.program).invite()?;
         self.tokens += 1;
         let token_file = self.folder.join(format!("join-{}", self.tokens));
         std::fs::write(&token_file, invitation.token)?;
@@ -309,19 +312,23 @@ impl Cluster {
         }
     }
 
-    /// A node loses its disk; with one leader another than that one, whose data nobody else need have.
+    /// A node loses its disk. Of a cluster it is neither the founder, without whose authority nobody can join, nor with one
+    /// leader that one, whose data nobody else need have: then it is the next.
     fn wipe(&mut self, index: usize) -> Result<(), Failure> {
         let count = self.nodes.len();
         let mut index = index;
-        if count > 1 && self.mode == Mode::OneLeader {
-            let status = self.control(index, &self.program).status()?;
+        if count > 1 {
+            let status = self.control(FOUNDER, &self.program).status()?;
             let leads = self
                 .nodes
                 .iter()
                 .position(|node| Some(node.name()) == leader(&status));
-            if leads == Some(index) {
-                index = (index + 1) % count;
-            }
+            let is_spared =
+                |node: usize| node == FOUNDER || self.mode == Mode::OneLeader && leads == Some(node);
+            let next = (0..count)
+                .map(|step| (index + step) % count)
+                .find(|node| !is_spared(*node));
+            index = next.ok_or("every node founded the cluster or leads it")?;
         }
         let (node, _) = self.node(index)?;
         node.kill()?;
@@ -329,8 +336,7 @@ impl Cluster {
         let name = node.name().to_owned();
         self.wiped = Some(index);
         if count > 1 {
-            self.control((index + 1) % count, &self.program)
-                .remove_lost(&name)?;
+            self.control(FOUNDER, &self.program).remove_lost(&name)?;
         }
         Ok(())
     }
@@ -342,7 +348,7 @@ impl Cluster {
         let count = self.nodes.len();
         let forming = match count {
             1 => Forming::Alone,
-            _ => self.join((index + 1) % count)?,
+            _ => self.join()?,
         };
         let (node, hosts) = self.node(index)?;
         node.forming = forming;

@@ -141,9 +141,10 @@ fn wishes(arguments: &Arguments, seed: u64) -> Wishes {
     let nodes = 0..arguments.nodes;
     let all = || {
         let kinds = Kind::ALL.iter().map(|(_, kind)| *kind);
-        kinds
-            .filter(|kind| arguments.nodes >= kind.least_nodes())
-            .collect()
+        let kinds = kinds.filter(|kind| arguments.nodes >= kind.least_nodes());
+        // In quorum mode nobody leads all.
+        let kinds = kinds.filter(|kind| arguments.mode == Mode::OneLeader || *kind != Kind::Promote);
+        kinds.collect()
     };
     let to_upgrade = match (&arguments.other_binary, arguments.rolling) {
         (None, _) => Vec::new(),

@@ -154,6 +154,12 @@ impl Nemesis<'_> {
 
     /// Waits until every node serves, nothing is under way any more, and everybody has heard from its node.
     async fn recover(&mut self, mut period: Period) -> Result<Period, Failure> {
+        let came = self.come_back(&mut period).await;
+        self.shared.recorder.period(&period);
+        came.map(|()| period)
+    }
+
+    async fn come_back(&mut self, period: &mut Period) -> Result<(), Failure> {
         let began = Instant::now();
         for node in 0..self.cluster.len() {
             loop {
@@ -163,12 +169,8 @@ impl Nemesis<'_> {
                 else {
                     break;
                 };
-                self.wait(
-                    began,
-                    self.promises.recovery,
-                    &format!("no node serves: {reason}"),
-                )
-                .await?;
+                let reason = format!("a node does not serve: {reason}");
+                self.wait(began, self.promises.recovery, &reason).await?;
                 for said in self.cluster.raise()? {
                     self.fail(&said);
                 }
@@ -176,8 +178,12 @@ impl Nemesis<'_> {
         }
         period.served = Some(self.shared.recorder.now());
         while !self.cluster.is_settled() {
-            self.wait(began, self.promises.hearing, "the cluster is not settled")
-                .await?;
+            self.wait(
+                began,
+                self.promises.hearing,
+                "something is under way in the cluster",
+            )
+            .await?;
         }
         loop {
             let deaf = self.shared.heard.deaf_since(period.end);
@@ -188,8 +194,7 @@ impl Nemesis<'_> {
             self.wait(began, self.promises.hearing, &reason).await?;
         }
         period.heard = Some(self.shared.recorder.now());
-        self.shared.recorder.period(&period);
-        Ok(period)
+        Ok(())
     }
 
     async fn wait(&mut self, began: Instant, promised: Duration, reason: &str) -> Result<(), Failure> {
