@@ -105,7 +105,7 @@ impl Nodes {
         };
         if let (Some(first), None) = (self.running.first(), again_at) {
             let token = first.member.make_join_token(SETTLING);
-            let token = self.runtime.block_on(token).unwrap();
+            let (token, _) = self.runtime.block_on(token).unwrap();
             let file = self.directory.path().join(format!("token-{number}"));
             std::fs::write(&file, token.reveal()).unwrap();
             inputs.join = Some(vec![first.nodes_address.to_string()]);

@@ -332,7 +332,7 @@ async fn a_storage_grows_into_a_cluster_and_others_join_it() {
         has_all(&left, &first, &databases).await;
         refuses_as_of_a_node(&path, encryption.clone());
 
-        let token = first.make_join_token(Duration::from_secs(60)).await.unwrap();
+        let (token, _) = first.make_join_token(Duration::from_secs(60)).await.unwrap();
         let seeds = vec![first.network().local_address().to_string()];
         let formation = Formation::Join {
             seeds,

@@ -195,7 +195,7 @@ async fn who_watches_hears_of_every_state_before_it_goes() {
     let (joining, joined) = channel();
     let token = first.make_join_token(std::time::Duration::from_secs(60)).await;
     let seeds = vec![first.network().local_address().to_string()];
-    let token = Some(token.unwrap());
+    let token = Some(token.unwrap().0);
     let mut options = machines.options(
         "second",
         pliantdb_cluster_member::Formation::Join { seeds, token },
