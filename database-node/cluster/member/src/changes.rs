@@ -18,6 +18,10 @@ use crate::renewing::is_keeper;
 
 /// How long somebody who leads the meta group is looked for, and waited for.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// The same, for how everybody is: whoever asks wants to know also that nobody leads.
+const SHORT_PATIENCE: Duration = Duration::from_secs(3);
+/// How long one node has to answer that, for it may be gone.
+const ATTEMPT: Duration = Duration::from_secs(1);
 /// How long nobody is asked after one that does not lead.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -93,7 +97,8 @@ impl Asker {
 
     /// Asks whoever leads the meta group, until somebody has decided.
     async fn ask(&self, question: Question) -> Result<Reply, ChangeError> {
-        let until = Instant::now() + PATIENCE;
+        let is_read = matches!(question, Question::Overview);
+        let until = Instant::now() + if is_read { SHORT_PATIENCE } else { PATIENCE };
         let (mut hint, mut reason) = (None, "no node is known to lead the meta group".to_owned());
         let mut asked = 0;
         while Instant::now() < until {
@@ -102,6 +107,10 @@ impl Asker {
             asked += 1;
             let any = others.get(asked % others.len().max(1)).copied();
             let leader: Option<NodeId> = Option::take(&mut hint).or(known).or(any);
+            let attempt = match is_read {
+                true => until.min(Instant::now() + ATTEMPT),
+                false => until,
+            };
             let reply = match leader {
                 Some(leader) if Some(leader) == own => {
                     let answering = answer(&self.handle, question.clone());
@@ -110,9 +119,9 @@ impl Asker {
                         Err(_) => return Err(ChangeError::Unknown),
                     }
                 }
-                Some(leader) => match self.request(leader, &question, until).await {
+                Some(leader) => match self.request(leader, &question, attempt).await {
                     Ok(reply) => reply,
-                    Err(RequestError::Unknown { .. }) => return Err(ChangeError::Unknown),
+                    Err(RequestError::Unknown { .. }) if !is_read => return Err(ChangeError::Unknown),
                     Err(error) => {
                         reason = format!("node {leader}: {error}");
                         sleep(PAUSE).await;

@@ -86,7 +86,10 @@ impl Member {
         loop {
             let own = crate::changes::look(self.handle(), |node| node.id().zip(node.shared_meta())).await;
             match own {
-                Ok(Some((node, meta))) if meta.nodes().contains_key(&node) => return Ok((node, meta)),
+                Ok(Some((node, meta))) if meta.nodes().contains_key(&node) => {
+                    self.network().set_identity(meta.cluster(), node);
+                    return Ok((node, meta));
+                }
                 Ok(_) => tokio::time::sleep(JOINING).await,
                 Err(_) => {
                     let ended = || Failure::Core("the node was stopped".to_owned());
@@ -185,8 +188,9 @@ impl Member {
         let stopped = || TokenError::NotMade("the task was stopped".to_owned());
         let made = tokio::task::spawn_blocking(move || giving.make_token(lifetime)).await;
         if let Some(made) = made.map_err(|_| stopped())? {
-            let node = self.node().unwrap_or(NodeId::FIRST);
-            return made.map(|token| (token, node));
+            let own = crate::changes::look(self.handle(), pliantdb_cluster::Node::id).await;
+            let own = own.ok().flatten().ok_or_else(stopped)?;
+            return made.map(|token| (token, own));
         }
         let question = Question::MakeToken { lifetime };
         let asked = ask_any(&self.asker, &question, |node, reply| match reply {

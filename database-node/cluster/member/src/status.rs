@@ -91,7 +91,11 @@ pub(crate) fn status(meta: &Meta, own: Option<NodeId>, seen: Option<&[Seen]>) ->
     let shards = || meta.groups().iter().filter(|(group, _)| **group != META);
     let nodes = meta.nodes().iter().map(|(node, record)| {
         let of_node = seen.and_then(|seen| seen.iter().find(|seen| seen.node == *node));
-        let replicas = of_node.map(|seen| seen.replicas.as_slice()).unwrap_or_default();
+        let reported = of_node.map(|seen| seen.replicas.as_slice()).unwrap_or_default();
+        let replicas: Vec<_> = reported
+            .iter()
+            .filter(|replica| is_current(meta, replica))
+            .collect();
         NodeStatus {
             node: *node,
             name: record.name.clone(),
@@ -155,6 +159,13 @@ fn is_leader(meta: &Meta, replica: &Replica) -> bool {
         && record.is_some_and(|record| record.incarnation == replica.incarnation)
 }
 
+/// Whether a node still is to have the replica: of one that it has no more, the last report stays.
+fn is_current(meta: &Meta, replica: &Replica) -> bool {
+    let record = meta.group(replica.group);
+    let wanted = record.and_then(|record| record.replicas.get(&replica.replica.node()));
+    wanted == Some(&replica.replica)
+}
+
 /// By how many entries a replica is behind the one that leads.
 fn lag(meta: &Meta, seen: Option<&[Seen]>, replica: &Replica) -> u64 {
     let all = seen.into_iter().flatten().flat_map(|seen| &seen.replicas);
@@ -162,4 +173,66 @@ fn lag(meta: &Meta, seen: Option<&[Seen]>, replica: &Replica) -> u64 {
         .filter(|other| other.group == replica.group && is_leader(meta, other))
         .max_by_key(|leader| leader.term);
     leader.map_or(0, |leader| leader.last.index.saturating_sub(replica.applied))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use pliantdb_cluster::group::Role;
+    use pliantdb_cluster::group::config::{GroupConfig, Members};
+    use pliantdb_cluster::meta::NodeRecord;
+    use pliantdb_cluster::{Epoch, Incarnation, LogPoint, ReplicaId};
+
+    use super::*;
+
+    fn report(generation: u32, role: Role, last: u64, applied: u64) -> Replica {
+        Replica {
+            group: META,
+            replica: ReplicaId::new(NodeId::FIRST, generation),
+            incarnation: Incarnation::FIRST,
+            term: 1,
+            role,
+            last: LogPoint { term: 1, index: last },
+            applied,
+            config: GroupConfig {
+                incarnation: Incarnation::FIRST,
+                members: Members::default(),
+                epoch: Epoch::default(),
+                changed_at: 0,
+            },
+            is_installing: false,
+            fork: None,
+            is_superseded: false,
+            halted: Some("stopped".to_owned()).filter(|_| generation > 1),
+        }
+    }
+
+    #[test]
+    fn what_a_node_has_no_more_does_not_count() {
+        let founder = NodeRecord {
+            name: "first".to_owned(),
+            token: 1,
+            attributes: BTreeMap::new(),
+            state: NodeState::Active,
+            apply_version: 1,
+        };
+        let meta = Meta::found(1, founder);
+        let seen = |generation| {
+            let (leader, old) = (
+                report(1, Role::Leader, 9, 9),
+                report(generation, Role::Follower, 4, 4),
+            );
+            let silent = Duration::ZERO;
+            let replicas = vec![leader, old];
+            [Seen {
+                node: NodeId::FIRST,
+                silent,
+                replicas,
+            }]
+        };
+        let of = |generation| status(&meta, None, Some(&seen(generation))).nodes.remove(0);
+        assert_eq!((of(1).lag, of(1).leads, of(1).halted.len()), (Some(5), 1, 0));
+        assert_eq!((of(2).lag, of(2).leads, of(2).halted.len()), (Some(0), 1, 0));
+    }
 }

@@ -186,6 +186,8 @@ fn replicas(looked: &Looked, encoder: &mut DescriptorEncoder<'_>) -> Result<(), 
         silent.get_or_create(&labels).set(since.as_secs_f64());
         for replica in replicas {
             let group = looked.meta.group(replica.group);
+            // Of one that the node has no more, the last report stays.
+            let group = group.filter(|group| group.replicas.get(node) == Some(&replica.replica));
             if let Some(shard) = group.and_then(|group| group.shard.as_ref()) {
                 let labels = ReplicaLabels {
                     node: record.name.clone(),

@@ -6,6 +6,8 @@ use pliantdb_cluster::Mode;
 use pliantdb_cluster::meta::{Consent, MetaCommand, MetaOutcome};
 use pliantdb_cluster_member::{ChangeError, Formation, Member, NodeStatus, StartError, Status};
 
+use tokio::time::Instant;
+
 use crate::machines::{Machines, founding, node, until};
 
 fn database(name: &str) -> MetaCommand {
@@ -112,6 +114,9 @@ async fn a_node_leaves_and_a_leader_that_is_gone_is_replaced() {
     until(&first, |status| status.mode == to && is_at_rest(status)).await;
     // By force: of two nodes the one that decided is gone, so there is nobody to be asked.
     second.stop().await.unwrap();
+    let began = Instant::now();
+    until(&first, |status| !status.is_supervised).await;
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     let refused = first.force(Some(node(1)), Consent::ProcessGone).await;
     assert!(matches!(refused, Err(ChangeError::Unavailable(_))), "{refused:?}");
     first.stop().await.unwrap();
