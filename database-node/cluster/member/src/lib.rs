@@ -7,6 +7,7 @@
 //!   `renewing`: its certificate in time, and the authority on more than one node
 //! - module `start`: from a directory to a node that runs
 //! - module `member`: a member that runs, and its end
+//! - module `events`: what has happened to it, counted
 //! - module `following`: what it does when the cluster has changed
 //! - module `changes`: changes of the cluster, asked of any node
 //! - module `questions`: what nodes ask each other beside consensus
@@ -19,6 +20,7 @@
 mod certificates;
 mod changes;
 mod directory;
+mod events;
 mod following;
 mod giving;
 mod member;
@@ -32,6 +34,7 @@ mod status;
 
 pub use certificates::has_certificate;
 pub use changes::ChangeError;
+pub use events::EventCounters;
 pub use member::Member;
 pub use options::{ADDRESS, Certificates, Formation, Options};
 pub use room::DiskRoom;

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::changes::{Asker, ChangeError};
+use crate::events::{Counting, EventCounters};
 use crate::giving::Giving;
 use crate::options::{ADDRESS, Options};
 use crate::questions::{Question, Reply};
@@ -35,6 +36,7 @@ pub struct Member {
     pub(crate) room: DiskRoom,
     /// Behind the driver, so that the lock outlives it.
     pub(crate) directory: Mutex<Option<NodeDirectory>>,
+    pub(crate) events: Arc<Counting>,
     /// What the cluster is to know of this node.
     pub(crate) attributes: watch::Sender<BTreeMap<String, String>>,
     /// They end with it.
@@ -76,6 +78,12 @@ impl Member {
     /// As [`DiskRoom::check`].
     pub fn check_room(&self, bytes: usize) -> Result<(), StorageError> {
         self.room.check(bytes, false)
+    }
+
+    /// What has happened to it so far.
+    #[must_use]
+    pub fn events(&self) -> EventCounters {
+        self.events.counters()
     }
 
     /// Waits until it is part of a cluster and knows it.

@@ -25,6 +25,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::certificates::{Certified, certify};
 use crate::changes::{Asker, answer_bytes};
 use crate::directory::Directory;
+use crate::events::Counting;
 use crate::following::{follow_addresses, tell_attributes};
 use crate::giving::Giving;
 use crate::member::Member;
@@ -129,10 +130,13 @@ pub(crate) async fn start(options: Options) -> Result<Member, StartError> {
     let sender = network.sender();
     let joined = Arc::new(Notify::new());
     let telling = Arc::clone(&joined);
+    let events = Arc::new(Counting::default());
+    let counted = Arc::clone(&events);
     let tell = move |event: Event| {
         if let Event::Joined(_) = event {
             telling.notify_one();
         }
+        counted.count(&event);
         log(event);
     };
     let founder = may_grow.then(|| Founder {
@@ -184,6 +188,7 @@ pub(crate) async fn start(options: Options) -> Result<Member, StartError> {
         room,
         directory: Mutex::new(Some(directory)),
         attributes: wanted,
+        events,
         tasks: Mutex::new(tasks.into_iter().map(AbortOnDropHandle::new).collect()),
     })
 }

@@ -172,7 +172,11 @@ impl TargetArgs {
         Ok(Storage::open_with(data, options).map_err(Error::from)?)
     }
 
-    fn credentials(&self) -> Result<Option<Credentials>, Failure> {
+    /// What is shown to a server, by flags and variables.
+    ///
+    /// # Errors
+    /// What cannot be used.
+    pub(super) fn credentials(&self) -> Result<Option<Credentials>, Failure> {
         // A flag wins over a variable, also over that of another flag.
         let is_variable = |given: &Option<String>, name| *given == variable(name);
         let token_file = self.token_file.as_ref().map(|file| file.display().to_string());
@@ -203,16 +207,11 @@ impl TargetArgs {
     }
 }
 
-/// A variable that is set to something.
-pub(super) fn variable(name: &str) -> Option<String> {
+fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// The password of a user, from the variable or the terminal.
-///
-/// # Errors
-/// When there is none.
-pub(super) fn password_of(user: &str) -> Result<String, Failure> {
+fn password_of(user: &str) -> Result<String, Failure> {
     if let Some(password) = variable("PLIANT_PASSWORD") {
         return Ok(password);
     }

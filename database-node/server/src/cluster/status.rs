@@ -44,10 +44,9 @@ pub(super) fn shown(status: Status) -> admin::ClusterStatus {
             },
         }
     });
-    // With one leader on its way, the one that is to be.
-    let leading = match (&switch, status.mode) {
-        (_, Mode::OneLeader { leader }) => Some(leader),
-        (_, Mode::Quorum) => None,
+    let leading = match status.mode {
+        Mode::OneLeader { leader } => Some(leader),
+        Mode::Quorum => None,
     };
     let nodes = status.nodes.into_iter().map(|mut node| {
         node.attributes.remove(ADDRESS);

@@ -140,7 +140,25 @@ fn counters(cluster: &Cluster, encoder: &mut DescriptorEncoder<'_>) -> Result<()
         help,
         None,
         network.connections_refused,
-    )
+    )?;
+    let events = cluster.member().events();
+    let help = "Times that this node became the leader of a group";
+    counter("cluster_leaderships", help, None, events.leaderships)?;
+    let help = "Replicas of this node that had to stop";
+    counter("cluster_halts", help, None, events.halted)?;
+    let help = "Groups that were forced to go on with the replica of this node alone";
+    counter("cluster_forced", help, None, events.forced)?;
+    let help = "Entries that only this node had, and that are lost since others went on without it";
+    counter("cluster_entries_lost", help, None, events.entries_lost)?;
+    let help = "Replicas of this node that were brought by a snapshot";
+    counter(
+        "cluster_snapshots_installed",
+        help,
+        None,
+        events.snapshots_installed,
+    )?;
+    let help = "Times that the clock of another node was found to run out of bound";
+    counter("cluster_clock_drifts", help, None, events.clock_drifts)
 }
 
 fn replicas(looked: &Looked, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {

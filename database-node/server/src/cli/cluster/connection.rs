@@ -1,18 +1,18 @@
 //! The admin listener of a node, over HTTP.
 
-use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::http::Uri;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use pliantdb_client::Credentials;
 use pliantdb_core::admin::{self, ClusterStatus};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::cli::failure::{Failure, Kind};
-use crate::cli::target::{password_of, variable};
+use crate::cli::target::TargetArgs;
 
 /// How long an answer is waited for: a node takes a while when it looks for the one that decides.
 const PATIENCE: Duration = Duration::from_secs(45);
@@ -48,8 +48,8 @@ pub(crate) struct AdminArgs {
     /// The user to ask as; the password is asked for, or in the variable PLIANT_PASSWORD
     #[arg(
         long,
+        env = "PLIANT_USER",
         value_name = "NAME",
-        conflicts_with = "token_file",
         help_heading = "Which node to ask"
     )]
     user: Option<String>,
@@ -96,20 +96,16 @@ impl AdminArgs {
     }
 
     fn authorization(&self) -> Result<Option<String>, Failure> {
-        if let Some(user) = &self.user {
-            let password = password_of(user)?;
-            return Ok(Some(format!(
-                "Basic {}",
-                STANDARD.encode(format!("{user}:{password}"))
-            )));
-        }
-        let token = match &self.token_file {
-            Some(file) => Some(fs::read_to_string(file).map_err(|error| {
-                Failure::usage(format!("cannot read the token file {}: {error}", file.display()))
-            })?),
-            None => variable("PLIANT_TOKEN"),
-        };
-        Ok(token.map(|token| format!("Bearer {}", token.trim())))
+        let mut shown = TargetArgs::default();
+        shown.token_file.clone_from(&self.token_file);
+        shown.user.clone_from(&self.user);
+        Ok(shown.credentials()?.map(|credentials| match credentials {
+            Credentials::Token(token) => format!("Bearer {}", token.expose()),
+            Credentials::Password { user, password } => {
+                let pair = format!("{user}:{}", password.expose());
+                format!("Basic {}", STANDARD.encode(pair))
+            }
+        }))
     }
 }
 

@@ -350,6 +350,22 @@ fn only_an_administrator_changes_the_cluster() {
         assert!(start.elapsed() < std::time::Duration::from_secs(20));
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
+    // The same from the command line.
+    let admin = format!("http://{}", a.admin);
+    let cli = |more: &[&str]| {
+        let arguments = ["cluster", "status", "--admin", &admin];
+        crate::node::command()
+            .args(arguments)
+            .args(more)
+            .output()
+            .unwrap()
+            .status
+            .code()
+    };
+    assert_eq!(
+        (cli(&[]), cli(&["--token-file", file.to_str().unwrap()])),
+        (Some(5), Some(0))
+    );
     // Remembered, without the token.
     a.wait_for_log("make join token");
     assert!(!a.log().contains("pliant-join-v1"));
@@ -370,6 +386,8 @@ fn metrics_tell_what_a_node_does_for_its_cluster() {
     };
     assert_eq!([&a, &b, &c].map(|node| of(node, "supervises")), [1.0, 0.0, 0.0]);
     assert_eq!((of(&b, "nodes"), of(&b, "switching")), (3.0, 0.0));
+    assert!(of(&a, "leaderships_total") >= 1.0);
+    assert_eq!((of(&a, "entries_lost_total"), of(&c, "halts_total")), (0.0, 0.0));
     for name in [
         "log_syncs_total",
         "log_written_bytes_total",
