@@ -192,7 +192,12 @@ impl Cluster {
             }
             true => self.member.force_alone(consent).await,
         };
-        outcome.map_err(|error| from_change(error, meta))?;
+        outcome.map_err(|error| match from_change(error, meta) {
+            AdminError::Undecided(reason) if !asked.alone => AdminError::Undecided(format!(
+                "{reason}. If most of those that decide are gone for good, a node goes on alone: ask it itself, with alone"
+            )),
+            error => error,
+        })?;
         Ok(admin::Begun { switch: None })
     }
 

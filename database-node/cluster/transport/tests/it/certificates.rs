@@ -48,6 +48,40 @@ fn an_authority_is_kept_and_its_key_is_nobody_elses() {
 }
 
 #[test]
+fn an_authority_is_told_to_another_node_and_a_certificate_is_renewed_in_time() {
+    let machines = Machines::new();
+    let (certificate, key) = (machines.authority.certificate_pem(), machines.authority.key_pem());
+    let told = Authority::from_pem(certificate, key).unwrap();
+    assert_eq!(told.fingerprint(), machines.authority.fingerprint());
+    let folder = machines.path().join("told");
+    told.keep(&folder).unwrap();
+    let mode = fs::metadata(folder.join("authority-key.pem"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let other = Authority::create(&machines.path().join("other"), "other", SystemTime::now()).unwrap();
+    let mixed = Authority::from_pem(certificate, other.key_pem())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        mixed.contains("does not belong to its key") && !mixed.contains("PRIVATE"),
+        "{mixed}"
+    );
+    assert!(Authority::from_pem(certificate, "no key").is_err());
+
+    let files = CertificateFiles::within(&machines.path().join("renewed"));
+    let issuing = Authority::open(&folder).unwrap();
+    let credentials = issuing.certify(files, 3 * DAY, SystemTime::now()).unwrap();
+    assert_eq!(credentials.authority(), Some(told.fingerprint()));
+    let due = credentials.renewal().duration_since(SystemTime::now()).unwrap();
+    assert!(
+        due <= 2 * DAY && due > 2 * DAY - Duration::from_secs(60),
+        "{due:?}"
+    );
+}
+
+#[test]
 fn a_request_that_was_changed_is_refused() {
     let machines = Machines::new();
     let key = NodeKey::open_or_make(&machines.path().join("key.pem")).unwrap();

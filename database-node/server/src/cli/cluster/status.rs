@@ -27,7 +27,7 @@ pub(super) fn show(status: &ClusterStatus, out: Output) -> Result<(), Failure> {
         };
         let heard = match node.silent_seconds {
             _ if !status.supervised => "?".to_owned(),
-            None => "never".to_owned(),
+            None => "not yet".to_owned(),
             Some(silent) if silent < SILENCE => "now".to_owned(),
             Some(silent) => format!("{silent:.0} s ago"),
         };

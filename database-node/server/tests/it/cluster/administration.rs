@@ -253,6 +253,16 @@ fn of_two_nodes_one_goes_on_alone() {
     let b = places.join("b", &token(&a), &[]);
     until(&a, |status| names(status) == ["a", "b"] && is_at_rest(status));
     a.kill();
+    let together = json!({"node": "b", "force": true, "oldLeaderIsGone": true});
+    let answer = send(&b, "POST", "/promote", &together);
+    // The one that is gone may have been asked.
+    if answer.status != 504 {
+        let undecided = answer.problem(503, "undecided");
+        assert!(
+            undecided["detail"].as_str().unwrap().contains("with alone"),
+            "{undecided}"
+        );
+    }
     let promotion = json!({"node": "b", "force": true, "oldLeaderIsGone": true, "alone": true});
     let start = std::time::Instant::now();
     loop {
