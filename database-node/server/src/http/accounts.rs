@@ -483,8 +483,7 @@ const MAX_REASON: usize = 1000;
 /// The request's body as a `T`.
 pub(super) async fn read<T: DeserializeOwned>(app: &App, request: Request) -> Result<T, Problem> {
     let (body, _memory) = body::document(app, request).await?;
-    body.read().map_err(|error: serde_json::Error| {
-        let reason: String = error.to_string().chars().take(MAX_REASON).collect();
+    let wrong = |reason: &str| {
         let detail = format!("the body is not of the form that is asked for here: {reason}");
         Problem::new(
             StatusCode::BAD_REQUEST,
@@ -493,5 +492,13 @@ pub(super) async fn read<T: DeserializeOwned>(app: &App, request: Request) -> Re
             detail,
         )
         .with("field", "body")
+    };
+    // An array of the members in their order would do for serde.
+    if !body.as_str().trim_start().starts_with('{') {
+        return Err(wrong("it must be an object"));
+    }
+    body.read().map_err(|error: serde_json::Error| {
+        let reason: String = error.to_string().chars().take(MAX_REASON).collect();
+        wrong(&reason)
     })
 }

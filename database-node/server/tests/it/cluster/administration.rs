@@ -344,6 +344,57 @@ fn says_what_cannot_be_done() {
 }
 
 #[test]
+fn any_input_is_answered() {
+    let places = Places::new();
+    let a = places.found("a", &[]);
+    let before = until(&a, |status| status["supervised"] == true);
+    let long = format!("{{\"node\": \"{}\"}}", "x".repeat(100_000));
+    let bodies = [
+        "",
+        "[]",
+        "{",
+        "\"x\"",
+        "null",
+        "{\"mode\":1}",
+        "{\"node\":[]}",
+        "\u{7f}",
+        &long,
+    ];
+    let paths = [
+        ("POST", "/join-tokens"),
+        ("PUT", "/mode"),
+        ("POST", "/promote"),
+        ("PUT", "/failover"),
+        ("PUT", "/replication-factor"),
+    ];
+    for (method, path) in paths {
+        for body in bodies {
+            let answer = a.admin_send(method, &format!("{ADMIN}{path}"), &[], body);
+            assert!(
+                (400..500).contains(&answer.status),
+                "{method} {path} {body:.40}: {}",
+                answer.body
+            );
+            assert!(answer.body.len() < 4000, "{}", answer.body);
+        }
+    }
+    let name = "n".repeat(10_000);
+    for name in ["%00", "a%2Fb", "%FF", "..", "%20", name.as_str()] {
+        for (method, path) in [("POST", "/drain"), ("POST", "/undrain"), ("DELETE", "")] {
+            let answer = a.admin_send(method, &format!("{ADMIN}/nodes/{name}{path}"), &[], "");
+            assert!((400..500).contains(&answer.status), "{name:.40}: {}", answer.body);
+            assert!(answer.body.len() < 4000, "{}", answer.body);
+        }
+    }
+    let after = status(&a);
+    assert_eq!(
+        (&before["mode"], &before["failover"]),
+        (&after["mode"], &after["failover"])
+    );
+    assert_eq!(names(&after), ["a"]);
+}
+
+#[test]
 fn only_an_administrator_changes_the_cluster() {
     let places = Places::new();
     let folder = tempfile::tempdir().unwrap();
