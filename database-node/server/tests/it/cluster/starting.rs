@@ -1,8 +1,13 @@
 //! A node founds a cluster, comes back as who it was, and says why it cannot join.
 
+use std::path::Path;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use pliantdb_cluster_transport::{Authority, CertificateFiles};
+use serde_json::json;
+
+use super::nodes::{ADMIN, Places, is_at_rest, names, node, send, until};
 use crate::node::{Node, command, run};
 
 const ALONE: [&str; 4] = ["--nodes-listen", "127.0.0.1:0", "--node-name", "first"];
@@ -47,6 +52,56 @@ fn says_why_it_cannot_join() {
         "{error}"
     );
     assert!(!error.contains("not-a-token-at-all"), "{error}");
+}
+
+/// A certificate by somebody else than the cluster, as arguments.
+fn certified(authority: &Authority, folder: &Path) -> Vec<String> {
+    let files = CertificateFiles::within(folder);
+    let day = Duration::from_secs(24 * 60 * 60);
+    authority.certify(files.clone(), day, SystemTime::now()).unwrap();
+    let arguments = [
+        ("--nodes-certificate-file", files.certificate),
+        ("--nodes-key-file", files.key),
+        ("--nodes-authority-file", files.authority),
+    ];
+    let arguments = arguments.iter();
+    arguments
+        .flat_map(|(flag, file)| [(*flag).to_owned(), file.display().to_string()])
+        .collect()
+}
+
+fn words(words: &[String]) -> Vec<&str> {
+    words.iter().map(String::as_str).collect()
+}
+
+#[test]
+fn nodes_with_certificates_of_their_owner_need_no_token() {
+    let places = Places::new();
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::create(&folder.path().join("authority"), "mine", SystemTime::now()).unwrap();
+    let [a, b, c] = ["a", "b", "c"].map(|name| certified(&authority, &folder.path().join(name)));
+    let first = places.found("a", &words(&a));
+    let status = until(&first, |status| status["supervised"] == true);
+    let seed = node(&status, "a")["address"].as_str().unwrap().to_owned();
+    let second = places.found("b", &[&words(&b)[..], &["--join", &seed]].concat());
+    until(&second, |status| {
+        names(status) == ["a", "b"] && is_at_rest(status)
+    });
+    assert!(!places.of("b").join("authority/authority.pem").exists());
+    let refused = send(&second, "POST", "/join-tokens", &json!({})).problem(409, "refused");
+    assert!(
+        refused["detail"].as_str().unwrap().contains("one of its own"),
+        "{refused}"
+    );
+    // One of another authority is not heard.
+    let other = Authority::create(&folder.path().join("other"), "other", SystemTime::now()).unwrap();
+    let foreign = certified(&other, &folder.path().join("foreign"));
+    let third = places.found("c", &[&words(&foreign)[..], &["--join", &seed]].concat());
+    third.wait_for_log("no node of the cluster is found there yet");
+    third.admin_get(ADMIN, &[]).problem(503, "undecided");
+    drop(third);
+    let third = places.found("c", &[&words(&c)[..], &["--join", &seed]].concat());
+    until(&third, |status| names(status) == ["a", "b", "c"]);
 }
 
 #[test]
