@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use pliantdb_cluster::meta::{Consent, MetaCommand, MetaOutcome};
 use pliantdb_cluster::{Meta, NodeId};
 use pliantdb_cluster_driver::{Driver, Failure, Handle};
-use pliantdb_cluster_transport::{JoinToken, Network, RequestError, TokenError};
+use pliantdb_cluster_transport::{Credentials, JoinToken, Network, RequestError, TokenError};
 use pliantdb_storage::node::NodeDirectory;
 use pliantdb_storage::{StateStore, StorageError};
 use tokio::sync::watch;
@@ -37,6 +37,7 @@ pub struct Member {
     /// Behind the driver, so that the lock outlives it.
     pub(crate) directory: Mutex<Option<NodeDirectory>>,
     pub(crate) events: Arc<Counting>,
+    pub(crate) credentials: Credentials,
     /// What the cluster is to know of this node.
     pub(crate) attributes: watch::Sender<BTreeMap<String, String>>,
     /// They end with it.
@@ -78,6 +79,12 @@ impl Member {
     /// As [`DiskRoom::check`].
     pub fn check_room(&self, bytes: usize) -> Result<(), StorageError> {
         self.room.check(bytes, false)
+    }
+
+    /// Until when the certificate is good that it shows other nodes. One by the cluster's own authority is renewed before.
+    #[must_use]
+    pub fn certificate_expires(&self) -> SystemTime {
+        self.credentials.expires()
     }
 
     /// What has happened to it so far.

@@ -176,7 +176,11 @@ pub(crate) async fn start(options: Options) -> Result<Member, StartError> {
             credentials.clone(),
             Arc::clone(&giving),
         )));
-        tasks.push(tokio::spawn(keep_authority(asker.clone(), credentials, giving)));
+        tasks.push(tokio::spawn(keep_authority(
+            asker.clone(),
+            credentials.clone(),
+            giving,
+        )));
     }
     if let (None, Formation::Join { seeds, .. }) = (identity, formation) {
         tasks.push(tokio::spawn(join(asker.clone(), joining, seeds)));
@@ -189,6 +193,7 @@ pub(crate) async fn start(options: Options) -> Result<Member, StartError> {
         directory: Mutex::new(Some(directory)),
         attributes: wanted,
         events,
+        credentials,
         tasks: Mutex::new(tasks.into_iter().map(AbortOnDropHandle::new).collect()),
     })
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use pliantdb_cluster::group::Role;
 use pliantdb_cluster::wire::ReplicaReport;
@@ -86,6 +86,14 @@ impl Collector for Watched {
 }
 
 fn counters(cluster: &Cluster, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let expires = cluster
+        .member()
+        .certificate_expires()
+        .duration_since(SystemTime::now());
+    let metric = ConstGauge::new(expires.unwrap_or_default().as_secs_f64());
+    let help = "Time until the certificate expires that the node shows other nodes";
+    let (name, unit) = ("cluster_certificate_expires", Some(Unit::Seconds));
+    metric.encode(encoder.encode_descriptor(name, help, unit.as_ref(), metric.metric_type())?)?;
     let mut counter = |name: &str, help: &str, unit: Option<Unit>, value: u64| {
         let metric = ConstCounter::new(value);
         metric.encode(encoder.encode_descriptor(name, help, unit.as_ref(), metric.metric_type())?)

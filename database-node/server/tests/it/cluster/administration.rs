@@ -448,6 +448,8 @@ fn metrics_tell_what_a_node_does_for_its_cluster() {
     assert_eq!([&a, &b, &c].map(|node| of(node, "supervises")), [1.0, 0.0, 0.0]);
     assert_eq!((of(&b, "nodes"), of(&b, "switching")), (3.0, 0.0));
     assert!(of(&a, "leaderships_total") >= 1.0);
+    let days = of(&b, "certificate_expires_seconds") / 86_400.0;
+    assert!((89.0..=90.0).contains(&days), "{days}");
     assert_eq!((of(&a, "entries_lost_total"), of(&c, "halts_total")), (0.0, 0.0));
     for name in [
         "log_syncs_total",
