@@ -3,5 +3,6 @@
 mod administration;
 mod anywhere;
 mod cli;
+mod guide;
 mod nodes;
 mod starting;
