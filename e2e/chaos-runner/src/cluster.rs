@@ -54,9 +54,6 @@ pub struct Cluster {
     tokens: usize,
 }
 
-/// The node that founds the cluster.
-const FOUNDER: usize = 0;
-
 /// Tells of what was refused, which is no failure.
 fn refused(fault: &Fault, asked: Result<(), Failure>) -> Result<(), Failure> {
     if let Err(error) = asked {
@@ -155,7 +152,7 @@ impl Cluster {
     pub fn start(&mut self, index: usize) -> Result<(), Failure> {
         let forming = match (self.nodes.len(), index) {
             (1, _) => Forming::Alone,
-            (_, FOUNDER) => Forming::Found,
+            (_, 0) => Forming::Found,
             _ => self.join()?,
         };
         let (node, hosts) = self.node(index)?;
@@ -163,9 +160,9 @@ impl Cluster {
         node.start(hosts)
     }
 
-    /// How to join, by a token of the founder: only that one has the authority of the nodes' certificates.
+    /// How to join, by a token of whichever node can make one.
     fn join(&mut self) -> Result<Forming, Failure> {
-        let invitation = self.control(FOUNDER, &self.program).invite()?;
+        let invitation = self.by_any(|control| control.invite())?;
         self.tokens += 1;
         let token_file = self.folder.join(format!("join-{}", self.tokens));
         std::fs::write(&token_file, invitation.token)?;
@@ -186,12 +183,12 @@ impl Cluster {
         }
     }
 
-    /// Has the cluster changed by whichever node does it: one may be away.
-    fn by_any(&self, change: impl Fn(&Control<'_>) -> Result<(), Failure>) -> Result<(), Failure> {
+    /// Asks one node after the other until one does it: any may be away.
+    fn by_any<T>(&self, ask: impl Fn(&Control<'_>) -> Result<T, Failure>) -> Result<T, Failure> {
         let mut last = None;
         for node in 0..self.nodes.len() {
-            match change(&self.control(node, &self.program)) {
-                Ok(()) => return Ok(()),
+            match ask(&self.control(node, &self.program)) {
+                Ok(done) => return Ok(done),
                 Err(error) => last = Some(error),
             }
         }
@@ -312,33 +309,26 @@ impl Cluster {
         }
     }
 
-    /// A node loses its disk. Of a cluster it is neither the founder, without whose authority nobody can join, nor with one
-    /// leader that one, whose data nobody else need have: then it is the next.
+    /// A node loses its disk; with one leader another than that one, whose data nobody else need have: then it is the next.
     fn wipe(&mut self, index: usize) -> Result<(), Failure> {
         let count = self.nodes.len();
         let mut index = index;
-        if count > 1 {
-            let status = self.control(FOUNDER, &self.program).status()?;
-            let leads = self
-                .nodes
-                .iter()
-                .position(|node| Some(node.name()) == leader(&status));
-            let is_spared =
-                |node: usize| node == FOUNDER || self.mode == Mode::OneLeader && leads == Some(node);
-            let next = (0..count)
-                .map(|step| (index + step) % count)
-                .find(|node| !is_spared(*node));
-            index = next.ok_or("every node founded the cluster or leads it")?;
+        if count > 1 && self.mode == Mode::OneLeader {
+            let status = self.by_any(|control| control.status())?;
+            let leads = leader(&status).ok_or_else(|| format!("nobody leads: {status}"))?;
+            if self.nodes.get(index).is_some_and(|node| node.name() == leads) {
+                index = (index + 1) % count;
+            }
         }
         let (node, _) = self.node(index)?;
         node.kill()?;
         node.disk.wipe()?;
         let name = node.name().to_owned();
         self.wiped = Some(index);
-        if count > 1 {
-            self.control(FOUNDER, &self.program).remove_lost(&name)?;
+        match count {
+            1 => Ok(()),
+            _ => self.by_any(|control| control.remove_lost(&name)),
         }
-        Ok(())
     }
 
     fn come_back(&mut self) -> Result<(), Failure> {

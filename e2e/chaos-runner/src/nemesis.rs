@@ -15,6 +15,10 @@ use crate::verify::serving::Promises;
 /// Between two looks whether all is well again.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// After a process that had ended by itself was started again, and of how many in a round it is told.
+const RAISING: Duration = Duration::from_secs(1);
+const TOLD: usize = 3;
+
 /// So many times as long as was promised is waited all the same, so that there is something to see.
 const PATIENCE: u32 = 3;
 
@@ -160,7 +164,7 @@ impl Nemesis<'_> {
     }
 
     async fn come_back(&mut self, period: &mut Period) -> Result<(), Failure> {
-        let began = Instant::now();
+        let (began, mut raised) = (Instant::now(), 0);
         for node in 0..self.cluster.len() {
             loop {
                 let shared = Arc::clone(&self.shared);
@@ -172,7 +176,11 @@ impl Nemesis<'_> {
                 let reason = format!("a node does not serve: {reason}");
                 self.wait(began, self.promises.recovery, &reason).await?;
                 for said in self.cluster.raise()? {
-                    self.fail(&said);
+                    raised += 1;
+                    if raised <= TOLD {
+                        self.fail(&said);
+                    }
+                    self.sleep_until(self.began.elapsed() + RAISING).await?;
                 }
             }
         }
