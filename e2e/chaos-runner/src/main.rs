@@ -351,11 +351,7 @@ async fn serve(
     let began = Instant::now();
     loop {
         let probing = Arc::clone(shared);
-        let served = async move {
-            probe::has_database(&probing, node).await?;
-            probe::serves(&probing, node).await
-        };
-        let Err(reason) = tokio::spawn(served).await? else {
+        let Err(reason) = tokio::spawn(async move { probe::serves(&probing, node).await }).await? else {
             return Ok(());
         };
         if began.elapsed() > limit {

@@ -14,31 +14,6 @@ use super::http::{Connection, Request};
 /// How long a write and a read may take.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Sees to it that a node has the database.
-///
-/// # Errors
-/// Why it has not.
-pub async fn has_database(shared: &Shared, node: usize) -> Result<(), Failure> {
-    let place = shared.place(node).ok_or("there is no node")?;
-    let create = Request {
-        method: "PUT",
-        path: format!("/v1/{DATABASE}"),
-        ..Request::default()
-    };
-    let asked = async {
-        let mut connection = Connection::open(place.http(), &shared.token).await?;
-        let response = connection.ask(&create).await?;
-        match response.status {
-            200..300 | 409 => Ok(()),
-            status => {
-                let body = String::from_utf8_lossy(&response.body);
-                Err(format!("{} answered {status}: {body}", place.name).into())
-            }
-        }
-    };
-    timeout(PATIENCE, asked).await?
-}
-
 /// Writes and reads a document at a node.
 ///
 /// # Errors
