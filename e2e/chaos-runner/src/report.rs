@@ -130,7 +130,22 @@ pub fn examine(folder: &Path, checker: &Path) -> Result<(Summary, Vec<String>), 
     let recoveries = periods
         .iter()
         .filter_map(|period| Some(period.served?.saturating_sub(period.end)));
-    let (begin, end) = run.load;
+    let (begin, end) = match run.is_whole {
+        true => run.load,
+        // Who gave up cannot say when it was.
+        false => (
+            operations
+                .iter()
+                .map(|operation| operation.call)
+                .min()
+                .unwrap_or_default(),
+            operations
+                .iter()
+                .filter_map(|operation| operation.end)
+                .max()
+                .unwrap_or_default(),
+        ),
+    };
     let summary = Summary {
         seed: run.seed,
         nodes: run.nodes.len(),
