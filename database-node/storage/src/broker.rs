@@ -8,9 +8,10 @@ use pliantdb_core::{Inbox, Message, TopicPattern};
 
 use crate::catalog::DatabaseId;
 
-/// The subscribers of all databases.
+/// The subscribers of all databases: those that a process has beside the ones of its [`crate::Database`]s, as a node has
+/// them for databases of which it has no replica.
 #[derive(Default)]
-pub(crate) struct Broker {
+pub struct Broker {
     subscribers: Mutex<HashMap<DatabaseId, Vec<Subscription>>>,
     /// Whether no message will come any more, to anyone.
     is_closed: AtomicBool,
@@ -18,7 +19,7 @@ pub(crate) struct Broker {
 
 impl Broker {
     /// An inbox for what is published on these topics from now on. It is forgotten when it is dropped.
-    pub(crate) fn subscribe(&self, database: DatabaseId, patterns: Vec<TopicPattern>) -> Arc<Inbox> {
+    pub fn subscribe(&self, database: DatabaseId, patterns: Vec<TopicPattern>) -> Arc<Inbox> {
         let inbox = Arc::<Inbox>::default();
         let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_closed.load(Ordering::Acquire) {
@@ -34,7 +35,7 @@ impl Broker {
     }
 
     /// Puts a message into every inbox that is for it, and gives how many they are.
-    pub(crate) fn publish(&self, database: DatabaseId, message: &Message) -> u64 {
+    pub fn publish(&self, database: DatabaseId, message: &Message) -> u64 {
         let is_for = |subscription: &&Subscription| {
             let mut patterns = subscription.patterns.iter();
             patterns.any(|pattern| pattern.matches(&message.topic))
@@ -52,7 +53,7 @@ impl Broker {
     }
 
     /// How many subscriptions there are.
-    pub(crate) fn subscriptions(&self) -> u64 {
+    pub fn subscriptions(&self) -> u64 {
         let subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
         let all = subscribers.values().flatten();
         all.filter(|subscription| subscription.inbox.strong_count() > 0)
@@ -60,7 +61,7 @@ impl Broker {
     }
 
     /// Closes the inboxes of a database; of all when there is none.
-    pub(crate) fn close(&self, database: Option<DatabaseId>) {
+    pub fn close(&self, database: Option<DatabaseId>) {
         let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
         self.is_closed.fetch_or(database.is_none(), Ordering::Release);
         let is_meant = |id: &DatabaseId| database.is_none_or(|database| database == *id);

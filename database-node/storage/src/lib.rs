@@ -93,6 +93,7 @@ mod writer;
 pub use accounts::SharedAccounts;
 pub use apis::Apis;
 pub use asynchronous::{AsyncDatabase, AsyncStorage, AsyncSubscription};
+pub use broker::Broker;
 pub use catalog::{Catalog, DatabaseEntry, DatabaseId, DatabaseState, Makeup, ViewRecord, ViewState};
 pub use database::{Database, Subscription};
 pub use disk_space::DiskSpace;

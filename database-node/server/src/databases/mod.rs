@@ -11,8 +11,8 @@ use std::sync::Arc;
 use pliantdb_core::access::AccountsChange;
 use pliantdb_core::protocol::{BackupSummary, DatabaseHandle, Nodes, SchemaOffer};
 use pliantdb_core::{
-    CollectionName, Connection, Consistency, DatabaseName, Document, DocumentId, Error, Message, Position,
-    Request, Response, Subscriber, TakeSnapshot, TopicPattern,
+    CollectionName, Connection, Consistency, DatabaseName, Document, DocumentId, Error, Inbox, Message,
+    Position, Request, Response, Subscriber, TakeSnapshot, TopicPattern,
 };
 use pliantdb_storage::{AsyncDatabaseSnapshot, AsyncSubscription, Found, SharedAccounts, StorageError};
 
@@ -183,7 +183,10 @@ impl Databases {
                 let subscription = alone.find(database)?.subscribe_to(Ok(patterns)).await?;
                 Ok(Messages::Here(subscription))
             }
-            Self::Clustered(cluster) => cluster.subscribe(database, patterns).await.map(Messages::Here),
+            Self::Clustered(cluster) => cluster
+                .subscribe(database, patterns)
+                .await
+                .map(Messages::OfCluster),
         }
     }
 
@@ -318,8 +321,10 @@ impl Databases {
 
 /// Messages for a subscriber.
 pub(crate) enum Messages {
-    /// Of a database that is here.
+    /// Of a database of this node.
     Here(AsyncSubscription),
+    /// Of one of the cluster.
+    OfCluster(Arc<Inbox>),
 }
 
 impl Messages {
@@ -330,6 +335,7 @@ impl Messages {
     pub(crate) async fn receive(&self) -> Result<Message, Error> {
         match self {
             Self::Here(subscription) => subscription.receive().await,
+            Self::OfCluster(inbox) => inbox.receive_async().await,
         }
     }
 
@@ -340,6 +346,7 @@ impl Messages {
     pub(crate) fn try_receive(&self) -> Result<Option<Message>, Error> {
         match self {
             Self::Here(subscription) => subscription.try_receive(),
+            Self::OfCluster(inbox) => inbox.try_receive(),
         }
     }
 
@@ -347,6 +354,7 @@ impl Messages {
     pub(crate) fn end(&self) {
         match self {
             Self::Here(subscription) => subscription.end(),
+            Self::OfCluster(inbox) => inbox.close(),
         }
     }
 }

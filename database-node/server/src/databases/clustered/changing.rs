@@ -177,12 +177,14 @@ impl Clustered {
         }
     }
 
-    fn keep_in_step(&self) {
+    pub(super) fn keep_in_step(&self) {
         let Ok(catalog) = self.catalog() else { return };
         let (_, accounts) = self.accounts.current();
         if *accounts != *catalog.meta.accounts() {
             self.accounts.replace(catalog.meta.accounts().clone());
         }
         self.groups.retain(|group| catalog.meta.group(group).is_some());
+        let databases = catalog.databases.values().map(|(_, number)| *number);
+        self.subscribers.keep_in_step(databases.collect());
     }
 }

@@ -9,10 +9,10 @@ use pliantdb_cluster::node::{Freshness, Refusal};
 use pliantdb_cluster_transport::RequestError;
 use pliantdb_core::protocol::{DatabaseHandle, SchemaOffer};
 use pliantdb_core::{
-    CollectionName, Connection, Consistency, DatabaseName, Document, DocumentId, Error, GroupId, Position,
-    Request, RequestId, Response, TakeSnapshot, TopicPattern,
+    CollectionName, Consistency, DatabaseName, Document, DocumentId, Error, GroupId, Position, Request,
+    RequestId, Response, TakeSnapshot,
 };
-use pliantdb_storage::{AsyncDatabase, AsyncDatabaseSnapshot, AsyncSubscription, Found};
+use pliantdb_storage::{AsyncDatabase, AsyncDatabaseSnapshot, Found};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::between::{Errand, Product, Question, Told, Work, decode, encode};
@@ -160,22 +160,6 @@ impl Clustered {
         }
     }
 
-    /// Subscribes to messages. They are handed to every node that has the database.
-    ///
-    /// # Errors
-    /// Any [`Error`].
-    pub(crate) async fn subscribe(
-        self: &Arc<Self>,
-        database: &DatabaseHandle,
-        patterns: Vec<TopicPattern>,
-    ) -> Result<AsyncSubscription, Error> {
-        let group = self.group(database).await?;
-        self.has_here(&group, "subscriptions")
-            .await?
-            .subscribe_to(Ok(patterns))
-            .await
-    }
-
     /// Takes a snapshot.
     ///
     /// # Errors
@@ -186,7 +170,7 @@ impl Clustered {
         consistency: Consistency,
     ) -> Result<AsyncDatabaseSnapshot, Error> {
         let group = self.group(database).await?;
-        self.has_here(&group, "snapshots").await?;
+        self.has_here(&group).await?;
         match self.read_here(&group, consistency).await? {
             Some(here) => here.snapshot().await,
             None => Err(Error::Closed),
@@ -194,7 +178,7 @@ impl Clustered {
     }
 
     /// The database, where it is here, or comes to be here soon.
-    async fn has_here(&self, group: &Group, what: &str) -> Result<AsyncDatabase, Error> {
+    async fn has_here(&self, group: &Group) -> Result<AsyncDatabase, Error> {
         let until = Instant::now() + PATIENCE;
         loop {
             if let Some(here) = group.database() {
@@ -204,9 +188,10 @@ impl Clustered {
             let record = catalog.meta.group(group.id);
             let is_to_be_here = record.is_some_and(|record| record.replica_on(self.node).is_some());
             if !is_to_be_here || Instant::now() > until {
-                return Err(Error::Unavailable(format!(
-                    "this node has no replica of the database, which {what} need: ask one that has"
-                )));
+                return Err(Error::Unavailable(
+                    "this node has no replica of the database, which snapshots need: ask one that has"
+                        .to_owned(),
+                ));
             }
             sleep(LONGEST_PAUSE).await;
         }

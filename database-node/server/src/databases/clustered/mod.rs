@@ -44,6 +44,7 @@ use crate::schemas::Schemas;
 use changing::Gone;
 use groups::{Groups, Opening};
 use proposing::Link;
+use publishing::Subscribers;
 
 /// The databases of a cluster.
 pub(crate) struct Clustered {
@@ -57,6 +58,7 @@ pub(crate) struct Clustered {
     sessions: Arc<Sessions>,
     catalog: Mutex<Option<Arc<Catalog>>>,
     gone: Gone,
+    subscribers: Subscribers,
     runtime: tokio::runtime::Handle,
     /// Cancelled when it is closed.
     stop: CancellationToken,
@@ -161,6 +163,7 @@ impl Clustered {
             sessions,
             catalog: Mutex::default(),
             gone: Gone::default(),
+            subscribers: Subscribers::default(),
             runtime: tokio::runtime::Handle::current(),
             stop: CancellationToken::new(),
         });
@@ -170,6 +173,7 @@ impl Clustered {
             room: clustered.member().room().clone(),
             cluster: Arc::downgrade(&clustered),
         });
+        clustered.keep_in_step();
         tokio::spawn(changing::follow(
             Arc::downgrade(&clustered),
             clustered.handle.known(),
@@ -284,6 +288,7 @@ impl Clustered {
     /// Ends what it does by itself, and says goodbye to the others.
     pub(crate) async fn close(&self) {
         self.stop.cancel();
+        self.subscribers.close();
         if let Err(failure) = self.cluster.stop().await {
             tracing::error!(%failure, "the node had stopped by itself");
         }
