@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use pliantdb_cluster_transport::{Authority, CertificateFiles};
 use serde_json::json;
 
-use super::nodes::{ADMIN, Places, is_at_rest, names, node, send, until};
+use super::nodes::{Places, is_at_rest, names, node, send, until};
 use crate::node::{Node, command, run};
 
 const ALONE: [&str; 4] = ["--nodes-listen", "127.0.0.1:0", "--node-name", "first"];
@@ -96,10 +96,33 @@ fn nodes_with_certificates_of_their_owner_need_no_token() {
     // One of another authority is not heard.
     let other = Authority::create(&folder.path().join("other"), "other", SystemTime::now()).unwrap();
     let foreign = certified(&other, &folder.path().join("foreign"));
-    let third = places.found("c", &[&words(&foreign)[..], &["--join", &seed]].concat());
-    third.wait_for_log("no node of the cluster is found there yet");
-    third.admin_get(ADMIN, &[]).problem(503, "undecided");
-    drop(third);
+    let log = folder.path().join("log");
+    let mut third = command();
+    third
+        .args([
+            "serve",
+            "--data",
+            places.of("c").to_str().unwrap(),
+            "--node-name",
+            "c",
+        ])
+        .args(["--nodes-listen", "127.0.0.1:0", "--join", &seed])
+        .args(words(&foreign))
+        .stderr(std::fs::File::create(&log).unwrap());
+    for listener in ["--listen", "--quic-listen", "--admin-listen"] {
+        third.args([listener, "127.0.0.1:0"]);
+    }
+    let mut third = third.spawn().unwrap();
+    let began = Instant::now();
+    while !std::fs::read_to_string(&log)
+        .unwrap()
+        .contains("no node of the cluster is found there yet")
+    {
+        assert!(began.elapsed() < Duration::from_secs(20));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    third.kill().unwrap();
+    third.wait().unwrap();
     let third = places.found("c", &[&words(&c)[..], &["--join", &seed]].concat());
     until(&third, |status| names(status) == ["a", "b", "c"]);
 }
