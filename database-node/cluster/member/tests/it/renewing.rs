@@ -107,6 +107,7 @@ async fn certificates_are_renewed_also_when_the_founder_is_gone() {
     );
     // It issued its own certificate at another node, by which it is known after a restart.
     fourth.stop().await.unwrap();
+    drop(fourth);
     let fourth = start(&machines, "fourth", founding()).await;
     until(&fourth, |status| status.is_supervised).await;
     for member in [&second, &fourth, &*third] {
