@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pliantdb_cluster::Mode;
-use pliantdb_cluster::meta::{Consent, MetaCommand, MetaOutcome};
+use pliantdb_cluster::meta::{Consent, MetaCommand, MetaOutcome, MetaRejection};
 use pliantdb_cluster_member::{ChangeError, Formation, Member, NodeStatus, StartError, Status};
 
 use tokio::time::Instant;
@@ -48,12 +48,14 @@ async fn one_node_grows_to_a_quorum_and_goes_on_after_restarts() {
     assert_eq!(status.databases[0].voters, [node(1), node(2), node(3)]);
     assert_eq!(of(&status, 3).name, "third");
     let refused = second.change(database("shop")).await;
-    let taken = ChangeError::Rejected("there is a database shop already".to_owned());
+    let exists = MetaRejection::DatabaseExists("shop".parse().unwrap());
+    let taken = ChangeError::Refused(Box::new(exists));
     assert_eq!(refused, Err(taken));
 
     // Back in its directory it is who it was, at another address, whatever it is told about forming.
     let before = of(&status, 3).address.clone();
     third.stop().await.unwrap();
+    drop(third);
     let third = Member::start(machines.options("third", founding()))
         .await
         .unwrap();
