@@ -1,6 +1,6 @@
 //! The room on the disk of a member.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use pliantdb_cluster::node::Room;
@@ -21,14 +21,15 @@ pub struct DiskRoom(Arc<Watched>);
 
 struct Watched {
     disk: DiskSpace,
-    stores: [Arc<StateStore>; 2],
+    /// Whoever asks does not keep them open.
+    stores: [Weak<StateStore>; 2],
 }
 
 impl DiskRoom {
     pub(crate) fn of(directory: &NodeDirectory, reserve: Option<u64>) -> Self {
         Self(Arc::new(Watched {
             disk: directory.disk_space(reserve),
-            stores: [Arc::clone(directory.log()), Arc::clone(directory.state())],
+            stores: [Arc::downgrade(directory.log()), Arc::downgrade(directory.state())],
         }))
     }
 
@@ -38,7 +39,8 @@ impl DiskRoom {
     /// # Errors
     /// [`StorageError::DiskFull`], and [`StorageError::Io`] when the disk cannot be asked.
     pub fn check(&self, bytes: usize, frees: bool) -> Result<(), StorageError> {
-        let unflushed = self.0.stores.iter().map(|store| store.unflushed()).sum();
+        let stores = self.0.stores.iter().filter_map(Weak::upgrade);
+        let unflushed = stores.map(|store| store.unflushed()).sum();
         self.0.disk.check_write(unflushed, bytes, frees)
     }
 
@@ -61,8 +63,11 @@ impl DiskRoom {
 
     /// Lets the stores give room back, if anything was written since they last did.
     fn make(&self, made: [BatchNumber; 2]) -> [BatchNumber; 2] {
-        let written = self.0.stores.each_ref().map(|store| store.written());
-        for ((store, written), made) in self.0.stores.iter().zip(written).zip(made) {
+        let stores = self.0.stores.each_ref().map(Weak::upgrade);
+        let written = stores
+            .each_ref()
+            .map(|store| store.as_ref().map_or(0, |store| store.written()));
+        for ((store, written), made) in stores.iter().flatten().zip(written).zip(made) {
             if written != made
                 && let Err(error) = store.make_room()
             {

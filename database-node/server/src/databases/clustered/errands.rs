@@ -9,8 +9,8 @@ use pliantdb_cluster::node::{Freshness, Refusal};
 use pliantdb_cluster_transport::RequestError;
 use pliantdb_core::protocol::{DatabaseHandle, SchemaOffer};
 use pliantdb_core::{
-    CollectionName, Consistency, DatabaseName, Document, DocumentId, Error, GroupId, Position, Request,
-    RequestId, Response, TakeSnapshot,
+    CollectionName, Consistency, DatabaseName, Document, DocumentId, Error, GroupId, Position, Rejection,
+    Request, RequestId, Response, TakeSnapshot,
 };
 use pliantdb_storage::{AsyncDatabase, AsyncDatabaseSnapshot, Found};
 use tokio::time::{Instant, sleep, timeout};
@@ -234,7 +234,7 @@ impl Clustered {
         terms: Terms,
     ) -> Result<(Product, Option<Position>), Error> {
         let Terms { id, consistency } = terms;
-        let can_be_repeated = work.can_be_repeated(id);
+        let mut given = Given::default();
         let mut patience = Patience::new();
         loop {
             let leader = group.heard.leader();
@@ -246,6 +246,11 @@ impl Clustered {
                     .or_else(|| self.leader_by_meta(group.id))
                     .filter(|leader| *leader != self.node),
             };
+            if other.is_some() && id.is_none() && work.is_one_write() {
+                given.give(here.as_ref());
+            }
+            let id = id.or(given.id);
+            let can_be_repeated = work.can_be_repeated(id);
             let done = match (other, here) {
                 (Some(node), _) => self.there(node, group, work.clone(), id, consistency).await,
                 (None, Some(here)) => self.here(group, &here, work.clone(), id, consistency).await,
@@ -255,6 +260,8 @@ impl Clustered {
             };
             match done {
                 Ok(done) => return Ok(done),
+                Err(NotDone::Error(Error::Rejected(Rejection::RequestExpired { .. })))
+                    if given.takes_back() => {}
                 Err(NotDone::Elsewhere(Some(node))) if Some(node) != other && node != self.node => {
                     group.heard.set_leader(Some(node));
                     patience.goes_on(other.is_some()).await?;
@@ -425,6 +432,31 @@ impl Clustered {
                 return leader;
             }
         }
+    }
+}
+
+/// The id of a write that came without one and is sent to another node: so it can be sent again when that node is lost
+/// before it answers.
+#[derive(Default)]
+struct Given {
+    id: Option<RequestId>,
+    /// Whether the clocks differ too much for that: then the write goes without.
+    is_refused: bool,
+}
+
+impl Given {
+    fn give(&mut self, here: Option<&AsyncDatabase>) {
+        if self.id.is_none() && !self.is_refused {
+            // The log's time where it is known, by which ids are compared.
+            let now = here.map_or_else(Clustered::now_ms, |here| here.blocking().now_ms());
+            self.id = Some(RequestId::new(now, uuid::Uuid::now_v7().as_u128()));
+        }
+    }
+
+    /// Whether there was one: nothing was done under it.
+    fn takes_back(&mut self) -> bool {
+        self.is_refused = true;
+        self.id.take().is_some()
     }
 }
 

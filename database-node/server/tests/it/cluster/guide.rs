@@ -47,7 +47,9 @@ fn works_as_written() {
             admin = format!("http://127.0.0.1:{free}");
         }
     }
+    let script = script.replace("curl --fail ", "CURL --fail ");
     let script = script.replace("curl ", "curl --silent --show-error --fail-with-body ");
+    let script = script.replace("CURL ", "curl ");
     let program = Path::new(env!("CARGO_BIN_EXE_pliant-node")).parent().unwrap();
     let ended = "trap 'kill -9 $(jobs -p) 2>/dev/null; wait' EXIT";
     let output = Command::new("bash")
