@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pliantdb_core::{
-    Connection, DatabaseName, Error, Message, Request, Response, Schema, Step, StorageConnection, Subscriber,
-    TakeSnapshot, TopicPattern,
+    Connection, Consistency, DatabaseName, Error, Message, Position, Request, Response, Schema, Step,
+    StorageConnection, Subscriber, TakeSnapshot, TopicPattern,
 };
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::mpsc;
@@ -162,6 +162,21 @@ impl RemoteDatabase {
     #[must_use]
     pub fn asynchronous(&self) -> &AsyncRemoteDatabase {
         &self.database
+    }
+
+    /// As [`AsyncRemoteDatabase::with_consistency`].
+    #[must_use]
+    pub fn with_consistency(&self, consistency: Consistency) -> Self {
+        Self {
+            database: self.database.with_consistency(consistency),
+            driver: self.driver.clone(),
+        }
+    }
+
+    /// As [`AsyncRemoteDatabase::position`].
+    #[must_use]
+    pub fn position(&self) -> Option<Position> {
+        self.database.position()
     }
 
     /// Answers a request.

@@ -1,4 +1,4 @@
-//! A server, by one connection after the other.
+//! A server, by one connection after the other, or a cluster, by one to each node that is needed.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use pliantdb_core::protocol::{AccountsAsk, Ask, DatabaseHandle, Reply, SchemaOffer, Secret};
 use pliantdb_core::{
-    DatabaseName, Error, Inbox, RequestId, Schema, Schematic, StorageConnection, TopicPattern,
+    Consistency, DatabaseName, Error, Inbox, Request, RequestId, Schema, Schematic, StorageConnection,
+    TopicPattern,
 };
 use tokio::sync::mpsc;
 use web_time::Instant;
@@ -16,9 +17,10 @@ use crate::Future;
 use crate::address::Address;
 use crate::database::AsyncRemoteDatabase;
 use crate::link::Sending;
+use crate::nodes::Nodes;
 use crate::options::Options;
 use crate::runtime;
-use crate::session::{Lost, Session};
+use crate::session::{Answered, Session};
 
 /// How long is waited before the second attempt to connect, and at most before later ones.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -27,25 +29,55 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How long saying goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-/// A server, or any node of a cluster. Clones share its connection, which is made anew when it is lost; the last one to be
-/// dropped ends it. It must be used within a tokio runtime, or in a browser.
+/// A server, or a cluster by any of its nodes. Clones share its connections, which are made anew when they are lost; the last
+/// one to be dropped ends them. It must be used within a tokio runtime, or in a browser.
+///
+/// Of a cluster, it learns where the nodes are. What is asked goes to one of them, writes to the one that leads their database;
+/// when that is lost, or has to refuse for now, to another.
 #[derive(Clone)]
 pub struct AsyncClient(Arc<Shared>);
 
 pub(crate) struct Shared {
+    /// Where the client was told that the server is.
     address: Address,
     options: Options,
     /// Whether [`AsyncClient::close`] was called.
     is_closed: AtomicBool,
     /// Held while connecting, so that one does it for all.
     connecting: tokio::sync::Mutex<()>,
-    session: Mutex<Option<Arc<Session>>>,
+    /// The same for connections to a certain node.
+    reaching: tokio::sync::Mutex<()>,
+    sessions: Mutex<Sessions>,
+    nodes: Mutex<Nodes>,
     /// What a password was traded for.
     token: Mutex<Option<Secret>>,
     /// For each connection, which holds it until everything was sent.
     sending: Sending,
     next_subscription: AtomicU64,
     subscriptions: Mutex<HashMap<u64, Subscribed>>,
+}
+
+/// The connections: at most one to each node.
+#[derive(Default)]
+struct Sessions {
+    /// By which everything goes that need not go to a certain node.
+    main: Option<Arc<Session>>,
+    others: Vec<Arc<Session>>,
+}
+
+impl Sessions {
+    /// The one that leads there, if there is one.
+    fn to(&self, address: &Address) -> Option<Arc<Session>> {
+        let mut all = self.main.iter().chain(&self.others);
+        let leads_there = all.find(|session| session.address() == address && session.is_open());
+        leads_there.cloned()
+    }
+
+    fn set_main(&mut self, session: &Arc<Session>) {
+        self.others
+            .retain(|other| other.is_open() && other.address() != session.address());
+        self.main = Some(Arc::clone(session));
+    }
 }
 
 /// A subscription that outlives connections.
@@ -63,7 +95,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl AsyncClient {
-    /// Connects to the server at an address such as `pliant://db.example.com`: [`Address`].
+    /// Connects to the server at an address such as `pliant://db.example.com`: [`Address`]. Of a cluster, several nodes can
+    /// be named, with commas between their addresses; one that can be reached is enough, for it tells where the others are.
     ///
     /// # Errors
     /// [`Error::Invalid`] for an address or options that cannot be used, [`Error::Unreachable`], and
@@ -79,12 +112,18 @@ impl AsyncClient {
         options: Options,
         sending: Sending,
     ) -> Result<Self, Error> {
+        let nodes = Nodes::of(address)?;
+        let Some(address) = nodes.to_try().into_iter().next() else {
+            return Err(Error::invalid("the text names no server"));
+        };
         let client = Self(Arc::new(Shared {
-            address: address.parse()?,
+            address,
+            nodes: Mutex::new(nodes),
             options,
             is_closed: AtomicBool::new(false),
             connecting: tokio::sync::Mutex::new(()),
-            session: Mutex::new(None),
+            reaching: tokio::sync::Mutex::new(()),
+            sessions: Mutex::default(),
             token: Mutex::new(None),
             sending,
             next_subscription: AtomicU64::new(0),
@@ -101,7 +140,7 @@ impl AsyncClient {
         self.0.close().await;
     }
 
-    /// Where the server is.
+    /// Where the server is: the first address that the client was given.
     #[must_use]
     pub fn address(&self) -> &Address {
         &self.0.address
@@ -116,7 +155,7 @@ impl AsyncClient {
     /// # Errors
     /// Any [`Error`].
     pub async fn ask(&self, ask: Ask) -> Result<Reply, Error> {
-        self.0.ask(ask).await
+        self.0.ask(ask, Consistency::default()).await?.result
     }
 
     fn open<S: Schema>(
@@ -131,7 +170,7 @@ impl AsyncClient {
             Ok(ask(name, SchemaOffer::of(&schematic)))
         })();
         Box::pin(async move {
-            match client.0.ask(asked?).await? {
+            match client.ask(asked?).await? {
                 Reply::Database(handle) => Ok(AsyncRemoteDatabase::new(client, handle)),
                 _ => Err(Error::unexpected_answer()),
             }
@@ -153,7 +192,7 @@ impl StorageConnection for AsyncClient {
     fn delete_database(&self, name: &str) -> Future<()> {
         let (client, name) = (self.clone(), name.parse::<DatabaseName>());
         Box::pin(async move {
-            match client.0.ask(Ask::DeleteDatabase { name: name? }).await? {
+            match client.ask(Ask::DeleteDatabase { name: name? }).await? {
                 Reply::Done => Ok(()),
                 _ => Err(Error::unexpected_answer()),
             }
@@ -163,7 +202,7 @@ impl StorageConnection for AsyncClient {
     fn databases(&self) -> Future<Vec<DatabaseName>> {
         let client = self.clone();
         Box::pin(async move {
-            match client.0.ask(Ask::Databases).await? {
+            match client.ask(Ask::Databases).await? {
                 Reply::Databases(names) => Ok(names),
                 _ => Err(Error::unexpected_answer()),
             }
@@ -187,23 +226,181 @@ impl Shared {
         if let Some(session) = self.open_session() {
             return Ok(session);
         }
-        let token = lock(&self.token).clone();
-        let session = match self.connect(token.clone()).await {
-            // The session has ended at the server; the password still counts.
-            Err(Error::Unauthenticated(_)) if token.is_some() => self.connect(None).await?,
-            session => session?,
-        };
-        if let Some(token) = session.token() {
-            *lock(&self.token) = Some(token);
+        let ended = lock(&self.sessions).main.take();
+        if let Some(ended) = ended {
+            self.notice_end(&ended);
         }
-        *lock(&self.session) = Some(Arc::clone(&session));
+        let other = {
+            let sessions = lock(&self.sessions);
+            sessions.others.iter().find(|other| other.is_open()).cloned()
+        };
+        let session = match other {
+            Some(other) => other,
+            None => self.reach_any().await?,
+        };
+        lock(&self.sessions).set_main(&session);
         if self.is_closed() {
             // It was while this connected; dropped by both, the connection ends.
-            lock(&self.session).take();
+            *lock(&self.sessions) = Sessions::default();
             return Err(Error::Closed);
         }
         self.resubscribe(&session);
+        self.look_around(&session);
         Ok(session)
+    }
+
+    /// Connects to any node: each is tried once, those that failed last.
+    ///
+    /// # Errors
+    /// Why there can be no connection to the first of them, or any more.
+    async fn reach_any(self: &Arc<Self>) -> Result<Arc<Session>, Error> {
+        let (start, nodes) = (Instant::now(), lock(&self.nodes).to_try());
+        let (mut to_try, mut failed) = (nodes.len(), None);
+        for address in nodes {
+            // One that does not answer leaves time for the others.
+            let left = self.options.connect_timeout.saturating_sub(start.elapsed());
+            let timeout = left / u32::try_from(to_try).unwrap_or(u32::MAX);
+            to_try -= 1;
+            match self.reach(&address, timeout).await {
+                Ok(session) => return Ok(session),
+                // Another will not say anything else.
+                Err(error @ (Error::Unauthenticated(_) | Error::Denied(_))) => return Err(error),
+                Err(error) => {
+                    tracing::debug!(%address, %error, "a node cannot be reached");
+                    failed.get_or_insert(error);
+                }
+            }
+        }
+        Err(failed.unwrap_or(Error::Closed))
+    }
+
+    /// Connects to a node.
+    ///
+    /// # Errors
+    /// Why there can be no connection.
+    async fn reach(self: &Arc<Self>, address: &Address, timeout: Duration) -> Result<Arc<Session>, Error> {
+        let token = lock(&self.token).clone();
+        let session = match self.connect(address, token.clone(), timeout).await {
+            // The session has ended at the server; the password still counts.
+            Err(Error::Unauthenticated(_)) if token.is_some() => self.connect(address, None, timeout).await,
+            session => session,
+        };
+        match session {
+            Ok(session) => {
+                if let Some(token) = session.token() {
+                    *lock(&self.token) = Some(token);
+                }
+                lock(&self.nodes).reached(address);
+                Ok(session)
+            }
+            Err(error) => {
+                lock(&self.nodes).failed(address);
+                Err(error)
+            }
+        }
+    }
+
+    /// The connection to a certain node; a new one if there is none.
+    ///
+    /// # Errors
+    /// Why there can be none.
+    async fn session_to(self: &Arc<Self>, address: &Address) -> Result<Arc<Session>, Error> {
+        if let Some(session) = lock(&self.sessions).to(address) {
+            return Ok(session);
+        }
+        let _reaching = self.reaching.lock().await;
+        if let Some(session) = lock(&self.sessions).to(address) {
+            return Ok(session);
+        }
+        let nodes = u32::try_from(lock(&self.nodes).count()).unwrap_or(u32::MAX);
+        let session = self
+            .reach(address, self.options.connect_timeout / nodes.max(1))
+            .await?;
+        let mut sessions = lock(&self.sessions);
+        if self.is_closed() {
+            return Err(Error::Closed);
+        }
+        if let Some(meanwhile) = sessions.to(address) {
+            return Ok(meanwhile);
+        }
+        sessions.others.retain(|other| other.is_open());
+        sessions.others.push(Arc::clone(&session));
+        Ok(session)
+    }
+
+    /// A connection has ended, or its server leaves.
+    fn notice_end(&self, session: &Session) {
+        if session.notices_end() {
+            lock(&self.nodes).failed(session.address());
+        }
+    }
+
+    /// Learns in the background where the other nodes are.
+    fn look_around(self: &Arc<Self>, session: &Arc<Session>) {
+        if self.options.finds_nodes {
+            self.ask_for_nodes(session, None);
+        }
+    }
+
+    /// The connection to the node that leads what a request changes, if that is known. Else it is found out in the
+    /// background: what is asked meanwhile need not wait, for every node hands it on.
+    fn leading(self: &Arc<Self>, ask: &Ask) -> Option<Arc<Session>> {
+        let Ask::Request { database, request } = ask else {
+            return None;
+        };
+        let is_for_leader =
+            request.is_write() || matches!(request, Request::Call { .. } | Request::DeleteMatching(_));
+        if !is_for_leader || !self.options.finds_nodes {
+            return None;
+        }
+        let name = &database.name;
+        let (leader, is_to_ask) = {
+            let mut nodes = lock(&self.nodes);
+            let leader = nodes.leader(name).cloned();
+            (leader, nodes.is_to_ask(name))
+        };
+        if is_to_ask && let Some(session) = self.open_session() {
+            self.ask_for_nodes(&session, Some(name.clone()));
+        }
+        lock(&self.sessions).to(&leader?)
+    }
+
+    /// Learns in the background where the nodes are and which of them leads a database, and connects to that one.
+    fn ask_for_nodes(self: &Arc<Self>, session: &Arc<Session>, database: Option<DatabaseName>) {
+        let (client, session) = (Arc::downgrade(self), Arc::clone(session));
+        let timeout = self.options.connect_timeout;
+        runtime::spawn(async move {
+            let ask = Ask::Nodes {
+                database: database.clone(),
+            };
+            let asking = session.ask(session.number(), Some(timeout), None, Consistency::default(), ask);
+            let told = runtime::within(timeout, asking).await;
+            let Some(client) = client.upgrade() else { return };
+            let is_told = match told {
+                Some(Ok(Answered {
+                    result: Ok(Reply::Nodes(told)),
+                    ..
+                })) => {
+                    let mut nodes = lock(&client.nodes);
+                    nodes.learn(&told, session.address().transport);
+                    if let Some(database) = &database {
+                        nodes.set_leader(database, told.leader);
+                    }
+                    true
+                }
+                _ => false,
+            };
+            drop(session);
+            let Some(database) = database else { return };
+            let leader = lock(&client.nodes).leader(&database).cloned();
+            let is_reached = match leader {
+                Some(leader) if is_told => client.session_to(&leader).await.is_ok(),
+                _ => false,
+            };
+            if !is_reached {
+                lock(&client.nodes).doubt(&database);
+            }
+        });
     }
 
     async fn close(&self) {
@@ -211,10 +408,9 @@ impl Shared {
         for (_, subscribed) in lock(&self.subscriptions).drain() {
             subscribed.inbox.close();
         }
-        let session = lock(&self.session).take();
-        if let Some(session) = session {
-            runtime::within(GOODBYE, session.close()).await;
-        }
+        let Sessions { main, others } = std::mem::take(&mut *lock(&self.sessions));
+        let closing = main.iter().chain(&others).map(|session| session.close());
+        runtime::within(GOODBYE, futures::future::join_all(closing)).await;
     }
 
     fn is_closed(&self) -> bool {
@@ -222,22 +418,26 @@ impl Shared {
     }
 
     fn open_session(&self) -> Option<Arc<Session>> {
-        lock(&self.session).clone().filter(|session| session.is_open())
+        let main = lock(&self.sessions).main.clone();
+        main.filter(|session| session.is_open())
     }
 
-    async fn connect(self: &Arc<Self>, token: Option<Secret>) -> Result<Arc<Session>, Error> {
+    async fn connect(
+        self: &Arc<Self>,
+        address: &Address,
+        token: Option<Secret>,
+        timeout: Duration,
+    ) -> Result<Arc<Session>, Error> {
         let client = Arc::downgrade(self);
         let ended = move || {
             if let Some(client) = client.upgrade() {
                 client.lost();
             }
         };
-        let timeout = self.options.connect_timeout;
-        let opening = Session::open(&self.address, &self.options, token, self.sending.clone(), ended);
+        let opening = Session::open(address, &self.options, token, self.sending.clone(), ended);
         runtime::within(timeout, opening).await.unwrap_or_else(|| {
             Err(Error::Unreachable(format!(
-                "the server {} gave no answer within {timeout:?}",
-                self.address
+                "the server {address} gave no answer within {timeout:?}"
             )))
         })
     }
@@ -255,7 +455,7 @@ impl Shared {
                     // It may have been there before it was known that somebody subscribes.
                     Ok(session) => return client.resubscribe(&session),
                     Err(_) if client.is_closed() => return,
-                    Err(Error::Unreachable(_) | Error::Closed) => {}
+                    Err(error) if is_passing(&error) => {}
                     // It will not get better by itself.
                     Err(error) => return client.end_subscriptions(&error),
                 }
@@ -276,35 +476,79 @@ impl Shared {
     /// Asks, over as many connections as it takes.
     ///
     /// # Errors
-    /// Any [`Error`].
-    pub(crate) async fn ask(self: &Arc<Self>, ask: Ask) -> Result<Reply, Error> {
+    /// Any [`Error`] but those that a server answered with.
+    pub(crate) async fn ask(self: &Arc<Self>, ask: Ask, consistency: Consistency) -> Result<Answered, Error> {
         let Some(timeout) = self.options.answer_timeout else {
-            return self.ask_until(ask, None).await;
+            return self.ask_until(ask, consistency, None).await;
         };
         let timeout = timeout.saturating_add(waits(&ask));
-        match runtime::within(timeout, self.ask_until(ask, Some(timeout))).await {
+        match runtime::within(timeout, self.ask_until(ask, consistency, Some(timeout))).await {
             Some(answer) => answer,
             None => Err(Error::TimedOut),
         }
     }
 
-    async fn ask_until(self: &Arc<Self>, ask: Ask, deadline: Option<Duration>) -> Result<Reply, Error> {
+    async fn ask_until(
+        self: &Arc<Self>,
+        ask: Ask,
+        consistency: Consistency,
+        deadline: Option<Duration>,
+    ) -> Result<Answered, Error> {
         let (start, mut pause) = (Instant::now(), FIRST_PAUSE);
-        // The same for all attempts, so that the server knows them for one.
+        // The same for all attempts, so that the servers know them for one.
         let mut request_id: Option<RequestId> = None;
         let mut is_sent = false;
         let is_write = matches!(&ask, Ask::Request { request, .. } if request.is_write());
+        // A node that could not do it.
+        let mut refused_by: Option<Address> = None;
+        // That nobody knew whether it was done.
+        let mut unknown: Option<Error> = None;
         loop {
-            let lost = match self.session().await {
+            match self.session_for(&ask, refused_by.take()).await {
                 Ok(session) => {
                     if is_write && request_id.is_none() {
                         request_id = Some(session.request_id()?);
                     }
                     let left = deadline.map(|deadline| deadline.saturating_sub(start.elapsed()));
-                    let asked = session.ask(session.number(), left, request_id, ask.clone()).await;
+                    let number = session.number();
+                    let asked = session
+                        .ask(number, left, request_id, consistency, ask.clone())
+                        .await;
                     match asked {
-                        Ok(answer) => return answer,
-                        Err(lost) => lost,
+                        Ok(answered) => {
+                            let Err(error) = &answered.result else {
+                                return Ok(answered);
+                            };
+                            let is_over =
+                                deadline.is_some_and(|deadline| start.elapsed() + pause >= deadline);
+                            if is_over || !self.is_for_another(&ask, error, &session) {
+                                return Ok(match unknown {
+                                    // This attempt did nothing; an earlier one may have.
+                                    Some(unknown) if is_refusal(error) => unknown.into(),
+                                    _ => answered,
+                                });
+                            }
+                            tracing::debug!(address = %session.address(), %error, "another node is asked");
+                            refused_by = Some(session.address().clone());
+                            if matches!(error, Error::Closed) {
+                                continue;
+                            }
+                            if matches!(error, Error::UnknownOutcome(_)) {
+                                unknown = Some(error.clone());
+                            }
+                        }
+                        Err(lost) => {
+                            self.notice_end(&session);
+                            let (address, reason) = (session.address(), &lost.reason);
+                            tracing::debug!(%address, reason, "an answer did not come");
+                            is_sent |= lost.is_sent;
+                            if lost.is_sent && !can_be_repeated(&ask) {
+                                return Err(Error::Disconnected(what(&ask).to_owned()));
+                            }
+                            if self.has_another(&session) {
+                                continue;
+                            }
+                        }
                     }
                 }
                 Err(_) if self.is_closed() => {
@@ -315,25 +559,65 @@ impl Shared {
                 }
                 // A server that is started again is back soon. When nothing was sent yet, longer than connecting may take is
                 // not worth the wait.
-                Err(error @ (Error::Unreachable(_) | Error::Closed)) => {
+                Err(error) if is_passing(&error) => {
+                    tracing::debug!(%error, "no server can be reached");
                     if !is_sent && start.elapsed() >= self.options.connect_timeout {
-                        return Err(error);
-                    }
-                    Lost {
-                        is_sent: false,
-                        reason: error.to_string(),
+                        return Err(unknown.unwrap_or(error));
                     }
                 }
-                Err(error) => return Err(error),
-            };
-            tracing::debug!(address = %self.address, reason = lost.reason, "an answer did not come");
-            is_sent |= lost.is_sent;
-            if lost.is_sent && !can_be_repeated(&ask) {
-                return Err(Error::Disconnected(what(&ask).to_owned()));
+                Err(error) => return Err(unknown.unwrap_or(error)),
             }
             runtime::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+
+    /// The connection by which something is asked: by another than the node that could not do it.
+    ///
+    /// # Errors
+    /// Why there is none.
+    async fn session_for(
+        self: &Arc<Self>,
+        ask: &Ask,
+        refused_by: Option<Address>,
+    ) -> Result<Arc<Session>, Error> {
+        let other = match refused_by {
+            Some(address) => lock(&self.nodes).after(&address),
+            None => match self.leading(ask) {
+                Some(session) => return Ok(session),
+                None => None,
+            },
+        };
+        match other {
+            Some(other) if !self.is_closed() => match self.session_to(&other).await {
+                Ok(session) => Ok(session),
+                Err(_) => self.session().await,
+            },
+            _ => self.session().await,
+        }
+    }
+
+    /// Whether what this node answered with is a reason to ask another.
+    fn is_for_another(&self, ask: &Ask, error: &Error, session: &Session) -> bool {
+        let mut nodes = lock(&self.nodes);
+        match error {
+            // Nothing was done, and it does no more.
+            Error::Closed if nodes.count() > 1 => {
+                nodes.failed(session.address());
+                nodes.has_untried()
+            }
+            Error::Unavailable(_) => can_be_repeated(ask),
+            // The id keeps it from being made twice.
+            Error::UnknownOutcome(_) => {
+                nodes.count() > 1 && matches!(ask, Ask::Request { request, .. } if request.is_write())
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether there is a node to go to at once, now that this connection has ended.
+    fn has_another(&self, ended: &Session) -> bool {
+        !ended.is_open() && lock(&self.nodes).has_untried()
     }
 
     /// Subscribes to messages of a database, over as many connections as it takes, until [`Shared::unsubscribe`].
@@ -375,7 +659,7 @@ impl Shared {
             let session = match self.session().await {
                 Ok(session) => session,
                 Err(_) if self.is_closed() => return Err(Error::Closed),
-                Err(error @ (Error::Unreachable(_) | Error::Closed)) => {
+                Err(error) if is_passing(&error) => {
                     if start.elapsed() >= self.options.connect_timeout {
                         return Err(error);
                     }
@@ -391,13 +675,20 @@ impl Shared {
                 database: database.clone(),
                 patterns: patterns.clone(),
             };
-            match session.ask(number, self.options.answer_timeout, None, ask).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => {
+            let (timeout, any) = (self.options.answer_timeout, Consistency::default());
+            match session.ask(number, timeout, None, any, ask).await {
+                Ok(Answered { result: Ok(_), .. }) => {}
+                Ok(Answered {
+                    result: Err(error), ..
+                }) => {
                     session.stop(number);
                     return Err(error);
                 }
                 Err(_) => {
+                    self.notice_end(&session);
+                    if self.has_another(&session) {
+                        continue;
+                    }
                     runtime::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                     continue;
@@ -454,9 +745,24 @@ impl Shared {
             };
             let (client, session, key) = (Arc::downgrade(self), Arc::clone(session), *key);
             runtime::spawn(async move {
-                let Ok(answer) = session.ask(number, None, None, ask).await else {
+                let asked = session.ask(number, None, None, Consistency::default(), ask).await;
+                let Ok(Answered { result: answer, .. }) = asked else {
                     return;
                 };
+                if let Err(Error::Unavailable(reason)) = &answer {
+                    tracing::debug!(reason, "a subscription cannot be taken up yet");
+                    session.stop(number);
+                    runtime::sleep(LONGEST_PAUSE / 4).await;
+                    let Some(client) = client.upgrade() else { return };
+                    if let Some(subscribed) = lock(&client.subscriptions).get_mut(&key) {
+                        subscribed.on = None;
+                    }
+                    // Over the next one, if this has ended.
+                    if session.is_open() {
+                        client.resubscribe(&session);
+                    }
+                    return;
+                }
                 let Some(client) = client.upgrade() else { return };
                 let mut subscriptions = lock(&client.subscriptions);
                 match (answer, subscriptions.contains_key(&key)) {
@@ -473,6 +779,27 @@ impl Shared {
             });
         }
     }
+}
+
+/// Whether it may be otherwise in a moment.
+fn is_passing(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Unreachable(_) | Error::Closed | Error::Unavailable(_)
+    )
+}
+
+/// Whether it says only that an attempt did nothing, and not what became of an earlier one.
+fn is_refusal(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Busy
+            | Error::Closed
+            | Error::Unavailable(_)
+            | Error::DiskFull(_)
+            | Error::Storage(_)
+            | Error::TimedOut
+    )
 }
 
 /// How long a question waits by itself.

@@ -1,11 +1,11 @@
 //! A database of a server.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use pliantdb_core::protocol::{Ask, DatabaseHandle, Reply};
 use pliantdb_core::{
-    Connection, DatabaseName, Error, Inbox, Message, Request, Response, Step, Subscriber, TakeSnapshot,
-    TopicPattern, converse_async,
+    Connection, Consistency, DatabaseName, Error, Inbox, Message, Position, Request, Response, Step,
+    Subscriber, TakeSnapshot, TopicPattern, converse_async,
 };
 use std::convert::Infallible;
 
@@ -18,11 +18,41 @@ use crate::session::Session;
 pub struct AsyncRemoteDatabase {
     client: AsyncClient,
     handle: DatabaseHandle,
+    consistency: Consistency,
+    told: Arc<Told>,
+}
+
+/// The latest position that an answer had.
+#[derive(Default)]
+struct Told(Mutex<Option<Position>>);
+
+impl Told {
+    fn note(&self, position: Option<Position>) {
+        let Some(position) = position else { return };
+        let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let life = |of: &Position| (of.group, of.incarnation);
+        // Answers may overtake each other.
+        let is_older = |latest: &Position| {
+            life(latest) == life(&position) && (latest.term, latest.index) > (position.term, position.index)
+        };
+        if !latest.as_ref().is_some_and(is_older) {
+            *latest = Some(position);
+        }
+    }
+
+    fn latest(&self) -> Option<Position> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl AsyncRemoteDatabase {
     pub(crate) fn new(client: AsyncClient, handle: DatabaseHandle) -> Self {
-        Self { client, handle }
+        Self {
+            client,
+            handle,
+            consistency: Consistency::default(),
+            told: Arc::default(),
+        }
     }
 
     /// Its name.
@@ -40,7 +70,25 @@ impl AsyncRemoteDatabase {
     /// The same database by another client: of another node of its cluster, say.
     #[must_use]
     pub fn by(&self, client: &AsyncClient) -> Self {
-        Self::new(client.clone(), self.handle.clone())
+        let database = Self::new(client.clone(), self.handle.clone());
+        database.with_consistency(self.consistency)
+    }
+
+    /// The same database, of which what is read by this handle is as fresh as that. It shares the [`Self::position`].
+    #[must_use]
+    pub fn with_consistency(&self, consistency: Consistency) -> Self {
+        Self {
+            consistency,
+            ..self.clone()
+        }
+    }
+
+    /// How far the database had come by the answers to this handle and its clones: whoever reads with
+    /// [`Consistency::AtLeast`] this, by any node and in any program, sees what they told of. `None` before the first answer,
+    /// and from a server alone, whose reads always see everything.
+    #[must_use]
+    pub fn position(&self) -> Option<Position> {
+        self.told.latest()
     }
 
     /// Answers a request.
@@ -49,7 +97,10 @@ impl AsyncRemoteDatabase {
     /// Any [`Error`].
     pub async fn execute(&self, request: Request) -> Result<Response, Error> {
         let database = self.handle.clone();
-        response(self.client.ask(Ask::Request { database, request }).await?)
+        let ask = Ask::Request { database, request };
+        let answered = self.client.shared().ask(ask, self.consistency).await?;
+        self.told.note(answered.position);
+        response(answered.result?)
     }
 }
 
@@ -130,14 +181,14 @@ impl TakeSnapshot for AsyncRemoteDatabase {
             let ask = Ask::Snapshot {
                 database: database.handle.clone(),
             };
-            shared
+            let answered = shared
                 .within(async {
-                    match session.ask(number, None, None, ask).await {
-                        Ok(answer) => answer,
-                        Err(_) => Err(lost()),
-                    }
+                    let asked = session.ask(number, None, None, database.consistency, ask).await;
+                    asked.map_err(|_| lost())
                 })
                 .await?;
+            database.told.note(answered.position);
+            answered.result?;
             Ok(AsyncRemoteSnapshot(Arc::new(Taken {
                 session,
                 number,
@@ -186,8 +237,9 @@ impl AsyncRemoteSnapshot {
             request,
         };
         let asking = async {
-            match session.ask(session.number(), None, None, ask).await {
-                Ok(answer) => response(answer?),
+            let any = Consistency::default();
+            match session.ask(session.number(), None, None, any, ask).await {
+                Ok(answer) => response(answer.result?),
                 Err(_) => Err(lost()),
             }
         };

@@ -21,14 +21,15 @@
 //! # }
 //! ```
 //!
-//! A connection that is lost is made anew, subscriptions with it. What can be asked twice without harm is: reads, and
+//! A connection that is lost is made anew, subscriptions with it; in a cluster to another node, if need be. What can be asked twice without harm is: reads, and
 //! writes, which carry ids by which the server makes each of them once. What cannot (calls of APIs, messages, deletes by a
 //! view) is [`Error::Disconnected`] when nobody knows whether it was done.
 //!
 //! - module [`address`] holds [`Address`], where a server is
 //! - module [`options`] holds [`Options`], and how a server is trusted
 //! - `link`: QUIC, WebSocket, and WebSocket in browsers; `session`: one connection
-//! - module [`client`] holds [`AsyncClient`], which has one after the other
+//! - `nodes`: the nodes of a cluster that are known, and which of them to ask
+//! - module [`client`] holds [`AsyncClient`], which has one connection after the other, and several to a cluster
 //! - module [`database`] holds [`AsyncRemoteDatabase`] with its subscriptions and snapshots
 //! - module [`blocking`] holds [`Client`] and [`RemoteDatabase`], the same for programs that block; not in browsers
 //!
@@ -45,6 +46,7 @@ pub mod blocking;
 pub mod client;
 pub mod database;
 mod link;
+mod nodes;
 pub mod options;
 mod runtime;
 mod session;

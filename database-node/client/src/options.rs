@@ -17,16 +17,22 @@ pub struct Options {
     /// How long an answer is waited for, over all attempts; `None` for as long as it takes. What is asked with a time of
     /// its own to wait (a feed of changes) has that in addition.
     pub answer_timeout: Option<Duration>,
+    /// Whether the client learns from a node of a cluster where the others are, and goes to them: to the one that leads a
+    /// database to write, and to any when a node is lost. Without, it goes only where it was told to: for those who reach
+    /// the nodes by other addresses than these have of each other.
+    pub finds_nodes: bool,
 }
 
 impl Default for Options {
-    /// Nobody in particular, a certificate that the system trusts, 10 s to connect and 30 s to answer.
+    /// Nobody in particular, a certificate that the system trusts, 10 s to connect and 30 s to answer; and it finds the nodes
+    /// of a cluster.
     fn default() -> Self {
         Self {
             credentials: None,
             trust: Trust::System,
             connect_timeout: Duration::from_secs(10),
             answer_timeout: Some(Duration::from_secs(30)),
+            finds_nodes: true,
         }
     }
 }

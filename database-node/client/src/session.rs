@@ -1,7 +1,7 @@
 //! One connection to a server, from its greeting to its end.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use pliantdb_core::protocol::{
     Ask, FromClient, FromServer, Greeting, Hello, PROTOCOL_VERSION, Question, Reply, Secret, Welcome, decode,
     encode,
 };
-use pliantdb_core::{Consistency, Error, Inbox, RequestId};
+use pliantdb_core::{Consistency, Error, Inbox, Position, RequestId};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use web_time::Instant;
 
@@ -30,10 +30,31 @@ pub(crate) struct Lost {
     pub(crate) reason: String,
 }
 
-type Waiter = oneshot::Sender<Result<Reply, Error>>;
+/// What came of a question.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) result: Result<Reply, Error>,
+    /// How far the database had come, where it has several replicas.
+    pub(crate) position: Option<Position>,
+}
+
+impl From<Error> for Answered {
+    fn from(error: Error) -> Self {
+        Self {
+            result: Err(error),
+            position: None,
+        }
+    }
+}
+
+type Waiter = oneshot::Sender<Answered>;
 
 /// One connection.
 pub(crate) struct Session {
+    /// Where it leads.
+    address: Address,
+    /// Whether somebody has noticed that it ended.
+    is_noticed: AtomicBool,
     send: mpsc::Sender<Vec<u8>>,
     welcome: Welcome,
     /// When the server's clock showed [`Welcome::now_ms`].
@@ -92,6 +113,8 @@ impl Session {
         };
         let places = usize::try_from(welcome.max_in_flight).unwrap_or(usize::MAX);
         let session = Arc::new(Self {
+            address: address.clone(),
+            is_noticed: AtomicBool::new(false),
             send,
             places: Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS)),
             welcome,
@@ -122,6 +145,16 @@ impl Session {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where it leads.
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Whether it has ended and this is the first to ask.
+    pub(crate) fn notices_end(&self) -> bool {
+        !self.is_open() && !self.is_noticed.swap(true, Ordering::AcqRel)
     }
 
     /// Whether anything can be asked.
@@ -155,21 +188,22 @@ impl Session {
         number: u64,
         deadline: Option<Duration>,
         request_id: Option<RequestId>,
+        consistency: Consistency,
         ask: Ask,
-    ) -> Result<Result<Reply, Error>, Lost> {
+    ) -> Result<Answered, Lost> {
         let question = FromClient::Ask(Question {
             number,
             deadline,
             request_id,
-            consistency: Consistency::default(),
+            consistency,
             ask,
         });
         let bytes = match encode(&question) {
             Ok(bytes) => bytes,
-            Err(error) => return Ok(Err(error)),
+            Err(error) => return Ok(error.into()),
         };
         if bytes.len() as u64 > self.welcome.max_message {
-            return Ok(Err(Error::Invalid(format!(
+            return Ok(Answered::from(Error::Invalid(format!(
                 "the request has {} bytes, and the server takes {} at most: split it",
                 bytes.len(),
                 self.welcome.max_message
@@ -241,7 +275,11 @@ impl Session {
 
     fn hear(&self, message: &[u8]) -> Result<(), String> {
         match decode(message).map_err(|error| error.to_string())? {
-            FromServer::Answer { number, result, .. } => {
+            FromServer::Answer {
+                number,
+                result,
+                position,
+            } => {
                 let waiter = {
                     let mut state = self.state();
                     self.send_stops(&mut state);
@@ -249,7 +287,7 @@ impl Session {
                 };
                 if let Some(waiter) = waiter {
                     // Fails only if nobody waits any more.
-                    let _ = waiter.send(result);
+                    let _ = waiter.send(Answered { result, position });
                 }
             }
             FromServer::Message { number, message } => {
