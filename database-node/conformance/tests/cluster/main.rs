@@ -8,6 +8,7 @@
     reason = "these are tests"
 )]
 
+mod failing_over;
 mod nodes;
 mod scattered;
 
@@ -94,7 +95,12 @@ impl Quic {
 
     fn clients(nodes: &Nodes) -> Scattered {
         let connect = |address: String| {
-            let connecting = AsyncClient::connect(&address, Options::default());
+            // Each goes to its node only, which hands on what is not for it.
+            let options = Options {
+                finds_nodes: false,
+                ..Options::default()
+            };
+            let connecting = AsyncClient::connect(&address, options);
             nodes.runtime().block_on(connecting).unwrap()
         };
         Scattered(Arc::new(nodes.quic().into_iter().map(connect).collect()))

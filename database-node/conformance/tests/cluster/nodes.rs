@@ -175,6 +175,13 @@ impl Nodes {
         ended
     }
 
+    /// Ends one node. The cluster is for no other test then, and the later nodes have another number.
+    pub fn stop(&mut self, number: usize) {
+        let running = self.running.remove(number);
+        let _ = running.stop.send(());
+        self.runtime.block_on(running.task).unwrap();
+    }
+
     /// Makes it as a new one: without databases but an empty `default`.
     pub fn clear(&self) {
         let databases = &self.running[0].databases;
