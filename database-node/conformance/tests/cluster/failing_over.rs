@@ -1,4 +1,4 @@
-//! A client that was given one node's address, when that node is stopped; and reads as fresh as a position.
+//! A client that was given one node's address, when a node is stopped; and reads as fresh as a position.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -24,7 +24,7 @@ async fn connect(address: &str, finds_nodes: bool) -> AsyncClient {
     AsyncClient::connect(address, options).await.unwrap()
 }
 
-/// Writes one after the other until it is to stop. Every write must succeed;
+/// Writes one after the other until it is to stop. Every write must succeed.
 async fn write(database: AsyncRemoteDatabase, written: Arc<AtomicU64>, is_over: Arc<AtomicBool>) {
     while !is_over.load(Ordering::Relaxed) {
         database.key_value("n").increment(COUNTER, 1).await.unwrap();
@@ -43,10 +43,10 @@ async fn more(written: &AtomicU64, count: u64) {
     }
 }
 
-/// Which of the nodes, which the client was given, is stopped does not matter to it.
-fn goes_on_without(stopped: usize, given: usize) {
+/// A client goes on when that node is stopped.
+fn goes_on_without(stopped: usize, given: impl FnOnce(&Nodes) -> String) {
     let mut nodes = Nodes::start(Kind::Quorum);
-    let address = nodes.quic()[given].clone();
+    let address = given(&nodes);
     let runtime = nodes.runtime().handle().clone();
     let (written, is_over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let (database, messages, writing) = runtime.block_on(async {
@@ -93,12 +93,17 @@ fn goes_on_without(stopped: usize, given: usize) {
 
 #[test]
 fn goes_on_when_the_node_that_it_was_given_is_stopped() {
-    goes_on_without(0, 0);
+    goes_on_without(0, |nodes| nodes.quic()[0].clone());
 }
 
 #[test]
 fn goes_on_when_the_node_that_leads_is_stopped() {
-    goes_on_without(0, 1);
+    goes_on_without(0, |nodes| nodes.quic()[1].clone());
+}
+
+#[test]
+fn goes_on_by_web_socket() {
+    goes_on_without(2, |nodes| format!("ws://{}", nodes.http()[2]));
 }
 
 #[test]
