@@ -83,13 +83,43 @@ fn metrics_count_what_happened() {
 }
 
 /// What docs/metrics.md calls metrics, without the labels.
-fn documented() -> BTreeSet<String> {
+/// The metrics that are documented: of any node, or those that only one of a cluster has.
+fn documented(of_cluster: bool) -> BTreeSet<String> {
     let page = include_str!("../../../../docs/metrics.md");
-    let cells = page.lines().filter_map(|line| line.strip_prefix("| `"));
-    let series = cells.map(|cell| cell.split('`').next().unwrap());
+    let cells = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
+    let series = cells.flat_map(|cell| cell.split("`, `"));
     series
-        .map(|series| series.split('{').next().unwrap().to_owned())
+        .map(|series| series.split(['{', '`']).next().unwrap().to_owned())
+        .filter(|series| series.starts_with("pliantdb_cluster_") == of_cluster)
         .collect()
+}
+
+/// The metrics that a node shows.
+fn shown(node: &Node) -> BTreeSet<String> {
+    let metrics = node.admin_get("/metrics", &[]).body;
+    let types = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    types
+        .map(|(name, kind)| match kind {
+            "counter" => format!("{name}_total"),
+            "info" => format!("{name}_info"),
+            _ => name.to_owned(),
+        })
+        .collect()
+}
+
+#[test]
+fn every_metric_of_a_cluster_is_documented_too() {
+    let data = tempfile::tempdir().unwrap();
+    let clustering = ["--nodes-listen", "127.0.0.1:0", "--node-name", "first"];
+    let node = Node::start_with(&data.path().join("data"), &clustering);
+    node.put("/v1/default/c/a", "1");
+    let is_of_cluster = |name: &String| name.starts_with("pliantdb_cluster_");
+    let shown: BTreeSet<_> = shown(&node).into_iter().filter(is_of_cluster).collect();
+    assert_eq!(shown, documented(true));
 }
 
 #[test]
@@ -109,16 +139,7 @@ fn every_metric_is_documented_and_every_documented_one_is_there() {
     assert!(Client::connect(&node.quic_url(), options()).is_err());
 
     let metrics = node.admin_get("/metrics", &[]).body;
-    let shown: BTreeSet<String> = metrics
-        .lines()
-        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
-        .map(|(name, kind)| match kind {
-            "counter" => format!("{name}_total"),
-            "info" => format!("{name}_info"),
-            _ => name.to_owned(),
-        })
-        .collect();
-    assert_eq!(shown, documented());
+    assert_eq!(shown(&node), documented(false));
     for (series, count) in [
         (
             "pliantdb_operation_duration_seconds_count{door=\"Http\",operation=\"transact\"}",
