@@ -32,6 +32,8 @@ pub async fn connect(shared: &Shared, door: Door, node: usize) -> Result<AsyncRe
         credentials: Some(Credentials::Token(Secret::new(shared.token.clone()))),
         connect_timeout: CONNECTING,
         answer_timeout: Some(shared.patience),
+        // What each node answers is what is looked at.
+        finds_nodes: false,
         ..Options::default()
     };
     let address = match door {
