@@ -219,7 +219,7 @@ impl Clustered {
         while group.database().is_some() {
             match self.freshen(group, consistency).await {
                 Ok(()) => return Ok(group.database()),
-                Err(not_done) => patience.wait(not_done, true).await?,
+                Err(not_done) => patience.wait(not_done, Attempt::Harmless).await?,
             }
         }
         Ok(None)
@@ -250,7 +250,7 @@ impl Clustered {
                 given.give(here.as_ref());
             }
             let id = id.or(given.id);
-            let can_be_repeated = work.can_be_repeated(id);
+            let attempt = Attempt::at(&work, id);
             let done = match (other, here) {
                 (Some(node), _) => self.there(node, group, work.clone(), id, consistency).await,
                 (None, Some(here)) => self.here(group, &here, work.clone(), id, consistency).await,
@@ -270,7 +270,7 @@ impl Clustered {
                     if let NotDone::Elsewhere(_) = not_done {
                         group.heard.set_leader(None);
                     }
-                    patience.wait(not_done, can_be_repeated).await?;
+                    patience.wait(not_done, attempt).await?;
                     self.is_there(database, group.id)?;
                 }
             }
@@ -464,6 +464,8 @@ impl Given {
 pub(super) struct Patience {
     until: Instant,
     pause: Duration,
+    /// Whether an attempt may have changed something, of which nobody has heard what came of it.
+    is_unsure: bool,
 }
 
 impl Patience {
@@ -471,36 +473,76 @@ impl Patience {
         Self {
             until: Instant::now() + PATIENCE,
             pause: PAUSE,
+            is_unsure: false,
         }
     }
 
     /// Goes on at once at another node; after a moment when that was the second.
     async fn goes_on(&mut self, pauses: bool) -> Result<(), Error> {
         match pauses {
-            true => self.wait(NotDone::Elsewhere(None), true).await,
+            true => self.wait(NotDone::Elsewhere(None), Attempt::Harmless).await,
             false => Ok(()),
         }
     }
 
     /// Waits a moment, if it makes sense to try again.
-    pub(super) async fn wait(&mut self, not_done: NotDone, can_be_repeated: bool) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// What is to be answered when it does not: [`Error::UnknownOutcome`] when an attempt may have changed something.
+    pub(super) async fn wait(&mut self, not_done: NotDone, attempt: Attempt) -> Result<(), Error> {
         let reason = match not_done {
-            NotDone::Error(error) => return Err(error),
-            NotDone::Unknown(reason) if !can_be_repeated => {
-                return Err(Error::UnknownOutcome(format!(
-                    "whether it was done is not known: {reason}; read before you do it again"
-                )));
+            NotDone::Error(error) => {
+                // An attempt with the same id was answered, so what came of the one before is known.
+                let is_known = matches!(&error, Error::Rejected(rejection)
+                    if !matches!(rejection, Rejection::RequestExpired { .. }));
+                return Err(match self.is_unsure && !is_known {
+                    true => unknown(&error.to_string()),
+                    false => error,
+                });
             }
-            NotDone::Unknown(reason) | NotDone::Later(reason) => reason,
+            NotDone::Unknown(reason) if attempt == Attempt::Once => return Err(unknown(&reason)),
+            NotDone::Unknown(reason) => {
+                self.is_unsure |= attempt == Attempt::Repeatable;
+                reason
+            }
+            NotDone::Later(reason) => reason,
             NotDone::Elsewhere(_) => "no node is known to lead the database".to_owned(),
         };
         if Instant::now() >= self.until {
-            return Err(Error::Unavailable(format!(
-                "no node can do that at the moment: {reason}"
-            )));
+            return Err(match self.is_unsure {
+                true => unknown(&reason),
+                false => Error::Unavailable(format!("no node can do that at the moment: {reason}")),
+            });
         }
         sleep(self.pause).await;
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         Ok(())
     }
+}
+
+/// What it means that nobody knows what came of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Attempt {
+    /// Nothing: it changes nothing.
+    Harmless,
+    /// It may be made again, and is done once all the same.
+    Repeatable,
+    /// It must not be made again.
+    Once,
+}
+
+impl Attempt {
+    fn at(work: &Work, id: Option<RequestId>) -> Self {
+        match (work.is_led(), work.can_be_repeated(id)) {
+            (false, _) => Self::Harmless,
+            (true, true) => Self::Repeatable,
+            (true, false) => Self::Once,
+        }
+    }
+}
+
+fn unknown(reason: &str) -> Error {
+    Error::UnknownOutcome(format!(
+        "whether it was done is not known: {reason}; read before you do it again"
+    ))
 }

@@ -12,7 +12,7 @@ use pliantdb_storage::store::StoreError;
 use pliantdb_storage::{Done, Proposer, StateStore, StorageError};
 
 use super::between::{Question, Told};
-use super::errands::Patience;
+use super::errands::{Attempt, Patience};
 use super::groups::{Group, Heard};
 use super::{Clustered, NotDone};
 
@@ -114,7 +114,7 @@ impl Clustered {
             if let NotDone::Elsewhere(leader) = &not_done {
                 group.heard.set_leader(*leader);
             }
-            patience.wait(not_done, false).await.map_err(|error| {
+            patience.wait(not_done, Attempt::Once).await.map_err(|error| {
                 let reason = StoreError::Engine(error.to_string());
                 match error {
                     Error::UnknownOutcome(_) => StorageError::Commit(reason),
