@@ -500,26 +500,31 @@ impl<L: OrderedStore> Node<L> {
         }
     }
 
+    /// Gives up writes of a term in which this node leads no more: when it leads again, nothing need ever take their place.
     fn give_up_orphaned(&mut self, now: Now) {
-        let written = self
-            .clients
-            .writes
-            .iter()
-            .filter(|(_, writes)| !writes.is_empty());
-        let is_led = |id: &GroupId| {
-            self.groups
-                .get(id)
-                .is_some_and(|group| group.leadership().is_some())
-        };
-        let orphaned = written.map(|(id, _)| *id).filter(|id| !is_led(id));
-        let since = |id: GroupId| self.clients.orphaned.get(&id).copied().unwrap_or(now.steady);
-        let orphaned: BTreeMap<GroupId, Instant> = orphaned.map(|id| (id, since(id))).collect();
-        for (id, since) in &orphaned {
-            if now.steady.since(*since) > WRITE_PATIENCE {
-                self.refuse_all(*id, &Refusal::Unknown);
+        let mut orphaned = BTreeMap::new();
+        let mut late = Vec::new();
+        for (id, writes) in &self.clients.writes {
+            let leadership = self.groups.get(id).and_then(Group::leadership);
+            let led = leadership.map(|leadership| leadership.term());
+            let is_orphaned = |(term, _): &(u64, u64)| Some(*term) != led;
+            if !writes.values().any(is_orphaned) {
+                continue;
             }
+            let since = self.clients.orphaned.get(id).copied().unwrap_or(now.steady);
+            if now.steady.since(since) <= WRITE_PATIENCE {
+                orphaned.insert(*id, since);
+                continue;
+            }
+            let given_up = writes.iter().filter(|(_, write)| is_orphaned(write));
+            late.extend(given_up.map(|(index, _)| (*id, *index)));
         }
         self.clients.orphaned = orphaned;
+        for (id, index) in late {
+            if let Some((_, token)) = self.take_write(id, index) {
+                self.refuse(token, Refusal::Unknown);
+            }
+        }
     }
 
     fn change_asked(&mut self, now: Now, token: u64, command: MetaCommand) {

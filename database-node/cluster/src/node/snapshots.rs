@@ -404,6 +404,8 @@ impl<L: OrderedStore> Node<L> {
             return self.log_failed(&error);
         }
         self.note_installed(META, checkpoint.at.index);
+        // What waited may be in it.
+        self.refuse_all(META, &super::Refusal::Unknown);
         self.meta = Some(checkpoint);
         self.unmatched = Unmatched::All;
         self.touched.insert(META);

@@ -275,7 +275,9 @@ impl Access {
         } = self.0.as_ref();
         if token.expose().starts_with(sessions::PREFIX) && sessions.find(token).is_none() {
             let hash = secrets::hash(token.expose().as_bytes());
-            if let Some(found) = databases.session(hash).await {
+            if !sessions.was_ended(hash)
+                && let Some(found) = databases.session(hash).await
+            {
                 sessions.adopt(hash, found);
             }
         }

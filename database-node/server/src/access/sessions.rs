@@ -35,7 +35,11 @@ pub(crate) struct SharedSession {
 
 /// The sessions that have begun.
 #[derive(Debug, Default)]
-pub(crate) struct Sessions(Mutex<HashMap<TokenHash, Arc<Session>>>);
+pub(crate) struct Sessions {
+    begun: Mutex<HashMap<TokenHash, Arc<Session>>>,
+    /// Those that were ended before their time, and when: another node may not have heard of it.
+    ended: Mutex<HashMap<TokenHash, Instant>>,
+}
 
 /// One of them.
 #[derive(Debug)]
@@ -109,8 +113,30 @@ impl Sessions {
         Ok((session, token))
     }
 
-    /// Keeps one that another node has told of.
+    /// Whether one was ended before its time, as far as is known here.
+    pub(crate) fn was_ended(&self, hash: TokenHash) -> bool {
+        self.ended().contains_key(&hash)
+    }
+
+    fn ended(&self) -> MutexGuard<'_, HashMap<TokenHash, Instant>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note_ended(&self, hash: TokenHash) {
+        let mut ended = self.ended();
+        if ended.len() >= MAX_SESSIONS {
+            ended.retain(|_, at| at.elapsed() < LIFETIME);
+        }
+        if ended.len() < MAX_SESSIONS {
+            ended.insert(hash, Instant::now());
+        }
+    }
+
+    /// Keeps one that another node has told of, unless it is known here or was ended.
     pub(crate) fn adopt(&self, hash: TokenHash, told: SharedSession) {
+        if self.was_ended(hash) || self.sessions().contains_key(&hash) {
+            return;
+        }
         let SharedSession {
             user,
             password,
@@ -136,6 +162,7 @@ impl Sessions {
 
     /// Ends the one that is known by that, as another node has done.
     pub(crate) fn end_known(&self, hash: TokenHash) {
+        self.note_ended(hash);
         let mut sessions = self.sessions();
         if let Some(session) = sessions.get(&hash).cloned() {
             end(&mut sessions, &session);
@@ -169,11 +196,12 @@ impl Sessions {
 
     /// Ends one.
     pub(super) fn end(&self, session: &Session) {
+        self.note_ended(session.hash);
         end(&mut self.sessions(), session);
     }
 
     fn sessions(&self) -> MutexGuard<'_, HashMap<TokenHash, Arc<Session>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -61,6 +61,7 @@ impl Clustered {
                 }
             }
             Question::Publish { group, message } => Told::Count(self.deliver(group, &message)),
+            Question::Session { hash } if self.sessions.was_ended(hash) => Told::SessionEnded,
             Question::Session { hash } => Told::Session(self.sessions.share(hash)),
             Question::KeepSession { hash, session } => {
                 self.sessions.adopt(hash, session);

@@ -1,5 +1,7 @@
 //! What the servers of a cluster say to each other.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use pliantdb_cluster::NodeId;
 use pliantdb_cluster::node::Mark;
@@ -109,6 +111,14 @@ impl Work {
         matches!(self, Self::Request(request) if request.is_write())
     }
 
+    /// The same, of which a feed waits for changes no longer than that.
+    pub(super) fn waiting_at_most(mut self, most: Duration) -> Self {
+        if let Self::Request(Request::Changes { wait, .. }) = &mut self {
+            *wait = most.min(*wait);
+        }
+        self
+    }
+
     /// Whether it may be done again when nobody knows whether it was done.
     pub(super) fn can_be_repeated(&self, id: Option<RequestId>) -> bool {
         match self {
@@ -144,6 +154,8 @@ pub(super) enum Told {
     Unknown(String),
     Proposed(Result<Outcome, Rejection>),
     Session(Option<SharedSession>),
+    /// The session was ended: whoever still has it has not heard of that.
+    SessionEnded,
 }
 
 /// As bytes, with the version before.

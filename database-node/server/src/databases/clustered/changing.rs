@@ -178,6 +178,8 @@ impl Clustered {
     }
 
     pub(super) fn keep_in_step(&self) {
+        // Held over all of it, for who came first must not put older accounts in the place of later ones.
+        let _one_at_a_time = self.in_step.lock().unwrap_or_else(PoisonError::into_inner);
         let Ok(catalog) = self.catalog() else { return };
         let (_, accounts) = self.accounts.current();
         if *accounts != *catalog.meta.accounts() {

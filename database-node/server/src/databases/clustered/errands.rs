@@ -28,6 +28,8 @@ const PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 /// How long another node may take to answer.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(90);
+/// How long a feed waits at another node: a question takes one of few places.
+const FEEDS_WAIT: Duration = Duration::from_secs(1);
 /// How long a node that was replaced while it did something is waited for.
 const SETTLED_WITHIN: Duration = Duration::from_secs(1);
 /// How often it is looked whether the node that was asked leads no longer.
@@ -332,6 +334,10 @@ impl Clustered {
                 Some(_) => NotDone::Later(Error::Busy.to_string()),
                 None => NotDone::Elsewhere(None),
             }),
+            // It may have come half of its way.
+            Err(Error::Closed) if is_led && !is_one_proposal => Err(NotDone::Unknown(
+                "the replica of this node was replaced".to_owned(),
+            )),
             Err(Error::Closed) if !self.executor.is_stopping() => {
                 Err(NotDone::Later("the replica of this node was replaced".to_owned()))
             }
@@ -351,7 +357,7 @@ impl Clustered {
     ) -> Result<(Product, Option<Position>), NotDone> {
         let question = Question::Do(Errand {
             group: group.id,
-            work,
+            work: work.waiting_at_most(FEEDS_WAIT),
             id,
             consistency,
         });

@@ -42,8 +42,9 @@ impl Heard {
     /// Notes how far the group had come.
     pub(super) fn note(&self, at: Mark) {
         let mut latest = self.latest();
+        // An entry of an earlier term can be applied after a read of a later one was answered, and is behind it all the same.
         let is_later = latest.mark.is_none_or(|mark| {
-            (mark.incarnation, mark.term, mark.index) < (at.incarnation, at.term, at.index)
+            (mark.incarnation, mark.index, mark.term) < (at.incarnation, at.index, at.term)
         });
         if is_later {
             latest.mark = Some(at);

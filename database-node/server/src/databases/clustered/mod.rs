@@ -57,6 +57,8 @@ pub(crate) struct Clustered {
     accounts: Arc<SharedAccounts>,
     sessions: Arc<Sessions>,
     catalog: Mutex<Option<Arc<Catalog>>>,
+    /// Held while what is derived from the meta group is changed.
+    in_step: Mutex<()>,
     gone: Gone,
     subscribers: Subscribers,
     runtime: tokio::runtime::Handle,
@@ -162,6 +164,7 @@ impl Clustered {
             accounts: Arc::new(SharedAccounts::new(meta.accounts().clone())),
             sessions,
             catalog: Mutex::default(),
+            in_step: Mutex::default(),
             gone: Gone::default(),
             subscribers: Subscribers::default(),
             runtime: tokio::runtime::Handle::current(),
@@ -174,6 +177,8 @@ impl Clustered {
             cluster: Arc::downgrade(&clustered),
         });
         clustered.keep_in_step();
+        // Of what was decided while it was away, before anybody is let in.
+        clustered.catch_up().await;
         tokio::spawn(changing::follow(
             Arc::downgrade(&clustered),
             clustered.handle.known(),

@@ -10,6 +10,9 @@ impl Clustered {
     /// A session that has begun on another node, by what it is known.
     pub(crate) async fn session(&self, hash: [u8; 32]) -> Option<SharedSession> {
         let told = self.ask_others(&Question::Session { hash }).await;
+        if told.iter().any(|told| matches!(told, Told::SessionEnded)) {
+            return None;
+        }
         told.into_iter().find_map(|told| match told {
             Told::Session(session) => session,
             _ => None,
