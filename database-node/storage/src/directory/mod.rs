@@ -418,7 +418,15 @@ fn read_format(path: &Path, name: &str) -> Result<Option<String>, StorageError> 
     });
     match read {
         Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        // Also where a file is in the place of the directory: whoever makes it says so.
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(None)
+        }
         Err(error) => Err(StorageError::io("read", &file, error)),
     }
 }
