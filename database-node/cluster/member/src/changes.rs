@@ -194,10 +194,15 @@ pub(crate) async fn answer_bytes(
             let meta = handle.known().borrow().meta.clone();
             give(giving, meta, from, question).await
         }
-        Ok(question) => match answer(&handle, question).await {
-            Ok(reply) => reply,
-            Err(stopped) => Reply::Busy(stopped.to_string()),
-        },
+        Ok(question) => {
+            let changes = matches!(question, Question::Change(_) | Question::Force { .. });
+            match answer(&handle, question).await {
+                Ok(reply) => reply,
+                // It may have been proposed.
+                Err(_) if changes => Reply::Unknown,
+                Err(stopped) => Reply::Busy(stopped.to_string()),
+            }
+        }
         Err(reason) => Reply::Rejected(format!("the question cannot be read: {reason}")),
     };
     encode(&reply)

@@ -15,17 +15,13 @@ use pliantdb_core::{
 use pliantdb_storage::{AsyncDatabase, AsyncDatabaseSnapshot, Found};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::attempts::{Attempt, Given, LONGEST_PAUSE, PATIENCE, Patience};
 use super::between::{Errand, Product, Question, Told, Work, decode, encode};
 use super::groups::Group;
 use super::{Clustered, NotDone};
 use crate::dispatch::Terms;
 use crate::executor::MAX_PAGE_BYTES;
 
-/// For how long somebody is looked for who can do it.
-const PATIENCE: Duration = Duration::from_secs(15);
-/// After how long it is tried again, the first time; then after twice as long, up to [`LONGEST_PAUSE`].
-const PAUSE: Duration = Duration::from_millis(5);
-const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 /// How long another node may take to answer.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(90);
 /// How long a feed waits at another node: a question takes one of few places.
@@ -172,19 +168,19 @@ impl Clustered {
         consistency: Consistency,
     ) -> Result<AsyncDatabaseSnapshot, Error> {
         let group = self.group(database).await?;
-        self.has_here(&group).await?;
+        self.wait_for_replica(&group).await?;
         match self.read_here(&group, consistency).await? {
             Some(here) => here.snapshot().await,
             None => Err(Error::Closed),
         }
     }
 
-    /// The database, where it is here, or comes to be here soon.
-    async fn has_here(&self, group: &Group) -> Result<AsyncDatabase, Error> {
+    /// Waits for the database, if it comes to be here soon.
+    async fn wait_for_replica(&self, group: &Group) -> Result<(), Error> {
         let until = Instant::now() + PATIENCE;
         loop {
-            if let Some(here) = group.database() {
-                return Ok(here);
+            if group.database().is_some() {
+                return Ok(());
             }
             let catalog = self.catalog()?;
             let record = catalog.meta.group(group.id);
@@ -263,7 +259,7 @@ impl Clustered {
             match done {
                 Ok(done) => return Ok(done),
                 Err(NotDone::Error(Error::Rejected(Rejection::RequestExpired { .. })))
-                    if given.takes_back() => {}
+                    if !patience.is_unsure() && given.takes_back() => {}
                 Err(NotDone::Elsewhere(Some(node))) if Some(node) != other && node != self.node => {
                     group.heard.set_leader(Some(node));
                     patience.goes_on(other.is_some()).await?;
@@ -439,116 +435,4 @@ impl Clustered {
             }
         }
     }
-}
-
-/// The id of a write that came without one and is sent to another node: so it can be sent again when that node is lost
-/// before it answers.
-#[derive(Default)]
-struct Given {
-    id: Option<RequestId>,
-    /// Whether the clocks differ too much for that: then the write goes without.
-    is_refused: bool,
-}
-
-impl Given {
-    fn give(&mut self, here: Option<&AsyncDatabase>) {
-        if self.id.is_none() && !self.is_refused {
-            // The log's time where it is known, by which ids are compared.
-            let now = here.map_or_else(Clustered::now_ms, |here| here.blocking().now_ms());
-            self.id = Some(RequestId::new(now, uuid::Uuid::now_v7().as_u128()));
-        }
-    }
-
-    /// Whether there was one: nothing was done under it.
-    fn takes_back(&mut self) -> bool {
-        self.is_refused = true;
-        self.id.take().is_some()
-    }
-}
-
-/// How long it is tried.
-pub(super) struct Patience {
-    until: Instant,
-    pause: Duration,
-    /// Whether an attempt may have changed something, of which nobody has heard what came of it.
-    is_unsure: bool,
-}
-
-impl Patience {
-    pub(super) fn new() -> Self {
-        Self {
-            until: Instant::now() + PATIENCE,
-            pause: PAUSE,
-            is_unsure: false,
-        }
-    }
-
-    /// Goes on at once at another node; after a moment when that was the second.
-    async fn goes_on(&mut self, pauses: bool) -> Result<(), Error> {
-        match pauses {
-            true => self.wait(NotDone::Elsewhere(None), Attempt::Harmless).await,
-            false => Ok(()),
-        }
-    }
-
-    /// Waits a moment, if it makes sense to try again.
-    ///
-    /// # Errors
-    /// What is to be answered when it does not: [`Error::UnknownOutcome`] when an attempt may have changed something.
-    pub(super) async fn wait(&mut self, not_done: NotDone, attempt: Attempt) -> Result<(), Error> {
-        let reason = match not_done {
-            NotDone::Error(error) => {
-                // An attempt with the same id was answered, so what came of the one before is known.
-                let is_known = matches!(&error, Error::Rejected(rejection)
-                    if !matches!(rejection, Rejection::RequestExpired { .. }));
-                return Err(match self.is_unsure && !is_known {
-                    true => unknown(&error.to_string()),
-                    false => error,
-                });
-            }
-            NotDone::Unknown(reason) if attempt == Attempt::Once => return Err(unknown(&reason)),
-            NotDone::Unknown(reason) => {
-                self.is_unsure |= attempt == Attempt::Repeatable;
-                reason
-            }
-            NotDone::Later(reason) => reason,
-            NotDone::Elsewhere(_) => "no node is known to lead the database".to_owned(),
-        };
-        if Instant::now() >= self.until {
-            return Err(match self.is_unsure {
-                true => unknown(&reason),
-                false => Error::Unavailable(format!("no node can do that at the moment: {reason}")),
-            });
-        }
-        sleep(self.pause).await;
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        Ok(())
-    }
-}
-
-/// What it means that nobody knows what came of an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Attempt {
-    /// Nothing: it changes nothing.
-    Harmless,
-    /// It may be made again, and is done once all the same.
-    Repeatable,
-    /// It must not be made again.
-    Once,
-}
-
-impl Attempt {
-    fn at(work: &Work, id: Option<RequestId>) -> Self {
-        match (work.is_led(), work.can_be_repeated(id)) {
-            (false, _) => Self::Harmless,
-            (true, true) => Self::Repeatable,
-            (true, false) => Self::Once,
-        }
-    }
-}
-
-fn unknown(reason: &str) -> Error {
-    Error::UnknownOutcome(format!(
-        "whether it was done is not known: {reason}; read before you do it again"
-    ))
 }

@@ -8,7 +8,7 @@ use pliantdb_cluster::applier::Watch;
 use pliantdb_cluster::node::{Mark, Refusal};
 use pliantdb_core::{GroupId, Position};
 use pliantdb_storage::group::GroupState;
-use pliantdb_storage::{Apis, AsyncDatabase, Database, StateStore};
+use pliantdb_storage::{Apis, AsyncDatabase, StateStore};
 
 use super::barrier::Waiting;
 use super::proposing::{Link, Proposing};
@@ -152,7 +152,7 @@ impl Groups {
         groups.retain(|id, group| is_wanted(*id) || group.database().is_some());
     }
 
-    fn open(&self, state: &GroupState<StateStore>) -> Result<Database, pliantdb_core::Error> {
+    fn open(&self, state: &GroupState<StateStore>) -> Result<(), pliantdb_core::Error> {
         let group = self.get(state.group());
         let proposing = Proposing {
             group: group.id,
@@ -161,8 +161,8 @@ impl Groups {
         };
         let database = state.database(Arc::new(proposing), Arc::clone(&self.apis))?;
         self.schemas.teach(&database)?;
-        group.set_database(Some(AsyncDatabase::from(database.clone())));
-        Ok(database)
+        group.set_database(Some(AsyncDatabase::from(database)));
+        Ok(())
     }
 }
 

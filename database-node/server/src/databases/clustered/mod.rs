@@ -6,11 +6,13 @@
 //! use them, the meta group knows, of which every node has a copy (`changing`).
 //!
 //! - `groups`: the groups, and the databases of the replicas that are here
+//! - `attempts`: what is tried again, and what is said in the end
 //! - `between`: what nodes ask each other; `answering`: answering it
 //! - `publishing`: messages reach subscribers on every node; `sessions`: so do logins
 //! - `tending`: what a node does for its databases by itself
 
 mod answering;
+mod attempts;
 mod barrier;
 mod between;
 mod changing;

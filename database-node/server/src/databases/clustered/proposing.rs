@@ -11,8 +11,8 @@ use pliantdb_core::{Error, GroupId, Message, Operation, Outcome};
 use pliantdb_storage::store::StoreError;
 use pliantdb_storage::{Done, Proposer, StateStore, StorageError};
 
+use super::attempts::{Attempt, Patience};
 use super::between::{Question, Told};
-use super::errands::{Attempt, Patience};
 use super::groups::{Group, Heard};
 use super::{Clustered, NotDone};
 
