@@ -549,6 +549,13 @@ impl<L: OrderedStore> Node<L> {
         } = command
             && !self.is_heard(now, leader)
         {
+            // One that has just begun to supervise has not heard those who are there.
+            if self.supervises_since_lately(now) {
+                return self.refuse(
+                    token,
+                    Refusal::Busy("who decides has just begun to, and hears who is there"),
+                );
+            }
             let reason = format!("node {leader} was not heard for a while; a leader has to be there");
             return self.refuse(token, Refusal::Impossible(reason));
         }

@@ -191,6 +191,12 @@ impl<L: OrderedStore> Node<L> {
         supervisor.is_some_and(|supervisor| supervisor.is_there(node, now.steady))
     }
 
+    /// Whether it supervises for so short a time that it may not have heard all who are there.
+    pub(super) fn supervises_since_lately(&self, now: Now) -> bool {
+        let supervisor = self.supervisor.as_ref();
+        supervisor.is_some_and(|supervisor| now.steady.since(supervisor.since) < SILENCE)
+    }
+
     /// What the supervisor knows of the nodes, if this node is it: for how long each was not heard, and how its replicas
     /// were then. Nothing of one that was not heard since this node is supervisor.
     #[must_use]
