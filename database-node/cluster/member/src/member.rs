@@ -26,6 +26,8 @@ use crate::status::{Status, status};
 
 /// How long a member waits until it is one.
 const JOINING: Duration = Duration::from_millis(50);
+/// How long one that stops waits for those who still read its data.
+const CLOSING: Duration = Duration::from_secs(10);
 
 /// A process as a member of a cluster, until it is stopped or dropped.
 pub struct Member {
@@ -220,7 +222,8 @@ impl Member {
         asked.await.map_err(TokenError::NotMade)
     }
 
-    /// Says goodbye to the others, and stops when all that waits for the log is written. The second time it does nothing.
+    /// Says goodbye to the others, and stops when all that waits for the log is written. Its directory can be opened again
+    /// then, unless somebody goes on reading from a database of it. The second time it does nothing.
     ///
     /// # Errors
     /// [`Failure`], when it had stopped by itself before.
@@ -234,13 +237,19 @@ impl Member {
         self.network().close().await;
         let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(driver) = driver else { return Ok(()) };
-        let stopped = tokio::task::spawn_blocking(|| driver.stop()).await;
-        drop(
-            self.directory
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-        );
+        let directory = self
+            .directory
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let stopping = move || {
+            let stopped = driver.stop();
+            if directory.is_some_and(|directory| !directory.close(CLOSING)) {
+                tracing::warn!("the data directory is still in use: it cannot be opened before that ends");
+            }
+            stopped
+        };
+        let stopped = tokio::task::spawn_blocking(stopping).await;
         stopped.unwrap_or(Err(Failure::Panicked("stop")))
     }
 }

@@ -8,8 +8,11 @@
 
 mod growth;
 
+use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
 
 pub use growth::{Founding, Growth, GrowthStep, Heritage};
 
@@ -40,13 +43,21 @@ pub enum Opened {
     Growing(Box<Growth>),
 }
 
-/// The data directory of a node, open: nobody else can open it until this is dropped.
+/// The data directory of a node, open: nobody else can open it until this is dropped, and whoever uses its stores.
 pub struct NodeDirectory {
     log: Arc<StateStore>,
     state: Arc<StateStore>,
     memory: MemoryPlan,
-    /// Last, so that the lock outlives the stores.
+    /// The stores hold it too, so that its lock outlives them.
+    directory: Arc<Locked>,
+    closed: Receiver<Infallible>,
+}
+
+/// A directory, and what whoever waits for it to be closed hears the end of.
+struct Locked {
     directory: DataDirectory,
+    // Last, so that nobody hears of it while the lock is held.
+    _open: Sender<Infallible>,
 }
 
 impl NodeDirectory {
@@ -92,12 +103,20 @@ impl NodeDirectory {
 
     fn of(
         directory: DataDirectory,
-        log: RocksStore,
-        state: RocksStore,
+        mut log: RocksStore,
+        mut state: RocksStore,
         memory: MemoryPlan,
         key: Option<&SecretKey>,
     ) -> Result<Self, StorageError> {
+        let (open, closed) = channel();
+        let directory = Arc::new(Locked {
+            directory,
+            _open: open,
+        });
+        log.hold(Arc::clone(&directory) as _);
+        state.hold(Arc::clone(&directory) as _);
         Ok(Self {
+            closed,
             log: Arc::new(sealed(log, key)?),
             state: Arc::new(sealed(state, key)?),
             memory,
@@ -108,7 +127,14 @@ impl NodeDirectory {
     /// The room on its disk. `reserve` as [`crate::Options::min_free_space`].
     #[must_use]
     pub fn disk_space(&self, reserve: Option<u64>) -> DiskSpace {
-        DiskSpace::of_node(self.directory.path().to_owned(), reserve, self.memory)
+        DiskSpace::of_node(self.directory.directory.path().to_owned(), reserve, self.memory)
+    }
+
+    /// Waits until nobody uses its stores any more, and it can be opened again: for so long. Gives whether it came to that.
+    #[must_use]
+    pub fn close(self, deadline: Duration) -> bool {
+        drop((self.log, self.state, self.directory));
+        self.closed.recv_timeout(deadline) == Err(RecvTimeoutError::Disconnected)
     }
 
     /// The logs of its groups. Their entries are what users write, so they are encrypted as the state is.
@@ -217,6 +243,21 @@ mod tests {
             );
             assert!(of_node(root.path()));
         }
+    }
+
+    #[test]
+    fn is_closed_when_nobody_reads_any_more() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = open(root.path()).unwrap();
+        let state = Arc::clone(directory.state());
+        assert!(!directory.close(Duration::ZERO));
+        assert!(matches!(
+            open(root.path()).err(),
+            Some(StorageError::DirectoryInUse { .. })
+        ));
+        drop(state);
+        assert!(open(root.path()).unwrap().close(Duration::from_secs(10)));
+        drop(open(root.path()).unwrap());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The groups that keep the databases, as this node knows them, and the databases of those that it has a replica of.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use pliantdb_cluster::NodeId;
@@ -113,6 +114,8 @@ pub(super) struct Groups {
     schemas: Arc<Schemas>,
     link: Arc<OnceLock<Link>>,
     groups: RwLock<HashMap<GroupId, Arc<Group>>>,
+    /// Whether none is opened any more.
+    is_closed: AtomicBool,
 }
 
 impl Groups {
@@ -122,6 +125,15 @@ impl Groups {
             schemas,
             link,
             groups: RwLock::default(),
+            is_closed: AtomicBool::default(),
+        }
+    }
+
+    /// Lets go of the databases for good.
+    pub(super) fn close(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
+        for (group, _) in self.here() {
+            group.set_database(None);
         }
     }
 
@@ -162,6 +174,10 @@ impl Groups {
         let database = state.database(Arc::new(proposing), Arc::clone(&self.apis))?;
         self.schemas.teach(&database)?;
         group.set_database(Some(AsyncDatabase::from(database)));
+        // Looked at behind it, as it is closed before its groups are.
+        if self.is_closed.load(Ordering::SeqCst) {
+            group.set_database(None);
+        }
         Ok(())
     }
 }

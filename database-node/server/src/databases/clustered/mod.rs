@@ -296,6 +296,7 @@ impl Clustered {
     pub(crate) async fn close(&self) {
         self.stop.cancel();
         self.subscribers.close();
+        self.groups.close();
         if let Err(failure) = self.cluster.stop().await {
             tracing::error!(%failure, "the node had stopped by itself");
         }

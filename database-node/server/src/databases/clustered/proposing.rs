@@ -76,8 +76,14 @@ impl Proposer for Proposing {
         let (done, outcome) = sync_channel(1);
         let (group, proposing) = (self.group, Arc::clone(&cluster));
         cluster.runtime.spawn(async move {
+            let proposed = tokio::select! {
+                proposed = proposing.propose(group, operation) => proposed,
+                () = proposing.stop.cancelled() => {
+                    Err(StorageError::Commit(StoreError::Engine("this node was stopped".to_owned())))
+                }
+            };
             // Fails only if nobody waits any more.
-            let _ = done.send(proposing.propose(group, operation).await);
+            let _ = done.send(proposed);
         });
         outcome.recv().map_err(|_| StorageError::Closed)?
     }

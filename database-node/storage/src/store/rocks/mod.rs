@@ -3,6 +3,7 @@
 mod options;
 mod snapshot;
 
+use std::any::Any;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -41,6 +42,8 @@ pub struct RocksStore {
     wal_syncs: AtomicU64,
     wal_bytes: AtomicU64,
     torn: Vec<TornLog>,
+    /// Last, so that it is held until RocksDB is closed.
+    held: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// Sizes and counters of a [`RocksStore`].
@@ -193,7 +196,13 @@ impl RocksStore {
             wal_syncs: AtomicU64::new(0),
             wal_bytes: AtomicU64::new(0),
             torn: Vec::new(),
+            held: None,
         })
+    }
+
+    /// Holds something until it is closed, as the lock of its directory: a store lives as long as anybody reads from it.
+    pub(crate) fn hold(&mut self, held: Arc<dyn Any + Send + Sync>) {
+        self.held = Some(held);
     }
 
     /// What a crash tore of the logs and was cut off when the store was opened, newest first.
