@@ -9,7 +9,7 @@ use pliantdb_cluster::meta::{Consent, MetaCommand, MetaOutcome};
 use pliantdb_cluster::{Meta, NodeId};
 use pliantdb_cluster_driver::{Driver, Failure, Handle};
 use pliantdb_cluster_transport::{Credentials, JoinToken, Network, RequestError, TokenError};
-use pliantdb_storage::node::NodeDirectory;
+use pliantdb_storage::node::{CopySource, NodeDirectory};
 use pliantdb_storage::{StateStore, StorageError};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
@@ -139,6 +139,13 @@ impl Member {
     /// [`ChangeError`].
     pub async fn force_alone(&self, consent: Consent) -> Result<MetaOutcome, ChangeError> {
         self.asker.force_alone(consent).await
+    }
+
+    /// What its databases are copied from, for a backup; `None` when it was stopped.
+    #[must_use]
+    pub fn copy_source(&self) -> Option<CopySource> {
+        let directory = self.directory.lock().unwrap_or_else(PoisonError::into_inner);
+        directory.as_ref().map(NodeDirectory::copy_source)
     }
 
     /// Which node it is; `None` until it is part of a cluster.

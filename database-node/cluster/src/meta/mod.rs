@@ -192,6 +192,12 @@ impl Meta {
         meta
     }
 
+    /// The highest number that a group or a database ever had.
+    #[must_use]
+    pub fn last_group(&self) -> u64 {
+        self.last_group
+    }
+
     /// The cluster.
     #[must_use]
     pub fn cluster(&self) -> u128 {

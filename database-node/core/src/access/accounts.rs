@@ -403,6 +403,14 @@ impl Accounts {
         self.roles.get(name).map(Vec::as_slice)
     }
 
+    /// Everything that there is, in order, but the built-in roles.
+    pub fn all(&self) -> impl Iterator<Item = Account> {
+        let users = self.users.keys().cloned().map(Account::User);
+        let roles = self.roles.keys().cloned().map(Account::Role);
+        let keys = self.keys.keys().cloned().map(Account::ApiKey);
+        users.chain(roles).chain(keys)
+    }
+
     fn remove_key(&mut self, name: &ApiKeyName) -> bool {
         let removed = self.keys.remove(name);
         removed.map(|key| self.by_hash.remove(&key.hash)).is_some()

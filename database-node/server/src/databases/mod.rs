@@ -222,14 +222,11 @@ impl Databases {
     /// Backs everything up to a place that may be used.
     ///
     /// # Errors
-    /// [`Error::Storage`], which says what failed.
+    /// [`Error::Storage`], which says what failed; of a cluster [`Error::Unavailable`].
     pub(crate) async fn back_up(&self, to: String) -> Result<BackupSummary, Error> {
         match self {
             Self::Alone(alone) => alone.back_up(to).await,
-            Self::Clustered(_) => Err(Error::Invalid(
-                "a node of a cluster makes no backups yet: export its databases, or copy its volume"
-                    .to_owned(),
-            )),
+            Self::Clustered(cluster) => cluster.back_up(to).await,
         }
     }
 

@@ -16,8 +16,10 @@ use std::path::PathBuf;
 
 pub use manifest::{BackupFile, BackupInfo};
 pub use restoring::{restore, verify};
-pub use saving::{BackupReport, backup};
+pub use saving::{BackupReport, backup, backup_node};
 pub use target::BackupTarget;
+
+use pliantdb_core::DatabaseName;
 
 use crate::error::StorageError;
 
@@ -54,6 +56,15 @@ pub enum BackupError {
     Running {
         /// The data directory.
         path: PathBuf,
+    },
+    /// A node has no whole replica of a database.
+    #[error(
+        "this node has no whole replica of the database {database:?} at the moment; try again, or have another node \
+         make the backup"
+    )]
+    NotHere {
+        /// The database.
+        database: DatabaseName,
     },
     /// There is no such backup, or it was never finished.
     #[error("there is no backup {id:?} in {location}; it holds {}", list(.available))]

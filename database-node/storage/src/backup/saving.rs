@@ -8,8 +8,10 @@ use aws_lc_rs::digest::{Context, SHA256};
 
 use super::manifest::{BackupFile, BackupInfo, hex};
 use super::{BackupError, BackupTarget};
+use crate::directory::DataDirectory;
 use crate::encryption;
 use crate::error::StorageError;
+use crate::node::{CopySource, Inventory};
 use crate::storage::Storage;
 
 /// What a backup came to.
@@ -34,7 +36,30 @@ pub fn backup(storage: &Storage, target: &BackupTarget) -> Result<BackupReport, 
     if let Err(failed @ StorageError::Failed(_)) = storage.writable() {
         return Err(failed.into());
     }
-    let copy = Copy::make(storage)?;
+    let copy = Copy::make(storage.directory(), |state, _| {
+        let copied = storage.engine().store.inner().checkpoint(state);
+        Ok(copied.map_err(StorageError::from)?)
+    })?;
+    send(&copy, target)
+}
+
+/// As [`backup`], of the databases that a node has, which are what `inventory` says: it becomes a backup of a storage. What
+/// the logs have and the node has not applied yet is not in it.
+///
+/// # Errors
+/// As [`backup`], and [`BackupError::NotHere`].
+pub fn backup_node(
+    node: &CopySource,
+    inventory: &Inventory,
+    target: &BackupTarget,
+) -> Result<BackupReport, BackupError> {
+    let copy = Copy::make(node.directory(), |state, beside| {
+        node.copy_state(inventory, state, beside)
+    })?;
+    send(&copy, target)
+}
+
+fn send(copy: &Copy<'_>, target: &BackupTarget) -> Result<BackupReport, BackupError> {
     let mut present = target.files()?;
     let (mut files, mut sent_files, mut sent_bytes) = (Vec::new(), 0, 0);
     for path in copy.files()? {
@@ -82,15 +107,18 @@ fn describe(path: String, on_disk: &Path) -> Result<BackupFile, BackupError> {
     Ok(BackupFile { path, size, sha256 })
 }
 
-/// The files of a data directory as they were at one moment, in its folder `backup`: table files under a second name,
-/// which costs no room, the few others copied. Gone when dropped.
+/// The files of a storage's directory as they were at one moment, in the folder `backup` of the directory: table files under
+/// a second name, which costs no room, the few others copied. Gone when dropped.
 struct Copy<'a> {
-    storage: &'a Storage,
+    directory: &'a DataDirectory,
 }
 
 impl<'a> Copy<'a> {
-    fn make(storage: &'a Storage) -> Result<Self, BackupError> {
-        let directory = storage.directory();
+    /// `copy_state` makes the state in the folder that is given first, and may use the one that is given then.
+    fn make(
+        directory: &'a DataDirectory,
+        copy_state: impl FnOnce(&Path, &Path) -> Result<(), BackupError>,
+    ) -> Result<Self, BackupError> {
         let path = directory.backup();
         match fs::create_dir(&path) {
             Ok(()) => {}
@@ -100,23 +128,15 @@ impl<'a> Copy<'a> {
             }
             Err(error) => return Err(StorageError::io("create", &path, error).into()),
         }
-        let copy = Self { storage };
-        for name in directory.files() {
-            let (from, to) = (directory.path().join(name), path.join(name));
-            fs::copy(&from, &to).map_err(|error| StorageError::io("copy", &from, error))?;
-        }
+        let copy = Self { directory };
+        directory.copy_as_storage(&path)?;
         let state = path.join(directory.state().file_name().unwrap_or_default());
-        storage
-            .engine()
-            .store
-            .inner()
-            .checkpoint(&state)
-            .map_err(StorageError::from)?;
+        copy_state(&state, &path.join("node"))?;
         Ok(copy)
     }
 
     fn path(&self) -> std::path::PathBuf {
-        self.storage.directory().backup()
+        self.directory.backup()
     }
 
     /// Their places in it, in order.

@@ -146,12 +146,17 @@ impl DataDirectory {
         self.path.join(BACKUP_DIRECTORY)
     }
 
-    /// The names of the files that belong to a backup besides the state.
-    pub(crate) fn files(&self) -> Vec<&'static str> {
-        match self.format.is_encrypted {
-            true => vec![FORMAT_FILE, encryption::HEADER_FILE],
-            false => vec![FORMAT_FILE],
+    /// Writes what belongs to it besides its stores into the folder `to`, for the directory of a storage.
+    pub(crate) fn copy_as_storage(&self, to: &Path) -> Result<(), StorageError> {
+        let of = Of::Storage;
+        let (format, text) = (to.join(FORMAT_FILE), Format { of, ..self.format }.text());
+        fs::write(&format, text).map_err(|error| StorageError::io("write", &format, error))?;
+        if self.format.is_encrypted {
+            let header = self.path.join(encryption::HEADER_FILE);
+            let copied = fs::copy(&header, to.join(encryption::HEADER_FILE));
+            copied.map_err(|error| StorageError::io("copy", &header, error))?;
         }
+        Ok(())
     }
 
     /// Whether the state is yet to be created, and [`DataDirectory::finish`] to be called then.

@@ -118,6 +118,24 @@ pub(crate) fn put_head(
     Ok(head.write(group, batch)?)
 }
 
+/// The shards of all groups of which a snapshot has anything.
+pub(crate) fn shards_at(snapshot: &impl Snapshot) -> Result<Vec<Shard>, StoreError> {
+    let mut shards = Vec::new();
+    for group in records::groups(snapshot)? {
+        shards.extend(records::shards(snapshot, group)?);
+    }
+    Ok(shards)
+}
+
+/// What a snapshot has of a group beside its data; `None` when it has no whole replica.
+pub(crate) fn head_at(
+    snapshot: &impl Snapshot,
+    group: GroupId,
+) -> Result<Option<(Shard, Makeup, Position)>, StoreError> {
+    let head = records::Head::read(snapshot, group)?;
+    Ok(head.map(|head| (head.shard, head.makeup, head.position)))
+}
+
 /// The time of the last command that a snapshot has of a group's log.
 pub(crate) fn applied_at(snapshot: &impl Snapshot, group: GroupId) -> Result<Timestamp, StoreError> {
     let position = records::get(snapshot, group, GroupRecord::Position, records::decode_position)?;

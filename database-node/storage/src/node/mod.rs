@@ -4,8 +4,9 @@
 //! ([`crate::group`]). The state lies where an embedded storage has its own, under the same keys: so the directory of a
 //! storage becomes one of a node where it is, and nothing is copied ([`Growth`]).
 //!
-//! - `growth`: from a storage to a node
+//! - `growth`: from a storage to a node; `copying`: a copy of a node's databases is a storage
 
+mod copying;
 mod growth;
 
 use std::convert::Infallible;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
+pub use copying::{CopySource, Inventory};
 pub use growth::{Founding, Growth, GrowthStep, Heritage};
 
 use crate::directory::{DataDirectory, Format, Of};
@@ -51,6 +53,7 @@ pub struct NodeDirectory {
     /// The stores hold it too, so that its lock outlives them.
     directory: Arc<Locked>,
     closed: Receiver<Infallible>,
+    key: Option<SecretKey>,
 }
 
 /// A directory, and what whoever waits for it to be closed hears the end of.
@@ -117,6 +120,7 @@ impl NodeDirectory {
         state.hold(Arc::clone(&directory) as _);
         Ok(Self {
             closed,
+            key: key.cloned(),
             log: Arc::new(sealed(log, key)?),
             state: Arc::new(sealed(state, key)?),
             memory,
@@ -128,6 +132,16 @@ impl NodeDirectory {
     #[must_use]
     pub fn disk_space(&self, reserve: Option<u64>) -> DiskSpace {
         DiskSpace::of_node(self.directory.directory.path().to_owned(), reserve, self.memory)
+    }
+
+    /// What its databases are copied from.
+    #[must_use]
+    pub fn copy_source(&self) -> CopySource {
+        CopySource {
+            state: Arc::clone(&self.state),
+            key: self.key.clone(),
+            directory: Arc::clone(&self.directory),
+        }
     }
 
     /// Waits until nobody uses its stores any more, and it can be opened again: for so long. Gives whether it came to that.

@@ -35,6 +35,18 @@ impl Databases {
         Ok((member, databases))
     }
 
+    /// The database of that name, when it is there.
+    pub fn wait_for(&self, name: &str) -> Database {
+        let began = Instant::now();
+        loop {
+            if let Some(database) = self.get(name) {
+                return database;
+            }
+            assert!(began.elapsed() < PATIENCE, "the database {name} does not come");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// The database of that name.
     pub fn get(&self, name: &str) -> Option<Database> {
         let of = self.0.of.lock().unwrap();

@@ -1,6 +1,6 @@
 //! The directory of a storage becomes one of a node, which founds a cluster with what is in it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,13 +11,14 @@ use pliantdb_cluster_member::{Formation, Member, StartError};
 use pliantdb_core::access::{Accounts, AccountsChange, ApiKey, KeyHash, KeyOwner, UserChange, administrator};
 use pliantdb_core::protocol::Secret;
 use pliantdb_core::{
-    ChangesPage, Collection, Connection, Emit, FeedCursor, FeedStart, Map, Operation, Reduce, Request,
-    RequestId, Response, Schema, StorageConnection, Timestamp, View,
+    ChangesPage, Collection, Connection, Emit, FeedCursor, FeedStart, GroupId, Map, Operation, Reduce,
+    Request, RequestId, Response, Schema, StorageConnection, Timestamp, View,
 };
+use pliantdb_storage::backup::{BackupTarget, backup_node, restore};
 use pliantdb_storage::check::check;
 use pliantdb_storage::encryption::KeyVault;
 use pliantdb_storage::memory::MemoryPlan;
-use pliantdb_storage::node::{GrowthStep, NodeDirectory, NodeOptions, Opened};
+use pliantdb_storage::node::{GrowthStep, Inventory, NodeDirectory, NodeOptions, Opened};
 use pliantdb_storage::{Database, Options, Storage, StorageError};
 use serde::{Deserialize, Serialize};
 
@@ -285,7 +286,7 @@ async fn has_all(left: &Left, member: &Member, databases: &Databases) {
     // Views ask the leader nothing, and may wait all the same.
     let seen = tokio::task::spawn_blocking(move || {
         let see = |(name, cursor): (&'static str, FeedCursor)| {
-            let database = databases.get(name).unwrap();
+            let database = databases.wait_for(name);
             database.learn_schema::<Shapes>().unwrap();
             (name, cursor, see(&database, cursor))
         };
@@ -295,6 +296,95 @@ async fn has_all(left: &Left, member: &Member, databases: &Databases) {
     for (seen, left) in seen.iter().zip(&left.seen) {
         assert_eq!(seen, left);
     }
+}
+
+/// A backup of a node is one of a storage, which has everything that the node has at that moment.
+async fn backs_up(
+    left: &Left,
+    member: &Member,
+    shop: &Database,
+    place: &Path,
+    encryption: Option<Arc<dyn KeyVault>>,
+) {
+    let (_, meta) = member.joined().await.unwrap();
+    let groups = meta.groups().iter();
+    let databases = groups.filter_map(|(group, record)| {
+        let shard = record.shard.as_ref()?;
+        Some((*group, shard.database.clone(), shard.entry))
+    });
+    let mut inventory = Inventory {
+        databases: databases.collect(),
+        last_database: u32::try_from(meta.last_group()).unwrap(),
+        accounts: meta.accounts().clone(),
+    };
+    let (source, place, shop) = (member.copy_source().unwrap(), place.to_owned(), shop.clone());
+    let cursors: Vec<_> = left
+        .seen
+        .iter()
+        .map(|(name, cursor, _)| (*name, *cursor))
+        .collect();
+    let (accounts, counting, counted) = (left.accounts.clone(), left.counting, left.counted.clone());
+    let all = move || {
+        shop.learn_schema::<Shapes>().unwrap();
+        let seen = see(&shop, cursors[1].1);
+        let target = BackupTarget::open(place.join("to").to_str().unwrap(), []).unwrap();
+        let report = backup_node(&source, &inventory, &target).unwrap();
+        let mut files = report.backup.files.iter();
+        let is_of_storage = |path: &str| path.starts_with("state/") || !path.contains('/');
+        assert!(files.all(|file| is_of_storage(&file.path)), "{report:?}");
+        assert!(!source_path(&place).join("backup").exists());
+
+        let restored = place.join("restored");
+        restore(&target, None, &restored).unwrap();
+        let report = check(&restored, encryption.as_deref()).unwrap();
+        assert!(report.is_sound(), "{report:?}");
+        let storage = open(&restored, encryption.clone()).unwrap();
+        let names: Vec<_> = storage.names().iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["default", "fifth", "shop", "third"]);
+        assert_eq!(*storage.accounts().current().1, accounts);
+        let restored_shop = StorageConnection::database::<Shapes>(&storage, "shop").unwrap();
+        assert_eq!(see(&restored_shop, cursors[1].1), seen);
+        // It goes on where the cluster was.
+        assert_eq!(restored_shop.execute_once(counting, increment()), Ok(counted));
+        restored_shop
+            .collection::<Shape>()
+            .insert_as(&200, shape(200))
+            .unwrap();
+        let changes = restored_shop
+            .changes(FeedStart::Oldest, 1000, Duration::ZERO)
+            .unwrap();
+        let last_two = changes.transactions.iter().rev().take(2);
+        assert!(
+            last_two
+                .map(|transaction| transaction.timestamp)
+                .is_sorted_by(|a, b| a > b)
+        );
+        let sixth = StorageConnection::create_database::<Shapes>(&storage, "sixth").unwrap();
+        assert_eq!(sixth.number(), 6);
+        drop((restored_shop, sixth, storage));
+
+        // What is no part of the cluster is no part of its backups, and what is not here is missed.
+        inventory
+            .databases
+            .retain(|(_, name, _)| name.as_str() != "third");
+        backup_node(&source, &inventory, &target).unwrap();
+        let smaller = place.join("smaller");
+        restore(&target, None, &smaller).unwrap();
+        assert!(check(&smaller, encryption.as_deref()).unwrap().is_sound());
+        assert_eq!(open(&smaller, encryption.clone()).unwrap().names().len(), 3);
+        let entry = inventory.databases[0].2;
+        inventory
+            .databases
+            .push((GroupId::new(77), "elsewhere".parse().unwrap(), entry));
+        let refused = backup_node(&source, &inventory, &target).unwrap_err();
+        assert!(refused.to_string().contains("\"elsewhere\""), "{refused}");
+        assert_eq!(target.backups().unwrap().len(), 2);
+    };
+    tokio::task::spawn_blocking(all).await.unwrap();
+}
+
+fn source_path(backups: &Path) -> PathBuf {
+    backups.parent().unwrap().join("first")
 }
 
 fn refuses_as_of_a_node(path: &Path, encryption: Option<Arc<dyn KeyVault>>) {
@@ -361,6 +451,17 @@ async fn a_storage_grows_into_a_cluster_and_others_join_it() {
         });
         going_on.await.unwrap();
         assert_eq!(create_database(&first, "fifth").await.get(), 5);
+        let shop = databases.get("shop").unwrap();
+        is_fresh(&first).await;
+        backs_up(
+            &left,
+            &first,
+            &shop,
+            &machines.directory("backups"),
+            encryption.clone(),
+        )
+        .await;
+        drop(shop);
         for member in [second, first] {
             member.stop().await.unwrap();
         }

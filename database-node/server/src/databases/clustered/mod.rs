@@ -9,10 +9,11 @@
 //! - `attempts`: what is tried again, and what is said in the end
 //! - `between`: what nodes ask each other; `answering`: answering it
 //! - `publishing`: messages reach subscribers on every node; `sessions`: so do logins
-//! - `tending`: what a node does for its databases by itself
+//! - `tending`: what a node does for its databases by itself; `backing_up`: backups
 
 mod answering;
 mod attempts;
+mod backing_up;
 mod barrier;
 mod between;
 mod changing;

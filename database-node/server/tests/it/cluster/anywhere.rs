@@ -1,9 +1,11 @@
 //! Whatever is done by one node is so for all: logins, users and keys, databases, positions and messages.
 
+use std::process::Command;
+
 use serde_json::{Value, json};
 
-use super::nodes::{Places, is_at_rest, send as administer, until};
-use crate::node::{Answer, Node};
+use super::nodes::{Places, is_at_rest, names, send as administer, token, until};
+use crate::node::{Answer, Node, command};
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -153,4 +155,76 @@ fn what_was_written_by_one_node_is_read_by_all() {
     for node in [&a, &b, &c] {
         is(&send(node, "", "GET", "/v1/shop/items/y", &Value::Null), 404);
     }
+}
+
+fn succeeds(command: &mut Command) {
+    let output = command.output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn a_backup_by_any_node_is_one_of_a_node_alone() {
+    let places = Places::new();
+    let backups = places.of("backups");
+    let allowed = ["--backup-places", backups.to_str().unwrap()];
+    let a = places.found("a", &allowed);
+    let [b, c] = ["b", "c"].map(|name| places.join(name, &token(&a), &allowed));
+    until(&a, |status| {
+        names(status) == ["a", "b", "c"] && is_at_rest(status)
+    });
+    is(&administer(&a, "PUT", "/mode", &json!({"mode": "Quorum"})), 202);
+    until(&a, |status| status["mode"] == "Quorum" && is_at_rest(status));
+    let root = json!({ "password": PASSWORD, "roles": ["administrator"] });
+    is(&send(&b, "", "PUT", "/v1/_users/root", &root), 204);
+    let login = json!({ "user": "root", "password": PASSWORD });
+    let session = send(&c, "", "POST", "/v1/_login", &login).json()["token"].clone();
+    let session = session.as_str().unwrap();
+    is(&send(&c, session, "PUT", "/v1/shop", &json!({})), 201);
+    // Each backup has what was written before it was asked for, by whichever nodes.
+    for (number, (writer, maker)) in [(&a, &b), (&b, &c), (&c, &a)].into_iter().enumerate() {
+        let item = format!("/v1/shop/items/{number}");
+        is(
+            &send(writer, session, "PUT", &item, &json!({ "number": number })),
+            201,
+        );
+        let mut backing_up = command();
+        backing_up.args(["backup", "--to", allowed[1], "--server", &maker.quic_url()]);
+        succeeds(
+            backing_up
+                .args(["--user", "root"])
+                .env("PLIANT_PASSWORD", PASSWORD),
+        );
+        let restored = places.of(&format!("restored-{number}"));
+        let mut restoring = command();
+        succeeds(
+            restoring
+                .args(["restore", "--from", allowed[1], "--data"])
+                .arg(&restored),
+        );
+        let alone = Node::start(&restored);
+        is(&send(&alone, "", "GET", &item, &Value::Null), 401);
+        let login = send(&alone, "", "POST", "/v1/_login", &login).json()["token"].clone();
+        let session = login.as_str().unwrap();
+        for number in 0..=number {
+            let item = format!("/v1/shop/items/{number}");
+            let read = send(&alone, session, "GET", &item, &Value::Null);
+            is(&read, 200);
+            assert_eq!(read.json()["number"], number);
+        }
+    }
+    // It becomes a cluster again.
+    let again = places.found("restored-2", &[]);
+    let login = send(&again, "", "POST", "/v1/_login", &login).json()["token"].clone();
+    let read = send(
+        &again,
+        login.as_str().unwrap(),
+        "GET",
+        "/v1/shop/items/2",
+        &Value::Null,
+    );
+    is(&read, 200);
 }

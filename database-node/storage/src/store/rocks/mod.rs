@@ -145,6 +145,18 @@ impl RocksStore {
         Ok(store)
     }
 
+    /// Opens a store that [`RocksStore::checkpoint`] has made in `path` of one without a log, as one with a log. Its files stay
+    /// as they are: what is written comes into new ones.
+    ///
+    /// # Errors
+    /// As [`RocksStore::open`].
+    pub(crate) fn open_checkpoint(path: &Path, memory: MemoryPlan) -> Result<Self, StoreError> {
+        Self::open_with(path, memory, Kind::Database, |options| {
+            open(options);
+            options.set_disable_auto_compactions(true);
+        })
+    }
+
     fn open_with(
         path: &Path,
         memory: MemoryPlan,
