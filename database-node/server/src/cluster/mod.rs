@@ -109,7 +109,15 @@ pub(crate) async fn open(
     let retention = options
         .change_retention
         .unwrap_or(pliantdb_storage::CHANGE_RETENTION);
-    let clustered = Clustered::start(foundation, Arc::new(cluster), executor, sessions, retention).await?;
+    let clustered = Clustered::start(
+        foundation,
+        Arc::new(cluster),
+        executor,
+        sessions,
+        retention,
+        settings.snapshot_lifetime,
+    )
+    .await?;
     tokio::spawn(clustered.clone().watch_failure(failure));
     Ok(clustered)
 }

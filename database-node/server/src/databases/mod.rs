@@ -17,6 +17,7 @@ use pliantdb_core::{
 use pliantdb_storage::{AsyncDatabaseSnapshot, AsyncSubscription, Found, SharedAccounts, StorageError};
 
 pub(crate) use alone::Alone;
+use clustered::Borrowed;
 pub(crate) use clustered::{Clustered, Foundation};
 
 use crate::access::SharedSession;
@@ -201,10 +202,7 @@ impl Databases {
     ) -> Result<HeldSnapshot, Error> {
         match self {
             Self::Alone(alone) => Ok(HeldSnapshot::Here(alone.find(database)?.snapshot().await?)),
-            Self::Clustered(cluster) => {
-                let taken = cluster.snapshot(database, consistency).await;
-                taken.map(HeldSnapshot::Here)
-            }
+            Self::Clustered(cluster) => cluster.snapshot(database, consistency).await,
         }
     }
 
@@ -361,6 +359,8 @@ impl Messages {
 pub(crate) enum HeldSnapshot {
     /// Of a database that is here.
     Here(AsyncDatabaseSnapshot),
+    /// Another node holds it.
+    Elsewhere(Arc<Borrowed>),
 }
 
 impl HeldSnapshot {
@@ -370,13 +370,18 @@ impl HeldSnapshot {
     /// Any [`Error`].
     pub(crate) async fn read(&self, request: Request) -> Result<Response, Error> {
         match self {
-            Self::Here(snapshot) => match request {
-                Request::Get { collection, ids } if ids.len() > 1 => {
-                    let found = snapshot.get_multiple_within(collection, ids, MAX_PAGE_BYTES);
-                    found.await?.map(Response::Documents).ok_or_else(too_large)
-                }
-                request => snapshot.execute(bounded(request)).await,
-            },
+            Self::Here(snapshot) => read_snapshot(snapshot, request).await,
+            Self::Elsewhere(borrowed) => borrowed.read(request).await,
         }
+    }
+}
+
+async fn read_snapshot(snapshot: &AsyncDatabaseSnapshot, request: Request) -> Result<Response, Error> {
+    match request {
+        Request::Get { collection, ids } if ids.len() > 1 => {
+            let found = snapshot.get_multiple_within(collection, ids, MAX_PAGE_BYTES);
+            found.await?.map(Response::Documents).ok_or_else(too_large)
+        }
+        request => snapshot.execute(bounded(request)).await,
     }
 }

@@ -8,7 +8,7 @@ use pliantdb_cluster::node::{Freshness, Refusal};
 use pliantdb_core::Error;
 use tokio::time::timeout;
 
-use super::between::{Errand, Question, Told, decode, encode};
+use super::between::{Errand, Product, Question, Told, decode, encode};
 use super::{Clustered, NotDone};
 
 /// How long another node waits for this one to know what it knows.
@@ -71,6 +71,11 @@ impl Clustered {
                 self.sessions.end_known(hash);
                 Told::Count(1)
             }
+            Question::ReadSnapshot { number, request } => {
+                let read = self.read_lent(number, request).await;
+                Told::Done(read.map(Product::Response), None)
+            }
+            Question::EndSnapshot { number } => Told::Count(self.lent.remove(number).map_or(0, |_| 1)),
             Question::Applied => Told::Applied(self.applied()),
             Question::Apply { index } => {
                 // Whoever asks waits no longer.

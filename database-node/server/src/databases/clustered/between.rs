@@ -67,6 +67,18 @@ pub(super) enum Question {
         /// By what it is known.
         hash: [u8; 32],
     },
+    /// To read from a snapshot that is held there. [`Told::Done`].
+    ReadSnapshot {
+        /// Which.
+        number: u64,
+        /// What.
+        request: Request,
+    },
+    /// To let go of it. [`Told::Count`].
+    EndSnapshot {
+        /// Which.
+        number: u64,
+    },
 }
 
 /// Something to do by another node.
@@ -92,6 +104,8 @@ pub(super) enum Work {
     Define(SchemaOffer),
     /// To say which schema it has.
     Schema,
+    /// To take a snapshot, and hold it for whoever asks.
+    Snapshot,
 }
 
 impl Work {
@@ -102,7 +116,7 @@ impl Work {
                 request.is_write() || matches!(request, Request::DeleteMatching(_) | Request::Call { .. })
             }
             Self::Define(_) => true,
-            Self::Schema => false,
+            Self::Schema | Self::Snapshot => false,
         }
     }
 
@@ -124,7 +138,7 @@ impl Work {
         match self {
             Self::Request(request) if request.is_write() => id.is_some(),
             Self::Request(request) => request.can_be_repeated(),
-            Self::Define(_) | Self::Schema => true,
+            Self::Define(_) | Self::Schema | Self::Snapshot => true,
         }
     }
 }
@@ -136,6 +150,8 @@ pub(super) enum Product {
     Response(Response),
     Defined,
     Schema(Option<SchemaOffer>),
+    /// Which node holds it, and under which number.
+    Snapshot(NodeId, u64),
 }
 
 /// What is answered. New kinds are added at the end.

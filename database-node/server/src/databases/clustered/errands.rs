@@ -12,13 +12,15 @@ use pliantdb_core::{
     CollectionName, Consistency, DatabaseName, Document, DocumentId, Error, GroupId, Position, Rejection,
     Request, RequestId, Response, TakeSnapshot,
 };
-use pliantdb_storage::{AsyncDatabase, AsyncDatabaseSnapshot, Found};
-use tokio::time::{Instant, sleep, timeout};
+use pliantdb_storage::{AsyncDatabase, Found};
+use tokio::time::{sleep, timeout};
 
-use super::attempts::{Attempt, Given, LONGEST_PAUSE, PATIENCE, Patience};
+use super::attempts::{Attempt, Given, Patience};
 use super::between::{Errand, Product, Question, Told, Work, decode, encode};
 use super::groups::Group;
+use super::lending::Borrowed;
 use super::{Clustered, NotDone};
+use crate::databases::HeldSnapshot;
 use crate::dispatch::Terms;
 use crate::executor::MAX_PAGE_BYTES;
 
@@ -158,7 +160,7 @@ impl Clustered {
         }
     }
 
-    /// Takes a snapshot.
+    /// Takes a snapshot: of the replica here, or else of another that a node holds for this one.
     ///
     /// # Errors
     /// Any [`Error`].
@@ -166,32 +168,31 @@ impl Clustered {
         self: &Arc<Self>,
         database: &DatabaseHandle,
         consistency: Consistency,
-    ) -> Result<AsyncDatabaseSnapshot, Error> {
+    ) -> Result<HeldSnapshot, Error> {
         let group = self.group(database).await?;
-        self.wait_for_replica(&group).await?;
-        match self.read_here(&group, consistency).await? {
-            Some(here) => here.snapshot().await,
-            None => Err(Error::Closed),
+        if let Some(here) = self.read_here(&group, consistency).await? {
+            return here.snapshot().await.map(HeldSnapshot::Here);
         }
-    }
-
-    /// Waits for the database, if it comes to be here soon.
-    async fn wait_for_replica(&self, group: &Group) -> Result<(), Error> {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            if group.database().is_some() {
-                return Ok(());
+        let terms = Terms {
+            id: None,
+            consistency,
+        };
+        match self.have_done(database, &group, Work::Snapshot, terms).await? {
+            // The replica has come meanwhile.
+            (Product::Snapshot(node, number), _) if node == self.node => self
+                .lent
+                .remove(number)
+                .map(HeldSnapshot::Here)
+                .ok_or(Error::Closed),
+            (Product::Snapshot(node, number), _) => {
+                let cluster = Arc::clone(self);
+                Ok(HeldSnapshot::Elsewhere(Arc::new(Borrowed {
+                    cluster,
+                    node,
+                    number,
+                })))
             }
-            let catalog = self.catalog()?;
-            let record = catalog.meta.group(group.id);
-            let is_to_be_here = record.is_some_and(|record| record.replica_on(self.node).is_some());
-            if !is_to_be_here || Instant::now() > until {
-                return Err(Error::Unavailable(
-                    "this node has no replica of the database, which snapshots need: ask one that has"
-                        .to_owned(),
-                ));
-            }
-            sleep(LONGEST_PAUSE).await;
+            _ => Err(Error::unexpected_answer()),
         }
     }
 
@@ -317,6 +318,11 @@ impl Clustered {
                 .run(pliantdb_storage::Database::schema)
                 .await
                 .map(Product::Schema),
+            Work::Snapshot => {
+                let taken = database.snapshot().await;
+                let lent = taken.and_then(|snapshot| self.lend(snapshot));
+                lent.map(|number| Product::Snapshot(self.node, number))
+            }
         };
         match product {
             Ok(product) => {

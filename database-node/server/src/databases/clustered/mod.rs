@@ -9,7 +9,8 @@
 //! - `attempts`: what is tried again, and what is said in the end
 //! - `between`: what nodes ask each other; `answering`: answering it
 //! - `publishing`: messages reach subscribers on every node; `sessions`: so do logins
-//! - `tending`: what a node does for its databases by itself; `backing_up`: backups
+//! - `tending`: what a node does for its databases by itself; `backing_up`: backups; `lending`:
+//!   snapshots for nodes without a replica
 
 mod answering;
 mod attempts;
@@ -19,6 +20,7 @@ mod between;
 mod changing;
 mod errands;
 mod groups;
+mod lending;
 mod proposing;
 mod publishing;
 mod sessions;
@@ -26,7 +28,7 @@ mod tending;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use pliantdb_cluster::applier::Watch;
@@ -46,6 +48,8 @@ use crate::executor::Executor;
 use crate::schemas::Schemas;
 use changing::Gone;
 use groups::{Groups, Opening};
+pub(crate) use lending::Borrowed;
+use lending::Lent;
 use proposing::Link;
 use publishing::Subscribers;
 
@@ -64,6 +68,7 @@ pub(crate) struct Clustered {
     in_step: Mutex<()>,
     gone: Gone,
     subscribers: Subscribers,
+    lent: Lent,
     runtime: tokio::runtime::Handle,
     /// Cancelled when it is closed.
     stop: CancellationToken,
@@ -142,13 +147,15 @@ enum NotDone {
 }
 
 impl Clustered {
-    /// The databases of a node that is part of its cluster. `retention` is for how long changes are kept for feeds.
+    /// The databases of a node that is part of its cluster. `retention` is for how long changes are kept for feeds,
+    /// `snapshot_lifetime` for how long a snapshot may be held.
     pub(crate) async fn start(
         foundation: Foundation,
         cluster: Arc<Cluster>,
         executor: Arc<Executor>,
         sessions: Arc<Sessions>,
-        retention: std::time::Duration,
+        retention: Duration,
+        snapshot_lifetime: Duration,
     ) -> Result<Arc<Self>, Failure> {
         let member = cluster.member();
         let (node, meta) = member.joined().await?;
@@ -170,6 +177,7 @@ impl Clustered {
             in_step: Mutex::default(),
             gone: Gone::default(),
             subscribers: Subscribers::default(),
+            lent: Lent::new(snapshot_lifetime),
             runtime: tokio::runtime::Handle::current(),
             stop: CancellationToken::new(),
         });
@@ -298,6 +306,7 @@ impl Clustered {
         self.stop.cancel();
         self.subscribers.close();
         self.groups.close();
+        self.lent.close();
         if let Err(failure) = self.cluster.stop().await {
             tracing::error!(%failure, "the node had stopped by itself");
         }

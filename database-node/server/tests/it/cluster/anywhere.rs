@@ -2,10 +2,16 @@
 
 use std::process::Command;
 
+use pliantdb_client::blocking::{Client, RemoteSnapshot};
+use pliantdb_client::{Collection, Connection, Options, StorageConnection, TakeSnapshot};
 use serde_json::{Value, json};
 
 use super::nodes::{Places, is_at_rest, names, send as administer, token, until};
 use crate::node::{Answer, Node, command};
+
+#[derive(serde::Serialize, serde::Deserialize, Collection)]
+#[collection(name = "items", id = String)]
+struct Item(u32);
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -227,4 +233,46 @@ fn a_backup_by_any_node_is_one_of_a_node_alone() {
         &Value::Null,
     );
     is(&read, 200);
+}
+
+#[test]
+fn a_snapshot_is_of_one_moment_at_a_node_without_a_replica_too() {
+    let places = Places::new();
+    let a = places.found("a", &[]);
+    let [b, c, d] = ["b", "c", "d"].map(|name| places.join(name, &token(&a), &[]));
+    until(&a, |status| {
+        names(status) == ["a", "b", "c", "d"] && is_at_rest(status)
+    });
+    is(&administer(&a, "PUT", "/mode", &json!({"mode": "Quorum"})), 202);
+    is(&send(&a, "", "PUT", "/v1/shop", &json!({})), 201);
+    let status = until(&a, |status| status["mode"] == "Quorum" && is_at_rest(status));
+    let databases = status["databases"].as_array().unwrap();
+    let shop = databases
+        .iter()
+        .find(|database| database["name"] == "shop")
+        .unwrap();
+    assert_eq!(shop["voters"].as_array().unwrap().len(), 3, "{shop}");
+    let count = |snapshot: &RemoteSnapshot| snapshot.collection::<Item>().list().all().unwrap().len();
+    for (number, node) in [&a, &b, &c, &d].into_iter().enumerate() {
+        let options = Options {
+            finds_nodes: false,
+            ..Options::default()
+        };
+        let client = Client::connect(&node.quic_url(), options).unwrap();
+        let shop = client.database::<()>("shop").unwrap();
+        let put = |id: &str| {
+            is(
+                &send(&c, "", "PUT", &format!("/v1/shop/items/{number}-{id}"), &json!(1)),
+                201,
+            )
+        };
+        put("before");
+        let snapshot = shop.snapshot().unwrap();
+        let second = shop.snapshot().unwrap();
+        put("after");
+        assert_eq!(count(&snapshot), 2 * number + 1);
+        drop(snapshot);
+        assert_eq!(count(&second), 2 * number + 1);
+        assert_eq!(count(&shop.snapshot().unwrap()), 2 * number + 2);
+    }
 }
