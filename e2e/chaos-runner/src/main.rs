@@ -66,6 +66,9 @@ struct Arguments {
     /// Keeps what was written down, also of a run without a failure.
     #[arg(long)]
     keep: bool,
+    /// Ends as when it is interrupted when the process of that id is gone.
+    #[arg(long = "while", value_name = "PID")]
+    only_while: Option<u32>,
     /// Prints what is to go wrong, and does nothing.
     #[arg(long)]
     plan: bool,
@@ -181,6 +184,15 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
     if arguments.plan {
         return Ok(true);
     }
+    // Before anything is made: who is interrupted from here on removes what there is.
+    let listening = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
+    let interrupted = {
+        let _entered = listening.enter();
+        interrupted(arguments.only_while)?
+    };
     sweep::sweep()?;
     let folder = std::env::temp_dir().join(format!("{PREFIX}{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
@@ -196,7 +208,7 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
         seed,
         folder: folder.clone(),
     };
-    let done = under_load(arguments, &wishes, &rounds, &parts);
+    let done = under_load(arguments, &wishes, &rounds, &parts, &interrupted);
     let is_well = match done {
         Ok(()) => conclude(&folder, &arguments.checker),
         Err(failure) => Err(failure),
@@ -214,6 +226,7 @@ fn under_load(
     wishes: &Wishes,
     rounds: &[chaos::plan::Round],
     parts: &Parts,
+    interrupted: &watch::Receiver<bool>,
 ) -> Result<(), Failure> {
     let mut cluster = Cluster::make(parts)?;
     let host = cluster.clients()?;
@@ -250,6 +263,7 @@ fn under_load(
         rounds,
         promises,
         arguments.writers,
+        interrupted,
     );
     runtime.shutdown_timeout(Duration::from_secs(3));
     let (load, faults, is_whole) = match done {
@@ -292,19 +306,19 @@ fn work(
     rounds: &[chaos::plan::Round],
     promises: Promises,
     writers: u32,
+    interrupted: &watch::Receiver<bool>,
 ) -> Result<((u64, u64), usize), Failure> {
     runtime.block_on(async {
-        let interrupted = interrupted()?;
         for node in 0..cluster.len() {
             cluster.start(node)?;
-            serve(shared, node, promises.recovery, &interrupted).await?;
+            serve(shared, node, promises.recovery, interrupted).await?;
         }
         cluster.switch()?;
         let mut nemesis = Nemesis {
             cluster,
             shared: Arc::clone(shared),
             promises,
-            interrupted,
+            interrupted: interrupted.clone(),
             began: Instant::now(),
             lasts: wishes.lasts,
         };
@@ -328,9 +342,11 @@ fn work(
             task.await?;
         }
         say("reading everything from every node");
-        last::objects(shared).await?;
-        let reading = Arc::clone(shared);
-        tokio::spawn(async move { last::ledger(&reading).await }).await??;
+        let mut interrupted = interrupted.clone();
+        tokio::select! {
+            read = read_all(shared) => read?,
+            _ = interrupted.wait_for(|is| *is) => return Err(Interrupted.into()),
+        }
         // What was published last is on its way.
         tokio::time::sleep(Duration::from_secs(2)).await;
         shared.state.send_modify(|state| state.is_over = true);
@@ -339,6 +355,13 @@ fn work(
         }
         Ok(((begin, end), faults))
     })
+}
+
+/// Reads from every node what is there at the end.
+async fn read_all(shared: &Arc<Shared>) -> Result<(), Failure> {
+    last::objects(shared).await?;
+    let reading = Arc::clone(shared);
+    tokio::spawn(async move { last::ledger(&reading).await }).await?
 }
 
 /// Waits until a node serves for the first time.
@@ -364,18 +387,33 @@ async fn serve(
     }
 }
 
-/// Whether somebody wants it to end, by SIGINT or SIGTERM.
-fn interrupted() -> Result<watch::Receiver<bool>, Failure> {
+/// Between two looks whether a process is there.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Whether somebody wants it to end, by SIGINT or SIGTERM, or because the process is gone for which it runs.
+fn interrupted(only_while: Option<u32>) -> Result<watch::Receiver<bool>, Failure> {
     let (tell, interrupted) = watch::channel(false);
     let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::spawn(async move {
         tokio::select! {
             _ = int.recv() => {}
             _ = term.recv() => {}
+            () = gone(only_while) => {}
         }
         tell.send_replace(true);
         // It is to be heard until the end.
         tell.closed().await;
     });
     Ok(interrupted)
+}
+
+/// Waits until a process is gone; without one, for ever.
+async fn gone(process: Option<u32>) {
+    let Some(process) = process else {
+        return std::future::pending().await;
+    };
+    let place = Path::new("/proc").join(process.to_string());
+    while place.exists() {
+        tokio::time::sleep(LOOK).await;
+    }
 }

@@ -4,14 +4,14 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use load::Failure;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde::Serialize;
 
-use super::{PREFIX, run};
+use super::{PREFIX, bound, run};
 use crate::plan::{Host, Way};
 
 /// Where `ip netns` keeps them.
@@ -104,7 +104,7 @@ impl Hosts {
             .all()
             .into_iter()
             .map(|host| format!("{host}={}", Self::address(host)));
-        let mut child = Command::new("nsenter")
+        let mut child = bound("nsenter")
             .arg(format!("--net={}", self.path(Host::Clients).display()))
             .arg("--")
             .arg(program)

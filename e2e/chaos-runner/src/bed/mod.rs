@@ -21,6 +21,16 @@ use load::Failure;
 /// What the names of all that is made begin with; the process id follows.
 pub const PREFIX: &str = "pliant-chaos-";
 
+/// What starts a program that ends with this one, also when this one is killed.
+///
+/// The kernel goes by the thread that starts it, so that thread must stay.
+#[must_use]
+pub fn bound(program: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", program]);
+    command
+}
+
 /// Runs a program, and gives what it printed.
 ///
 /// # Errors

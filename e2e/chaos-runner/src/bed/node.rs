@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use load::Failure;
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::bound;
 use super::control::{Forming, HTTP_PORT, QUIC_PORT, Start, serve};
 use super::disk::Disk;
 use super::hosts::Hosts;
@@ -160,7 +161,7 @@ impl Node {
         let mut log = OpenOptions::new().create(true).append(true).open(&self.log)?;
         writeln!(log, "# {} {}", self.program.display(), arguments.join(" "))?;
         // A process group of its own, so that Ctrl-C is for this program only.
-        let mut process = Command::new("nsenter")
+        let mut process = bound("nsenter")
             .arg(format!("--net={}", hosts.namespace_path(self.index).display()))
             .arg("--")
             .arg(&self.program)
