@@ -10,6 +10,7 @@ use crate::bed::disk::Disk;
 use crate::bed::hosts::{Hosts, Treatment};
 use crate::bed::node::{Node, Place};
 use crate::bed::wall::Wall;
+use crate::builds::Builds;
 use crate::nemesis::say;
 use crate::plan::{Fault, Host};
 
@@ -26,6 +27,8 @@ pub struct Parts {
     pub other_program: Option<PathBuf>,
     /// Those nodes.
     pub others: Vec<usize>,
+    /// Whether each start is one or the other instead, by the dice.
+    pub mixed: bool,
     /// The program that carries packets.
     pub network: PathBuf,
     /// The library of wrong clocks.
@@ -44,7 +47,7 @@ pub struct Cluster {
     nodes: Vec<Node>,
     hosts: Hosts,
     mode: Mode,
-    program: PathBuf,
+    builds: Builds,
     folder: PathBuf,
     token_file: PathBuf,
     /// The administrator's token.
@@ -72,14 +75,13 @@ impl Cluster {
         let token_file = parts.folder.join("token");
         std::fs::write(&token_file, &token)?;
         let hosts = Hosts::make(&parts.network, parts.nodes, parts.seed)?;
+        let (program, other) = (parts.program.clone(), parts.other_program.clone());
+        let builds = Builds::new(program, other, parts.mixed, parts.seed);
         let node = |index: usize| {
             let name = Host::Node(index).to_string();
             let disk = Disk::make(&parts.folder.join(&name), parts.disk_size)?;
             let wall = Wall::make(&parts.clock, parts.folder.join(format!("{name}.clock")))?;
-            let program = match (&parts.other_program, parts.others.contains(&index)) {
-                (Some(other), true) => other.clone(),
-                _ => parts.program.clone(),
-            };
+            let program = builds.first(parts.others.contains(&index));
             Ok::<_, Failure>(Node::new(
                 index,
                 &parts.folder,
@@ -93,7 +95,7 @@ impl Cluster {
             nodes: (0..parts.nodes).map(node).collect::<Result<_, _>>()?,
             hosts,
             mode: parts.mode,
-            program: parts.program.clone(),
+            builds,
             folder: parts.folder.clone(),
             token_file,
             token,
@@ -155,8 +157,18 @@ impl Cluster {
             (_, 0) => Forming::Found,
             _ => self.join()?,
         };
+        self.node(index)?.0.forming = forming;
+        self.launch(index)
+    }
+
+    /// Starts a node's process, as the build that is its turn.
+    fn launch(&mut self, index: usize) -> Result<(), Failure> {
+        let drawn = self.builds.draw();
         let (node, hosts) = self.node(index)?;
-        node.forming = forming;
+        if let Some(program) = drawn {
+            say(&format!("{} starts as {}", node.name(), program.display()));
+            node.program = program;
+        }
         node.start(hosts)
     }
 
@@ -179,7 +191,7 @@ impl Cluster {
     pub fn switch(&self) -> Result<(), Failure> {
         match (self.nodes.len(), self.mode) {
             (1, _) | (_, Mode::OneLeader) => Ok(()),
-            _ => self.control(0, &self.program).switch(self.mode),
+            _ => self.control(0, &self.builds.program).switch(self.mode),
         }
     }
 
@@ -187,7 +199,7 @@ impl Cluster {
     fn by_any<T>(&self, ask: impl Fn(&Control<'_>) -> Result<T, Failure>) -> Result<T, Failure> {
         let mut last = None;
         for node in 0..self.nodes.len() {
-            match ask(&self.control(node, &self.program)) {
+            match ask(&self.control(node, &self.builds.program)) {
                 Ok(done) => return Ok(done),
                 Err(error) => last = Some(error),
             }
@@ -199,7 +211,7 @@ impl Cluster {
     #[must_use]
     pub fn is_settled(&self) -> bool {
         let is_settled = |node| {
-            self.control(node, &self.program)
+            self.control(node, &self.builds.program)
                 .status()
                 .is_ok_and(|status| is_settled(&status))
         };
@@ -249,13 +261,13 @@ impl Cluster {
             Fault::Clock { node, step_ms } => self.node(*node)?.0.wall.step(*step_ms),
             Fault::Wipe(node) => self.wipe(*node),
             Fault::Restart { node, upgrades } => {
-                let program = upgrades.then(|| self.program.clone());
-                let (node, hosts) = self.node(*node)?;
-                let ended = node.end();
+                let program = upgrades.then(|| self.builds.program.clone());
+                let (ending, _) = self.node(*node)?;
+                let ended = ending.end();
                 if let Some(program) = program {
-                    node.program = program;
+                    ending.program = program;
                 }
-                node.start(hosts)?;
+                self.launch(*node)?;
                 ended
             }
             // An owner's wish may be refused: the node may be away, or too few be left.
@@ -280,20 +292,17 @@ impl Cluster {
     /// When it cannot be done.
     pub fn end(&mut self, fault: &Fault) -> Result<(), Failure> {
         match fault {
-            Fault::Kill(node) => {
-                let (node, hosts) = self.node(*node)?;
-                node.start(hosts)
-            }
+            Fault::Kill(node) => self.launch(*node),
             Fault::Stop(node) => self.node(*node)?.0.go_on(),
             Fault::Cut(ways) | Fault::Slow { ways, .. } | Fault::Lossy { ways, .. } => {
                 self.hosts.treat(ways, Treatment::default())
             }
             Fault::Disk { node, .. } => {
-                let (node, hosts) = self.node(*node)?;
-                node.disk.free()?;
+                let (full, _) = self.node(*node)?;
+                full.disk.free()?;
                 // It may end when its disk is full to the last byte, and is started again when there is room.
-                match node.has_ended() {
-                    Some(_) => node.start(hosts),
+                match full.has_ended() {
+                    Some(_) => self.launch(*node),
                     None => Ok(()),
                 }
             }
@@ -340,9 +349,8 @@ impl Cluster {
             1 => Forming::Alone,
             _ => self.join()?,
         };
-        let (node, hosts) = self.node(index)?;
-        node.forming = forming;
-        node.start(hosts)
+        self.node(index)?.0.forming = forming;
+        self.launch(index)
     }
 
     /// Starts again the nodes that have ended without being told to; gives what is to be said of each.
@@ -351,14 +359,12 @@ impl Cluster {
     /// When one cannot be started.
     pub fn raise(&mut self) -> Result<Vec<String>, Failure> {
         let mut said = Vec::new();
-        for node in &mut self.nodes {
+        for index in 0..self.nodes.len() {
+            let (node, _) = self.node(index)?;
             if let Some(status) = node.has_ended() {
-                said.push(format!(
-                    "{} ended by itself, with {status}:\n{}",
-                    node.name(),
-                    node.last_words()
-                ));
-                node.start(&self.hosts)?;
+                let (name, words) = (node.name(), node.last_words());
+                said.push(format!("{name} ended by itself, with {status}:\n{words}"));
+                self.launch(index)?;
             }
         }
         Ok(said)

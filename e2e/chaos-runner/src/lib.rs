@@ -3,7 +3,7 @@
 //!
 //! - [`plan`]: what is to go wrong, drawn from a seed beforehand; [`dice`]: chance
 //! - [`bed`]: hosts, wires, disks and clocks, and the nodes' processes on them
-//! - [`cluster`]: the nodes together; [`nemesis`]: carries out the plan
+//! - [`cluster`]: the nodes together; [`builds`]: which build each is; [`nemesis`]: carries out the plan
 //! - [`clients`]: the load
 //! - [`history`]: what is written down; [`verify`]: what must hold of it; [`report`]: what is told of it
 //!
@@ -11,6 +11,7 @@
 //! operations of each object, by porcupine. `clock/` is the library that makes wall clocks wrong.
 
 pub mod bed;
+pub mod builds;
 pub mod clients;
 pub mod cluster;
 pub mod dice;

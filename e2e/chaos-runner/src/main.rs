@@ -57,6 +57,9 @@ struct Arguments {
     /// Another binary of pliant-node, which every second node begins as (with --rolling every node), until it is upgraded.
     #[arg(long, value_name = "PATH")]
     other_binary: Option<PathBuf>,
+    /// Each time a node is started it is this binary or the other one, by the dice, and nothing is upgraded for good.
+    #[arg(long, requires = "other_binary", conflicts_with = "rolling")]
+    mixed: bool,
     /// How long every node may take to serve again after a fault.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     recovery: Duration,
@@ -149,7 +152,8 @@ fn wishes(arguments: &Arguments, seed: u64) -> Wishes {
         let kinds = kinds.filter(|kind| arguments.mode == Mode::OneLeader || *kind != Kind::Promote);
         kinds.collect()
     };
-    let to_upgrade = match (&arguments.other_binary, arguments.rolling) {
+    let other = arguments.other_binary.as_ref().filter(|_| !arguments.mixed);
+    let to_upgrade = match (other, arguments.rolling) {
         (None, _) => Vec::new(),
         (Some(_), true) => nodes.collect(),
         (Some(_), false) if arguments.nodes == 1 => vec![0],
@@ -202,6 +206,7 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
         program: arguments.program.clone(),
         other_program: arguments.other_binary.clone(),
         others: wishes.to_upgrade.clone(),
+        mixed: arguments.mixed,
         network: arguments.network.clone(),
         clock: arguments.clock.clone(),
         disk_size: arguments.disk << 20,
