@@ -195,6 +195,14 @@ impl Cluster {
         }
     }
 
+    /// Lets a leader be replaced that was away for so many seconds.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub fn fail_over_after(&self, seconds: u64) -> Result<(), Failure> {
+        self.by_any(|control| control.fail_over_after(seconds))
+    }
+
     /// Asks one node after the other until one does it: any may be away.
     fn by_any<T>(&self, ask: impl Fn(&Control<'_>) -> Result<T, Failure>) -> Result<T, Failure> {
         let mut last = None;
@@ -257,7 +265,11 @@ impl Cluster {
                 };
                 self.hosts.treat(ways, lossy)
             }
-            Fault::Disk { node, room } => self.node(*node)?.0.disk.fill(*room),
+            Fault::Disk { node, room } => {
+                let (node, _) = self.node(*node)?;
+                node.was_full = true;
+                node.disk.fill(*room)
+            }
             Fault::Clock { node, step_ms } => self.node(*node)?.0.wall.step(*step_ms),
             Fault::Wipe(node) => self.wipe(*node),
             Fault::Restart { node, upgrades } => {
@@ -362,12 +374,19 @@ impl Cluster {
         for index in 0..self.nodes.len() {
             let (node, _) = self.node(index)?;
             if let Some(status) = node.has_ended() {
-                let (name, words) = (node.name(), node.last_words());
-                said.push(format!("{name} ended by itself, with {status}:\n{words}"));
+                if !node.lacked_room() {
+                    let (name, words) = (node.name(), node.last_words());
+                    said.push(format!("{name} ended by itself, with {status}:\n{words}"));
+                }
                 self.launch(index)?;
             }
         }
         Ok(said)
+    }
+
+    /// All is well again: what was wrong before is no reason any more.
+    pub fn is_well(&mut self) {
+        self.nodes.iter_mut().for_each(|node| node.was_full = false);
     }
 
     /// Tells all nodes to end, and gives what is wrong with how they did.

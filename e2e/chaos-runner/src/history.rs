@@ -18,6 +18,8 @@ pub const FEEDS: &str = "feeds.jsonl";
 pub const MESSAGES: &str = "messages.jsonl";
 /// The file of [`Entry`]s.
 pub const ENTRIES: &str = "ledger.jsonl";
+/// The file of [`Life`]s.
+pub const LIVES: &str = "lives.jsonl";
 /// The file of failures that were seen while it ran, a text each.
 pub const FAILURES: &str = "failures.jsonl";
 
@@ -192,6 +194,61 @@ pub struct Entry {
     pub value: i64,
 }
 
+/// What a node's log says of a group that was forced to go on in another life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Turn {
+    /// It is to go on with this node's replica alone: with what that has, the life before has ended.
+    Forced,
+    /// The other life has begun.
+    Confirmed,
+    /// This node's replica of the life before is removed, with so many entries that the other life lacks.
+    Lost {
+        /// How many.
+        entries: u64,
+    },
+}
+
+impl Turn {
+    /// What a line of a node's log says, and of which life, if it is of that. No groups but those of databases are forced
+    /// here.
+    #[must_use]
+    pub fn read(line: &str) -> Option<(Self, String)> {
+        const LINES: [&str; 3] = [
+            "the group is to go on with the replica of this node alone",
+            "the group goes on in another life",
+            "entries that only this node had are lost with its replica",
+        ];
+        // Most lines are of something else, and others quote these.
+        LINES.iter().find(|said| line.contains(**said))?;
+        let line: serde_json::Value = serde_json::from_str(line).ok()?;
+        let message = line.get("message")?.as_str()?;
+        let said = LINES.iter().position(|said| *said == message)?;
+        let turn = match said {
+            0 => Self::Forced,
+            1 => Self::Confirmed,
+            _ => Self::Lost {
+                entries: line.get("entries")?.as_u64()?,
+            },
+        };
+        let incarnation = line.get("incarnation").and_then(serde_json::Value::as_str);
+        Some((turn, incarnation.unwrap_or_default().to_owned()))
+    }
+}
+
+/// What was seen of the lives of groups.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Life {
+    /// When the node said so.
+    pub at: u64,
+    /// The node.
+    pub node: String,
+    /// What it said.
+    pub turn: Turn,
+    /// Of which life; empty of what was lost.
+    pub incarnation: String,
+}
+
 /// Reads a file of a run.
 ///
 /// # Errors
@@ -213,6 +270,24 @@ pub fn read<T: DeserializeOwned>(folder: &Path, name: &str) -> Result<Vec<T>, Fa
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_tells_of_lives() {
+        let read = |message: &str, more: &str| {
+            let line = format!(r#"{{"level":"WARN","message":"{message}","group":"1",{more}"target":"t"}}"#);
+            Turn::read(&line)
+        };
+        let forced = "the group is to go on with the replica of this node alone";
+        let of = |turn| Some((turn, "2/n1".to_owned()));
+        assert_eq!(read(forced, r#""incarnation":"2/n1","#), of(Turn::Forced));
+        let confirmed = "the group goes on in another life";
+        assert_eq!(read(confirmed, r#""incarnation":"2/n1","#), of(Turn::Confirmed));
+        let lost = "entries that only this node had are lost with its replica";
+        let entries = Some((Turn::Lost { entries: 4 }, String::new()));
+        assert_eq!(read(lost, r#""from":17,"entries":4,"#), entries);
+        let quoted = format!(r#""error":"the replica has stopped: {confirmed}","#);
+        assert_eq!(read("the storage failed", &quoted), None);
+    }
 
     #[test]
     fn is_written_as_the_checker_reads_it() {

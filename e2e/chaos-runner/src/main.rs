@@ -14,7 +14,7 @@ use chaos::clients::record::Recorder;
 use chaos::clients::writer::Writer;
 use chaos::clients::{Shared, followers, last, messages, probe};
 use chaos::cluster::{Cluster, Parts};
-use chaos::history::DOORS;
+use chaos::history::{DOORS, Life};
 use chaos::nemesis::{Interrupted, Nemesis, say};
 use chaos::plan::{Kind, Wishes, plan};
 use chaos::report::{Run, examine};
@@ -60,6 +60,9 @@ struct Arguments {
     /// Each time a node is started it is this binary or the other one, by the dice, and nothing is upgraded for good.
     #[arg(long, requires = "other_binary", conflicts_with = "rolling")]
     mixed: bool,
+    /// What happens with one leader when it is gone: manual, nothing; automatic, others replace it, with what they have.
+    #[arg(long, default_value = "manual")]
+    failover: Failover,
     /// How long every node may take to serve again after a fault.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     recovery: Duration,
@@ -95,6 +98,16 @@ struct Arguments {
         hide_env = true
     )]
     clock: PathBuf,
+}
+
+/// After how many seconds a leader is replaced that is gone: shorter than most faults last.
+const DELAY: u64 = 4;
+
+/// What happens when the leader is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Failover {
+    Manual,
+    Automatic,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -174,6 +187,10 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
     if !(1..=9).contains(&arguments.nodes) {
         return Err(format!("--nodes {} must be from 1 to 9", arguments.nodes).into());
     }
+    let fails_over = arguments.failover == Failover::Automatic;
+    if fails_over && (arguments.mode != Mode::OneLeader || arguments.nodes < 3) {
+        return Err("--failover automatic needs --mode one-leader and at least --nodes 3".into());
+    }
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
     let seed = arguments.seed.unwrap_or(now.as_millis() as u64 % 1_000_000_000);
     let wishes = wishes(arguments, seed);
@@ -213,7 +230,13 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
         seed,
         folder: folder.clone(),
     };
-    let done = under_load(arguments, &wishes, &rounds, &parts, &interrupted);
+    let task = Task {
+        arguments,
+        wishes: &wishes,
+        rounds: &rounds,
+        interrupted,
+    };
+    let done = under_load(&task, &parts);
     let is_well = match done {
         Ok(()) => conclude(&folder, &arguments.checker),
         Err(failure) => Err(failure),
@@ -225,14 +248,18 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
     is_well
 }
 
+/// What is to be done in a run.
+struct Task<'r> {
+    arguments: &'r Arguments,
+    wishes: &'r Wishes,
+    rounds: &'r [chaos::plan::Round],
+    /// Whether somebody wants it to end.
+    interrupted: watch::Receiver<bool>,
+}
+
 /// Until the history is written.
-fn under_load(
-    arguments: &Arguments,
-    wishes: &Wishes,
-    rounds: &[chaos::plan::Round],
-    parts: &Parts,
-    interrupted: &watch::Receiver<bool>,
-) -> Result<(), Failure> {
+fn under_load(task: &Task<'_>, parts: &Parts) -> Result<(), Failure> {
+    let (arguments, wishes) = (task.arguments, task.wishes);
     let mut cluster = Cluster::make(parts)?;
     let host = cluster.clients()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -244,6 +271,7 @@ fn under_load(
             }
         })
         .build()?;
+    let fails_over = arguments.failover == Failover::Automatic;
     let promises = Promises {
         recovery: arguments.recovery,
         hearing: arguments.recovery + Duration::from_secs(30),
@@ -260,16 +288,7 @@ fn under_load(
         heard: probe::Heard::default(),
         state,
     });
-    let done = work(
-        &runtime,
-        &mut cluster,
-        &shared,
-        wishes,
-        rounds,
-        promises,
-        arguments.writers,
-        interrupted,
-    );
+    let done = work(&runtime, &mut cluster, &shared, task, promises);
     runtime.shutdown_timeout(Duration::from_secs(3));
     let (load, faults, is_whole) = match done {
         Ok((load, faults)) => (load, faults, true),
@@ -285,6 +304,16 @@ fn under_load(
     for wrong in cluster.shut_down() {
         shared.recorder.failure(&wrong);
     }
+    for place in &shared.places {
+        for (moment, turn, incarnation) in place.turns() {
+            shared.recorder.life(&Life {
+                at: shared.recorder.at(moment),
+                node: place.name.clone(),
+                turn,
+                incarnation,
+            });
+        }
+    }
     shared.recorder.flush()?;
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let run = Run {
@@ -298,6 +327,7 @@ fn under_load(
         hearing_ms: millis(promises.hearing),
         with_a_majority_ms: promises.with_a_majority.map(millis),
         always: promises.always,
+        fails_over,
     };
     run.keep(&parts.folder)
 }
@@ -307,47 +337,47 @@ fn work(
     runtime: &Runtime,
     cluster: &mut Cluster,
     shared: &Arc<Shared>,
-    wishes: &Wishes,
-    rounds: &[chaos::plan::Round],
+    task: &Task<'_>,
     promises: Promises,
-    writers: u32,
-    interrupted: &watch::Receiver<bool>,
 ) -> Result<((u64, u64), usize), Failure> {
     runtime.block_on(async {
         for node in 0..cluster.len() {
             cluster.start(node)?;
-            serve(shared, node, promises.recovery, interrupted).await?;
+            serve(shared, node, promises.recovery, &task.interrupted).await?;
         }
         cluster.switch()?;
+        if task.arguments.failover == Failover::Automatic {
+            cluster.fail_over_after(DELAY)?;
+        }
         let mut nemesis = Nemesis {
             cluster,
             shared: Arc::clone(shared),
             promises,
-            interrupted: interrupted.clone(),
+            interrupted: task.interrupted.clone(),
             began: Instant::now(),
-            lasts: wishes.lasts,
+            lasts: task.wishes.lasts,
         };
         let begin = shared.recorder.now();
         let listening = messages::subscribe(shared);
         let following = followers::start(shared);
         let publishing = tokio::spawn(messages::publish(Arc::clone(shared)));
-        let writing: Vec<_> = (0..writers)
+        let writing: Vec<_> = (0..task.arguments.writers)
             .map(|number| {
                 let place = number as usize;
                 let door = DOORS.get(place % DOORS.len()).copied().unwrap_or(DOORS[0]);
                 let node = place / DOORS.len();
-                tokio::spawn(Writer::new(shared, number, door, node, wishes.seed).run())
+                tokio::spawn(Writer::new(shared, number, door, node, task.wishes.seed).run())
             })
             .collect();
         nemesis.begin().await?;
-        let faults = nemesis.run(rounds).await?;
+        let faults = nemesis.run(task.rounds).await?;
         let end = shared.recorder.now();
         shared.state.send_modify(|state| state.is_ending = true);
         for task in writing.into_iter().chain([publishing]).chain(following) {
             task.await?;
         }
         say("reading everything from every node");
-        let mut interrupted = interrupted.clone();
+        let mut interrupted = task.interrupted.clone();
         tokio::select! {
             read = read_all(shared) => read?,
             _ = interrupted.wait_for(|is| *is) => return Err(Interrupted.into()),

@@ -202,6 +202,7 @@ impl Nemesis<'_> {
             self.wait(began, self.promises.hearing, &reason).await?;
         }
         period.heard = Some(self.shared.recorder.now());
+        self.cluster.is_well();
         Ok(())
     }
 

@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::clients::followers;
 use crate::history::{
-    ENTRIES, Entry, FAILURES, FEEDS, MESSAGES, OPERATIONS, Operation, Outcome, PERIODS, Period, Read, Signal,
-    read,
+    ENTRIES, Entry, FAILURES, FEEDS, LIVES, Life, MESSAGES, OPERATIONS, Operation, Outcome, PERIODS, Period,
+    Read, Signal, read,
 };
+use crate::verify::lives::{Losses, windows};
 use crate::verify::serving::Promises;
 use crate::verify::{feeds, ledger, messages, order, serving};
 
@@ -41,6 +42,9 @@ pub struct Run {
     pub with_a_majority_ms: Option<u64>,
     /// As above.
     pub always: bool,
+    /// Whether a leader is replaced that is gone, so that the last that it acknowledged may be lost.
+    #[serde(default)]
+    pub fails_over: bool,
 }
 
 impl Run {
@@ -94,6 +98,10 @@ pub struct Summary {
     largest_object: usize,
     ledger: usize,
     messages: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failovers: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lost: Option<usize>,
     transactions: BTreeMap<String, usize>,
 }
 
@@ -109,13 +117,20 @@ pub fn examine(folder: &Path, checker: &Path) -> Result<(Summary, Vec<String>), 
     let signals: Vec<Signal> = read(folder, MESSAGES)?;
     let entries: Vec<Entry> = read(folder, ENTRIES)?;
     let mut failures: Vec<String> = read(folder, FAILURES)?;
+    let windows = match run.fails_over {
+        true => windows(&read::<Life>(folder, LIVES)?, &periods),
+        false => Vec::new(),
+    };
+    let failovers = windows.len();
+    let (losses, wrong) = Losses::of(&operations, &entries, windows);
     if run.is_whole {
-        failures.extend(ledger::check(&operations, &entries, &run.nodes));
-        failures.extend(feeds::check(&operations, &reads, &followers::names()));
+        failures.extend(wrong);
+        failures.extend(ledger::check(&operations, &entries, &run.nodes, &losses));
+        failures.extend(feeds::check(&operations, &reads, &followers::names(), &losses));
     }
     failures.extend(messages::check(&signals, &periods));
     failures.extend(serving::check(&operations, &periods, &run.promises()));
-    let (order, illegal) = order::check(checker, folder)?;
+    let (order, illegal) = order::check(checker, folder, &losses.windows)?;
     failures.extend(illegal);
     let count = |wanted: &[Outcome]| {
         let are = operations
@@ -168,6 +183,8 @@ pub fn examine(folder: &Path, checker: &Path) -> Result<(Summary, Vec<String>), 
             .iter()
             .filter(|signal| matches!(signal, Signal::Published { .. }))
             .count(),
+        failovers: run.fails_over.then_some(failovers),
+        lost: run.fails_over.then_some(losses.ids.len()),
         transactions,
     };
     Ok((summary, failures))

@@ -12,8 +12,8 @@ use std::process::Command;
 
 use chaos::clients::followers;
 use chaos::history::{
-    Door, ENTRIES, Entry, FAILURES, FEEDS, Kind, MESSAGES, OPERATIONS, Operation, Outcome, PERIODS, Period,
-    Read,
+    Door, ENTRIES, Entry, FAILURES, FEEDS, Kind, LIVES, Life, MESSAGES, OPERATIONS, Operation, Outcome,
+    PERIODS, Period, Read, Turn,
 };
 use chaos::report::{Run, examine};
 use serde::Serialize;
@@ -147,6 +147,7 @@ fn run(folder: &Path, lost: bool) {
         hearing_ms: 1000,
         with_a_majority_ms: None,
         always: true,
+        fails_over: false,
     };
     run.keep(folder).unwrap();
 }
@@ -171,6 +172,74 @@ fn a_lost_write_fails_a_run() {
     assert_eq!(found("order: documents/a: illegal"), 1, "{failures:#?}");
     assert_eq!(found("order: numbers/a: illegal"), 1, "{failures:#?}");
     assert_eq!(failures.len(), 6, "{failures:#?}");
+}
+
+/// Tells that the group was forced at that second, by a round of faults that began a second before.
+fn fails_over(folder: &Path, second: u64) {
+    let start = Period {
+        what: "the start".to_owned(),
+        faults: 0,
+        begin: 0,
+        end: 0,
+        served: Some(0),
+        heard: Some(0),
+        spares_a_majority: false,
+    };
+    let round = Period {
+        what: "stop n1".to_owned(),
+        faults: 1,
+        begin: (second - 1) * 1_000_000_000,
+        end: (second + 1) * 1_000_000_000,
+        served: Some((second + 1) * 1_000_000_000),
+        heard: Some((second + 1) * 1_000_000_000),
+        ..start.clone()
+    };
+    write(folder, PERIODS, &[start, round]);
+    let life = |at, turn| Life {
+        at,
+        node: "n2".to_owned(),
+        turn,
+        incarnation: "i2 by n2".to_owned(),
+    };
+    let at = second * 1_000_000_000;
+    write(
+        folder,
+        LIVES,
+        &[life(at, Turn::Forced), life(at + 500_000_000, Turn::Confirmed)],
+    );
+    let run = Run {
+        fails_over: true,
+        ..Run::of(folder).unwrap()
+    };
+    run.keep(folder).unwrap();
+}
+
+#[test]
+fn what_a_failover_may_lose_does_not_fail_a_run_and_more_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let checker = checker(folder.path());
+    run(folder.path(), true);
+    // All was written in the last seconds of the life that ended.
+    fails_over(folder.path(), 4);
+    let (summary, failures) = examine(folder.path(), &checker).unwrap();
+    assert_eq!(failures, Vec::<String>::new());
+    let summary = serde_json::to_string(&summary).unwrap();
+    assert!(summary.contains(r#""failovers":1,"lost":1"#), "{summary}");
+
+    // All was written long before.
+    fails_over(folder.path(), 20);
+    let (_, failures) = examine(folder.path(), &checker).unwrap();
+    for what in [
+        "ledger: on n1 0 of 3-0",
+        "a gap",
+        "order: documents/a: illegal",
+        "order: numbers/a: illegal",
+    ] {
+        assert!(
+            failures.iter().any(|failure| failure.contains(what)),
+            "{failures:#?}"
+        );
+    }
 }
 
 #[test]

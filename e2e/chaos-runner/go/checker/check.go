@@ -31,11 +31,12 @@ func fits(model porcupine.Model, records []*Record, limit time.Duration) porcupi
 	return porcupine.CheckOperationsTimeout(model, operations, limit)
 }
 
-func check(object Object, limit time.Duration) Verdict {
-	model, err := modelOf(object)
+func check(object Object, windows []Window, limit time.Duration) Verdict {
+	model, err := modelOf(object, windows)
 	if err != nil {
 		return Verdict{object, porcupine.Illegal, err.Error(), nil}
 	}
+	object.Records = withWindows(object.Records, windows)
 	result := fits(model, object.Records, limit)
 	verdict := Verdict{Object: object, Result: result}
 	if result == porcupine.Illegal {
@@ -90,7 +91,7 @@ func smallest(model porcupine.Model, records []*Record, limit time.Duration) []*
 }
 
 // checkAll checks objects side by side.
-func checkAll(objects []Object, limit time.Duration) []Verdict {
+func checkAll(objects []Object, windows []Window, limit time.Duration) []Verdict {
 	verdicts := make([]Verdict, len(objects))
 	places := make(chan struct{}, runtime.NumCPU())
 	var all sync.WaitGroup
@@ -99,7 +100,7 @@ func checkAll(objects []Object, limit time.Duration) []Verdict {
 		places <- struct{}{}
 		go func() {
 			defer all.Done()
-			verdicts[i] = check(object, limit)
+			verdicts[i] = check(object, windows, limit)
 			<-places
 		}()
 	}

@@ -18,7 +18,7 @@ func history(lines ...string) string {
 func checked(t *testing.T, lines ...string) (summary, string) {
 	t.Helper()
 	var told strings.Builder
-	found, err := run(strings.NewReader(history(lines...)), &told, 10*time.Second)
+	found, err := run(strings.NewReader(history(lines...)), nil, &told, 10*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +165,7 @@ func TestWhatIsNotSearchedInTimeFails(t *testing.T) {
 	}
 	lines = append(lines, `numbers/a","kind":"read","call":3,"return":4,"result":"ok","found":77`)
 	var told strings.Builder
-	found, err := run(strings.NewReader(history(lines...)), &told, 100*time.Millisecond)
+	found, err := run(strings.NewReader(history(lines...)), nil, &told, 100*time.Millisecond)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +183,7 @@ func TestWhatIsNoHistory(t *testing.T) {
 		`{"key":"documents/a","kind":"get","call":5,"return":4,"result":"ok"}`:      "before call",
 		`{"key":"documents/a","kind":"get","call":5,"return":6,"result":"unknown"}`: "",
 	} {
-		_, err := run(strings.NewReader(line), &strings.Builder{}, time.Second)
+		_, err := run(strings.NewReader(line), nil, &strings.Builder{}, time.Second)
 		if reason == "" && err != nil || reason != "" && (err == nil || !strings.Contains(err.Error(), reason)) {
 			t.Errorf("%s: %v", line, err)
 		}

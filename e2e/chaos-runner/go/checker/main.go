@@ -24,13 +24,13 @@ type summary struct {
 	Unknown    int `json:"unknown"`
 }
 
-func run(input io.Reader, output io.Writer, limit time.Duration) (summary, error) {
+func run(input io.Reader, windows []Window, output io.Writer, limit time.Duration) (summary, error) {
 	objects, err := read(input)
 	if err != nil {
 		return summary{}, err
 	}
 	found := summary{Objects: len(objects)}
-	for _, verdict := range checkAll(objects, limit) {
+	for _, verdict := range checkAll(objects, windows, limit) {
 		found.Operations += len(verdict.Object.Records)
 		found.Largest = max(found.Largest, len(verdict.Object.Records))
 		switch verdict.Result {
@@ -46,8 +46,9 @@ func run(input io.Reader, output io.Writer, limit time.Duration) (summary, error
 
 func main() {
 	limit := flag.Duration("limit", time.Minute, "how long one object may be searched")
+	lives := flag.String("windows", "", "a file of the times in which what was done may be undone (Window, one a line)")
 	flag.Usage = func() {
-		fmt.Fprintln(os.Stderr, "usage: checker [-limit 1m] HISTORY")
+		fmt.Fprintln(os.Stderr, "usage: checker [-limit 1m] [-windows FILE] HISTORY")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
@@ -63,7 +64,17 @@ func main() {
 	if err != nil {
 		fail(err)
 	}
-	found, err := run(file, os.Stdout, *limit)
+	var windows []Window
+	if *lives != "" {
+		file, err := os.Open(*lives)
+		if err != nil {
+			fail(err)
+		}
+		if windows, err = readWindows(file); err != nil {
+			fail(fmt.Errorf("%s: %w", *lives, err))
+		}
+	}
+	found, err := run(file, windows, os.Stdout, *limit)
 	if err != nil {
 		fail(err)
 	}

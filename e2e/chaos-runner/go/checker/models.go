@@ -21,7 +21,11 @@ func (s state) String() string {
 	return fmt.Sprint(s.value)
 }
 
-func model(step func(s state, r *Record) (bool, state)) porcupine.Model {
+// model makes a model of a step; with windows only if there are any, for the search is slower then.
+func model(step func(s state, r *Record) (bool, state), windows []Window) porcupine.Model {
+	if len(windows) > 0 {
+		return branching(step)
+	}
 	return porcupine.Model{
 		Init: func() any { return state{} },
 		Step: func(s, input, _ any) (bool, any) {
@@ -34,7 +38,7 @@ func model(step func(s state, r *Record) (bool, state)) porcupine.Model {
 }
 
 // numbers can be read, set and counted with. What was never set counts from 0.
-func numbers(_ []*Record) (porcupine.Model, error) {
+func numbers(windows []Window) (porcupine.Model, error) {
 	return model(func(s state, r *Record) (bool, state) {
 		switch r.Kind {
 		case "read":
@@ -45,16 +49,30 @@ func numbers(_ []*Record) (porcupine.Model, error) {
 			sum := s.value + r.Value
 			return r.Result == unknown || r.Found != nil && *r.Found == sum, state{true, sum}
 		}
-	}), nil
+	}, windows), nil
 }
 
 // documents are written whole, deleted and read, with revisions. Every write has one revision and every revision is of
-// one write; so a write that was made twice, or a revision that came back, is told here already.
-func documents(records []*Record) (porcupine.Model, error) {
+// one write; so a write that was made twice, or a revision that came back, is told here already. Of a write that was under
+// way while a life ended there may be two: one that was undone with the memory of its request, and another.
+func documents(records []*Record, windows []Window) (porcupine.Model, error) {
 	revisionOf, writeOf := map[int64]string{}, map[string]int64{}
+	otherOf := map[int64]string{}
+	mayBeUndone := map[int64]bool{}
+	for _, r := range records {
+		for _, window := range windows {
+			if r.Kind == "put" && window.touches(r) {
+				mayBeUndone[r.Value] = true
+			}
+		}
+	}
 	tell := func(value int64, revision string) error {
 		if known, isKnown := revisionOf[value]; isKnown && known != revision {
-			return fmt.Errorf("write %d has two revisions, %s and %s: it was made twice", value, known, revision)
+			other, isOther := otherOf[value]
+			if !mayBeUndone[value] || isOther && other != revision {
+				return fmt.Errorf("write %d has two revisions, %s and %s: it was made twice", value, known, revision)
+			}
+			otherOf[value] = known
 		}
 		if known, isKnown := writeOf[revision]; isKnown && known != value {
 			return fmt.Errorf("revision %s is of two writes, %d and %d", revision, known, value)
@@ -81,7 +99,8 @@ func documents(records []*Record) (porcupine.Model, error) {
 		}
 		known, isKnown := revisionOf[s.value]
 		if isKnown {
-			return known == revision
+			other, isOther := otherOf[s.value]
+			return known == revision || isOther && other == revision
 		}
 		// A write that nobody has read, and a revision of which nobody knows the write.
 		_, isOfAnother := writeOf[revision]
@@ -116,17 +135,17 @@ func documents(records []*Record) (porcupine.Model, error) {
 		default:
 			return !holds(s, r) && isAt(s, r.Revision), s
 		}
-	}), nil
+	}, windows), nil
 }
 
 // modelOf gives the model of an object by the first part of its key.
-func modelOf(object Object) (porcupine.Model, error) {
+func modelOf(object Object, windows []Window) (porcupine.Model, error) {
 	kind, _, _ := strings.Cut(object.Key, "/")
 	switch kind {
 	case "documents":
-		return documents(object.Records)
+		return documents(object.Records, windows)
 	case "numbers":
-		return numbers(object.Records)
+		return numbers(windows)
 	default:
 		return porcupine.Model{}, fmt.Errorf("key is %q: it must begin with documents/ or numbers/", object.Key)
 	}
@@ -134,6 +153,14 @@ func modelOf(object Object) (porcupine.Model, error) {
 
 // String is the operation as people read it.
 func (r *Record) String() string {
+	switch r.Kind {
+	case watch:
+		return "from here on it may be undone"
+	case undo:
+		return "some may be undone"
+	case forget:
+		return "from here on it stays"
+	}
 	asked := r.Kind
 	switch r.Kind {
 	case "put", "set", "add":

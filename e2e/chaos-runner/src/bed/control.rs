@@ -203,6 +203,16 @@ impl Control<'_> {
             .map(drop)
     }
 
+    /// Lets the others replace the leader when it was away for so many seconds.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub fn fail_over_after(&self, seconds: u64) -> Result<(), Failure> {
+        let delay = format!("{seconds}s");
+        self.cluster(PATIENCE, &["failover", "automatic", "--delay", &delay])
+            .map(drop)
+    }
+
     /// Lets another node lead, sooner or later.
     ///
     /// # Errors

@@ -18,6 +18,7 @@ use super::control::{Forming, HTTP_PORT, QUIC_PORT, Start, serve};
 use super::disk::Disk;
 use super::hosts::Hosts;
 use super::wall::Wall;
+use crate::history::Turn;
 use crate::plan::Host;
 
 /// How long a process may take to end when it is told to.
@@ -31,6 +32,7 @@ pub struct Place {
     fingerprint: Mutex<String>,
     starts: AtomicU64,
     panics: Mutex<Vec<String>>,
+    turns: Mutex<Vec<(Instant, Turn, String)>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -72,8 +74,17 @@ impl Place {
         lock(&self.panics).clone()
     }
 
+    /// What its log says of groups that were forced, when it said so, and of which life.
+    #[must_use]
+    pub fn turns(&self) -> Vec<(Instant, Turn, String)> {
+        lock(&self.turns).clone()
+    }
+
     /// Takes note of a line of its log.
     fn read(&self, line: &str) {
+        if let Some((turn, incarnation)) = Turn::read(line) {
+            lock(&self.turns).push((Instant::now(), turn, incarnation));
+        }
         if line.contains("panicked at") {
             lock(&self.panics).push(line.to_owned());
         }
@@ -103,6 +114,8 @@ pub struct Node {
     pub program: PathBuf,
     /// How it becomes part of a cluster.
     pub forming: Forming,
+    /// Whether its disk was full since it was last well.
+    pub was_full: bool,
     log: PathBuf,
     token_file: PathBuf,
     process: Option<Child>,
@@ -129,11 +142,13 @@ impl Node {
                 fingerprint: Mutex::default(),
                 starts: AtomicU64::new(0),
                 panics: Mutex::default(),
+                turns: Mutex::default(),
             }),
             disk,
             wall,
             program,
             forming: Forming::Alone,
+            was_full: false,
             token_file,
             process: None,
         }
@@ -252,6 +267,12 @@ impl Node {
         let status = self.process.as_mut()?.try_wait().ok()??;
         self.process = None;
         Some(status)
+    }
+
+    /// Whether it has ended for want of room, as it may: what it was doing then can take a while to end.
+    #[must_use]
+    pub fn lacked_room(&self) -> bool {
+        self.was_full && self.last_words().contains("No space left on device")
     }
 
     /// The last lines of its log.

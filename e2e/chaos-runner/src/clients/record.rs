@@ -12,7 +12,8 @@ use load::Failure;
 use serde::Serialize;
 
 use crate::history::{
-    ENTRIES, Entry, FAILURES, FEEDS, MESSAGES, OPERATIONS, Operation, PERIODS, Period, Read, Signal,
+    ENTRIES, Entry, FAILURES, FEEDS, LIVES, Life, MESSAGES, OPERATIONS, Operation, PERIODS, Period, Read,
+    Signal,
 };
 
 type Lines = Mutex<BufWriter<File>>;
@@ -25,6 +26,7 @@ pub struct Recorder {
     feeds: Lines,
     messages: Lines,
     entries: Lines,
+    lives: Lines,
     failures: Lines,
     keys: Mutex<BTreeSet<String>>,
     count: AtomicU64,
@@ -50,6 +52,7 @@ impl Recorder {
             feeds: file(FEEDS)?,
             messages: file(MESSAGES)?,
             entries: file(ENTRIES)?,
+            lives: file(LIVES)?,
             failures: file(FAILURES)?,
             keys: Mutex::default(),
             count: AtomicU64::new(0),
@@ -60,7 +63,13 @@ impl Recorder {
     /// Nanoseconds since the start.
     #[must_use]
     pub fn now(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        self.at(Instant::now())
+    }
+
+    /// A moment, in nanoseconds since the start.
+    #[must_use]
+    pub fn at(&self, moment: Instant) -> u64 {
+        u64::try_from(moment.saturating_duration_since(self.start).as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// An operation that is over, or that nobody waits for any more.
@@ -106,6 +115,11 @@ impl Recorder {
         self.line(&self.entries, entry);
     }
 
+    /// Something about the lives of groups.
+    pub fn life(&self, life: &Life) {
+        self.line(&self.lives, life);
+    }
+
     /// Something that is wrong, and seen at once.
     pub fn failure(&self, failure: &str) {
         self.line(&self.failures, &failure);
@@ -131,6 +145,7 @@ impl Recorder {
             &self.feeds,
             &self.messages,
             &self.entries,
+            &self.lives,
             &self.failures,
         ];
         for lines in all {

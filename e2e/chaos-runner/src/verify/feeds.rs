@@ -2,15 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::lives::Losses;
 use super::{Failures, parts};
 use crate::history::{Kind, Operation, Outcome, Read};
 
 /// The collections that are written to by what is recorded.
 const COLLECTIONS: [&str; 2] = ["documents", "ledger"];
 
-/// What is wrong with what the followers were told.
+/// What is wrong with what the followers were told. They need not have been told of what may be lost.
 #[must_use]
-pub fn check(operations: &[Operation], reads: &[Read], followers: &[String]) -> Vec<String> {
+pub fn check(
+    operations: &[Operation],
+    reads: &[Read],
+    followers: &[String],
+    losses: &Losses<'_>,
+) -> Vec<String> {
     let mut failures = Failures::default();
     let mut told: BTreeMap<&str, Vec<&Read>> = BTreeMap::new();
     for read in reads {
@@ -30,8 +36,8 @@ pub fn check(operations: &[Operation], reads: &[Read], followers: &[String]) -> 
                 });
             }
         }
-        missed(operations, reads, follower, &mut failures);
-        made_up(operations, reads, follower, &mut failures);
+        missed(operations, reads, follower, losses, &mut failures);
+        made_up(operations, reads, follower, losses, &mut failures);
     }
     failures.told("feed")
 }
@@ -46,7 +52,13 @@ fn changed(operation: &Operation) -> Vec<(&str, &str)> {
 }
 
 /// Acknowledged writes that a follower was not told of, each whole in its transaction.
-fn missed(operations: &[Operation], reads: &[&Read], follower: &str, failures: &mut Failures) {
+fn missed(
+    operations: &[Operation],
+    reads: &[&Read],
+    follower: &str,
+    losses: &Losses<'_>,
+    failures: &mut Failures,
+) {
     let mut transactions: BTreeMap<&str, BTreeSet<(&str, &str)>> = BTreeMap::new();
     for read in reads {
         let changes = read
@@ -58,7 +70,8 @@ fn missed(operations: &[Operation], reads: &[&Read], follower: &str, failures: &
     let acknowledged = operations
         .iter()
         .filter(|operation| operation.result == Outcome::Ok && !operation.revision.is_empty());
-    for write in acknowledged.filter(|operation| operation.kind.is_write()) {
+    let are_kept = acknowledged.filter(|operation| operation.kind.is_write() && !losses.may_be(operation));
+    for write in are_kept {
         let told = transactions.get(write.revision.as_str());
         for (collection, id) in changed(write) {
             if !told.is_some_and(|told| told.contains(&(collection, id))) {
@@ -74,11 +87,21 @@ fn missed(operations: &[Operation], reads: &[&Read], follower: &str, failures: &
 }
 
 /// Changes that a follower was told of, and nobody made: more of a document than may have been.
-fn made_up(operations: &[Operation], reads: &[&Read], follower: &str, failures: &mut Failures) {
+fn made_up(
+    operations: &[Operation],
+    reads: &[&Read],
+    follower: &str,
+    losses: &Losses<'_>,
+    failures: &mut Failures,
+) {
     let mut made: BTreeMap<(&str, &str), i64> = BTreeMap::new();
     let may_be_made = |operation: &&Operation| matches!(operation.result, Outcome::Ok | Outcome::Unknown);
-    for document in operations.iter().filter(may_be_made).flat_map(changed) {
-        *made.entry(document).or_default() += 1;
+    for write in operations.iter().filter(may_be_made) {
+        // One that was lost with the memory of its request is made again when its client asks again.
+        let times = if losses.touches(write) { 2 } else { 1 };
+        for document in changed(write) {
+            *made.entry(document).or_default() += times;
+        }
     }
     for (collection, id) in reads.iter().flat_map(|read| &read.changes) {
         if !COLLECTIONS.contains(&collection.as_str()) {
@@ -116,7 +139,7 @@ mod tests {
     }
 
     fn found(operations: &[Operation], reads: &[Read]) -> String {
-        check(operations, reads, &["http".to_owned()]).join("\n")
+        check(operations, reads, &["http".to_owned()], &Losses::default()).join("\n")
     }
 
     #[test]

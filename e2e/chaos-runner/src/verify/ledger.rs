@@ -6,11 +6,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Failures;
+use super::lives::Losses;
 use crate::history::{Entry, Kind, Operation, Outcome};
 
-/// What is wrong with the ledger as the nodes showed it at the end.
+/// What is wrong with the ledger as the nodes showed it at the end, but for what may be lost.
 #[must_use]
-pub fn check(operations: &[Operation], entries: &[Entry], nodes: &[String]) -> Vec<String> {
+pub fn check(
+    operations: &[Operation],
+    entries: &[Entry],
+    nodes: &[String],
+    losses: &Losses<'_>,
+) -> Vec<String> {
     let mut failures = Failures::default();
     let mut known: BTreeMap<&str, BTreeMap<&str, &Entry>> = BTreeMap::new();
     for entry in entries {
@@ -28,7 +34,7 @@ pub fn check(operations: &[Operation], entries: &[Entry], nodes: &[String]) -> V
         .collect();
     for node in nodes {
         let there = known.get(node.as_str()).unwrap_or(&none);
-        for append in appends() {
+        for append in appends().filter(|append| !losses.may_be(append)) {
             if let Some(wrong) = wrong(append, there) {
                 failures.add(|| format!("ledger: on {node} {wrong}"));
             }
@@ -119,7 +125,13 @@ mod tests {
     }
 
     fn on_one(append: Operation, there: &[&str]) -> String {
-        check(&[append], &entries("n1", there), &["n1".to_owned()]).join("\n")
+        check(
+            &[append],
+            &entries("n1", there),
+            &["n1".to_owned()],
+            &Losses::default(),
+        )
+        .join("\n")
     }
 
     #[test]
@@ -150,7 +162,13 @@ mod tests {
     fn every_node_has_the_same() {
         let nodes = ["n1".to_owned(), "n2".to_owned()];
         let entries = [entries("n1", &["a"]), entries("n2", &[])].concat();
-        let found = check(&[append(&["a"], Outcome::Unknown)], &entries, &nodes).join("\n");
+        let found = check(
+            &[append(&["a"], Outcome::Unknown)],
+            &entries,
+            &nodes,
+            &Losses::default(),
+        )
+        .join("\n");
         assert!(found.contains("a is on one of n1 and n2 only"), "{found}");
     }
 
@@ -160,7 +178,13 @@ mod tests {
         entries
             .iter_mut()
             .for_each(|entry| entry.revision = "r8".to_owned());
-        let found = check(&[append(&["a"], Outcome::Ok)], &entries, &["n1".to_owned()]).join("\n");
+        let found = check(
+            &[append(&["a"], Outcome::Ok)],
+            &entries,
+            &["n1".to_owned()],
+            &Losses::default(),
+        )
+        .join("\n");
         assert!(found.contains("a is at r8, not at r7"), "{found}");
     }
 }

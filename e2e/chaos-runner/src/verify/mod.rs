@@ -1,5 +1,6 @@
 //! What must hold of a run, looked at when it is over: of what was written down only, so that it can be looked at again.
 //!
+//! - [`lives`]: what may be lost when a leader is replaced that is gone
 //! - [`ledger`]: nothing that was acknowledged is lost, nothing is there by half
 //! - [`feeds`]: whoever follows the changes misses none and hears of none twice
 //! - [`messages`]: whoever subscribes gets what is published while nothing is wrong
@@ -8,6 +9,7 @@
 
 pub mod feeds;
 pub mod ledger;
+pub mod lives;
 pub mod messages;
 pub mod order;
 pub mod serving;

@@ -6,7 +6,11 @@ use std::process::Command;
 use load::Failure;
 use serde::Deserialize;
 
+use super::lives::{self, Window};
 use crate::history::OPERATIONS;
+
+/// The file of the windows, which is made for the checker.
+const WINDOWS: &str = "windows.jsonl";
 
 /// What the checker found.
 #[derive(Debug, Clone, Deserialize)]
@@ -23,12 +27,18 @@ pub struct Found {
     pub unknown: usize,
 }
 
-/// Runs the checker over the history in a folder; gives what it found, and what is wrong.
+/// Runs the checker over the history in a folder, in which lives ended then; gives what it found, and what is wrong.
 ///
 /// # Errors
 /// When it cannot be run, or cannot read the history.
-pub fn check(checker: &Path, folder: &Path) -> Result<(Found, Vec<String>), Failure> {
-    let output = Command::new(checker).arg(folder.join(OPERATIONS)).output();
+pub fn check(checker: &Path, folder: &Path, windows: &[Window]) -> Result<(Found, Vec<String>), Failure> {
+    let mut command = Command::new(checker);
+    if !windows.is_empty() {
+        let path = folder.join(WINDOWS);
+        lives::write(windows, &path)?;
+        command.arg("-windows").arg(path);
+    }
+    let output = command.arg(folder.join(OPERATIONS)).output();
     let output = output.map_err(|error| format!("the checker {}: {error}", checker.display()))?;
     let told = String::from_utf8_lossy(&output.stdout);
     let mut lines: Vec<&str> = told.lines().collect();
