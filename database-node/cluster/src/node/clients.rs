@@ -9,8 +9,8 @@ use pliantdb_storage::store::OrderedStore;
 
 use super::{Answer, Ask, Freshness, Mark, Node, Refusal, Room};
 use crate::applier::Task;
-use crate::group::Group;
 use crate::group::payload::Payload;
+use crate::group::{Group, Halt};
 use crate::ids::LogPoint;
 use crate::meta::{META, MetaCommand, MetaOutcome, MetaRejection, Mode};
 use crate::mistakes::{Mistake, has};
@@ -121,7 +121,7 @@ impl<L: OrderedStore> Node<L> {
             leader: self.leader_by_meta(id),
         })?;
         if let Some(halt) = group.halt() {
-            return Err(Refusal::Halted(halt.to_string()));
+            return Err(stopped(halt));
         }
         if group.leadership().is_none() {
             let leader = group.leader().map(|replica| replica.node());
@@ -355,7 +355,7 @@ impl<L: OrderedStore> Node<L> {
     fn readable(&self, now: Now, id: GroupId, freshness: Freshness) -> Result<(u64, u64), Refusal> {
         let group = self.groups.get(&id).ok_or(Refusal::UnknownGroup(id))?;
         if let Some(halt) = group.halt() {
-            return Err(Refusal::Halted(halt.to_string()));
+            return Err(stopped(halt));
         }
         if self.is_unconfirmed(id) {
             return Err(Refusal::Busy(
@@ -577,5 +577,13 @@ impl<L: OrderedStore> Node<L> {
             None => self.refuse(token, Refusal::Busy("the leader hands over")),
         }
         at
+    }
+}
+
+/// What a replica that has stopped says to who asks it: not ever, or not until its group goes on.
+fn stopped(halt: &Halt) -> Refusal {
+    match halt {
+        Halt::Superseded => Refusal::Busy("the group goes on in another life"),
+        halt => Refusal::Halted(halt.to_string()),
     }
 }

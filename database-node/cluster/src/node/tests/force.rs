@@ -282,6 +282,35 @@ fn who_stops_tells_only_of_what_comes_to_its_disk() {
 }
 
 #[test]
+fn what_is_asked_of_who_stops_can_be_asked_again() {
+    let (mut cluster, voters) = with_voters();
+    let (leader, holder) = (voters[0], voters[2]);
+    decide_on(&mut cluster, leader, holder);
+    cluster.step(leader, Input::Tick);
+    assert_eq!(
+        cluster.node(leader).groups[&GROUP].halt(),
+        Some(&Halt::Superseded)
+    );
+    let operation = Operation::write(
+        cluster.database_of(GROUP),
+        WriteAction::Transact(Vec::new()),
+        None,
+    );
+    let write = Ask::Write {
+        group: GROUP,
+        operation,
+    };
+    let written = cluster.answer(leader, write);
+    let read = cluster.read(leader, Freshness::Within(std::time::Duration::from_secs(60)));
+    for answer in [written, read] {
+        assert!(
+            matches!(answer, Some(Answer::Refused(Refusal::Busy(_)))),
+            "{answer:?}"
+        );
+    }
+}
+
+#[test]
 fn who_stops_while_a_snapshot_is_put_in_place_goes_on_behind_it() {
     // Before it is in place, and together with the word that it is.
     for stops_first in [true, false] {
