@@ -83,7 +83,8 @@ fn main() -> Result<(), Failure> {
         &mut figures,
     )?;
     for goal in &GOALS {
-        for line in figures.lines("engine", goal.job, goal.ours, goal.peer, goal.ratio) {
+        let wanted: Vec<_> = goal.ratio.map(|ratio| ("per_s", ratio)).into_iter().collect();
+        for line in figures.lines("engine", goal.job, goal.ours, goal.peer, &wanted) {
             println!("{line}");
         }
     }

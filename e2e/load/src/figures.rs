@@ -41,14 +41,14 @@ impl Figures {
             .insert(round, sample);
     }
 
-    /// One JSON object for each metric of a job that both have. The goal is for the operations a second.
+    /// One JSON object for each metric of a job that both have. A goal is for the metric of that name.
     pub fn lines(
         &self,
         bench: &str,
         job: &'static str,
         ours: &'static str,
         peer: &'static str,
-        goal: Option<f64>,
+        goals: &[(&str, f64)],
     ) -> Vec<String> {
         let (Some(our_samples), Some(peer_samples)) =
             (self.samples.get(&(job, ours)), self.samples.get(&(job, peer)))
@@ -68,18 +68,18 @@ impl Figures {
             };
             let ratios: Vec<f64> = pairs.iter().map(ratio).collect();
             let median_ratio = median(&ratios)?;
-            let goal = goal.filter(|_| *more_is_better);
-            let of = |pick: fn(&(f64, f64)) -> f64| median(&pairs.iter().map(pick).collect::<Vec<_>>());
-            let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
-            let most = ratios.iter().copied().fold(0.0, f64::max);
+            let goal = goals.iter().find(|(of, _)| of == name).map(|(_, goal)| *goal);
+            let (our, their): (Vec<f64>, Vec<f64>) = pairs.iter().copied().unzip();
             let line = serde_json::json!({
                 "bench": bench,
                 "metric": format!("{job}_{ours}.{name}"),
-                "pliantdb": of(|pair| pair.0).map(round),
-                "peer": of(|pair| pair.1).map(round),
+                "pliantdb": median(&our).map(round),
+                "pliantdb_spread": spread(&our),
+                "peer": median(&their).map(round),
+                "peer_spread": spread(&their),
                 "peer_name": peer,
                 "ratio": round(median_ratio),
-                "spread": [round(least), round(most)],
+                "spread": spread(&ratios),
                 "goal": goal,
                 "met": goal.map(|goal| median_ratio >= goal),
             });
@@ -89,14 +89,25 @@ impl Figures {
     }
 }
 
-fn median(figures: &[f64]) -> Option<f64> {
+/// The one in the middle; `None` if there is none.
+#[must_use]
+pub fn median(figures: &[f64]) -> Option<f64> {
     let mut sorted = figures.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied()
 }
 
+/// The least and the greatest.
+#[must_use]
+pub fn spread(figures: &[f64]) -> [f64; 2] {
+    let least = figures.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = figures.iter().copied().fold(0.0, f64::max);
+    [round(least), round(most)]
+}
+
 /// Three digits that count.
-fn round(figure: f64) -> f64 {
+#[must_use]
+pub fn round(figure: f64) -> f64 {
     if figure == 0.0 || !figure.is_finite() {
         return figure;
     }

@@ -64,7 +64,7 @@ fn main() -> Result<(), Failure> {
     ];
     let figures = play(&programs, directory.path())?;
     for (job, ours, peer, goal) in GOALS {
-        for line in figures.lines("server", job, ours, peer, Some(goal)) {
+        for line in figures.lines("server", job, ours, peer, &[("per_s", goal)]) {
             println!("{line}");
         }
     }

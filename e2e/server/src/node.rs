@@ -12,6 +12,8 @@ pub struct Node {
     process: Child,
     /// HTTP.
     pub http: SocketAddr,
+    /// Where it is administered.
+    pub admin: SocketAddr,
     /// The address for QUIC clients.
     pub quic: String,
 }
@@ -53,6 +55,7 @@ impl Node {
         Ok(Self {
             process,
             http: text("address").parse()?,
+            admin: text("admin_address").parse()?,
             quic: format!(
                 "pliant://{}?fingerprint={}",
                 text("quic_address"),

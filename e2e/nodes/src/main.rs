@@ -1,0 +1,73 @@
+//! Clusters of three `pliant-node` processes, on this machine and disk: beside etcd and PostgreSQL with a synchronous
+//! replica, each job for one after the other and several rounds of it; beside a single node; and how long writes wait when
+//! a leader is killed or the mode changes. Prints one JSON object a line for every figure.
+//!
+//! `e2e/bench nodes` starts it with the part and the programs. From the environment: `NODES_ROUNDS`, `NODES_MILLISECONDS`
+//! (each timed run), `NODES_FAILOVERS`, `NODES_SWITCHES`, `NODES_DIRECTORY`.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a command")]
+
+mod clients;
+mod cluster;
+mod etcd;
+mod failover;
+mod switch;
+mod throughput;
+
+use std::path::PathBuf;
+
+use load::Failure;
+
+const USAGE: &str =
+    "usage: nodes-bench quorum|one-leader|failover|switch PLIANT-NODE ETCD ETCD-LOAD POSTGRES-PROGRAMS";
+
+/// The programs that take part.
+struct Programs {
+    node: PathBuf,
+    etcd: PathBuf,
+    etcd_load: PathBuf,
+    postgres: PathBuf,
+}
+
+fn main() -> Result<(), Failure> {
+    let argument = |at| std::env::args().nth(at).ok_or(USAGE);
+    let part = argument(1)?;
+    let program = |at| argument(at).map(PathBuf::from);
+    let programs = Programs {
+        node: program(2)?,
+        etcd: program(3)?,
+        etcd_load: program(4)?,
+        postgres: program(5)?,
+    };
+    let directory = std::env::var("NODES_DIRECTORY").unwrap_or_else(|_| "/var/tmp".to_owned());
+    let directory = tempfile::Builder::new()
+        .prefix("pliantdb-nodes-")
+        .tempdir_in(&directory)?;
+    // PostgreSQL runs as another user.
+    std::process::Command::new("chmod")
+        .arg("755")
+        .arg(directory.path())
+        .status()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let lines = match part.as_str() {
+        "quorum" => throughput::quorum(&runtime, &programs, directory.path()),
+        "one-leader" => throughput::one_leader(&runtime, &programs, directory.path()),
+        "failover" => failover::run(&runtime, &programs, directory.path()),
+        "switch" => switch::run(&runtime, &programs, directory.path()),
+        _ => Err(USAGE.into()),
+    }?;
+    for line in lines {
+        println!("{line}");
+    }
+    Ok(())
+}
+
+/// A number from the environment.
+fn number(variable: &str, default: u64) -> Result<u64, Failure> {
+    match std::env::var(variable) {
+        Ok(text) => text
+            .parse()
+            .map_err(|error| format!("{variable}={text}: {error}").into()),
+        Err(_) => Ok(default),
+    }
+}
