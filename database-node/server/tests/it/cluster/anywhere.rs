@@ -264,7 +264,7 @@ fn a_snapshot_is_of_one_moment_at_a_node_without_a_replica_too() {
             is(
                 &send(&c, "", "PUT", &format!("/v1/shop/items/{number}-{id}"), &json!(1)),
                 201,
-            )
+            );
         };
         put("before");
         let snapshot = shop.snapshot().unwrap();
