@@ -228,7 +228,7 @@ impl Builder {
                     failure,
                 };
                 let clustered = cluster::open(&settings, &clustering, &doors, serving).await?;
-                metrics.watch_cluster(clustered.cluster());
+                metrics.watch_cluster(&clustered);
                 Databases::Clustered(clustered)
             }
         };

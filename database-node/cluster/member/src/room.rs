@@ -6,7 +6,7 @@ use std::time::Duration;
 use pliantdb_cluster::node::Room;
 use pliantdb_cluster_driver::Handle;
 use pliantdb_storage::node::NodeDirectory;
-use pliantdb_storage::store::{BatchNumber, OrderedStore};
+use pliantdb_storage::store::{BatchNumber, OrderedStore, RocksStats};
 use pliantdb_storage::{DiskSpace, StateStore, StorageError};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
@@ -50,6 +50,13 @@ impl DiskRoom {
     /// [`StorageError::Io`] when the disk cannot be asked.
     pub fn measure(&self) -> Result<(u64, u64), StorageError> {
         self.0.disk.measure()
+    }
+
+    /// Sizes and counters of the member's stores, the logs' and the state's, together; `None` when it was stopped.
+    #[must_use]
+    pub fn stats(&self) -> Option<RocksStats> {
+        let [log, state] = self.0.stores.each_ref().map(Weak::upgrade);
+        Some(pliantdb_storage::node::stats([&*log?, &*state?]))
     }
 
     /// How much there is, with what keeps it from being enough.

@@ -24,7 +24,7 @@ use crate::encryption::{self, KeyVault, SecretKey};
 use crate::error::StorageError;
 use crate::memory::MemoryPlan;
 use crate::storage::StateStore;
-use crate::store::{EncryptedStore, RocksStore};
+use crate::store::{EncryptedStore, RocksStats, RocksStore};
 
 /// How to open the data directory of a node.
 #[derive(Clone, Copy)]
@@ -162,6 +162,12 @@ impl NodeDirectory {
     pub fn state(&self) -> &Arc<StateStore> {
         &self.state
     }
+}
+
+/// Sizes and counters of a node's stores, the logs' and the state's, together.
+#[must_use]
+pub fn stats([log, state]: [&StateStore; 2]) -> RocksStats {
+    state.inner().stats().with_logs(log.inner().stats())
 }
 
 /// The memory of the log and of the state. What is read of logs is read once, so theirs has little more than what it writes.

@@ -38,7 +38,7 @@ use pliantdb_cluster_member::{Member, Services};
 use pliantdb_core::protocol::{DatabaseHandle, NodeAddress, Nodes};
 use pliantdb_core::{DatabaseName, Error, GroupId};
 use pliantdb_storage::store::StoreError;
-use pliantdb_storage::{Apis, SharedAccounts, StateStore, StorageError};
+use pliantdb_storage::{Apis, SharedAccounts, StateStore, Stats, StorageError};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -229,6 +229,21 @@ impl Clustered {
             Some(reason) => Err(StorageError::Failed(StoreError::Engine(reason.to_string()))),
             None => self.member().check_room(0),
         }
+    }
+
+    /// Sizes and counters of its stores, and the room on its disk.
+    ///
+    /// # Errors
+    /// [`StorageError::Closed`], and [`StorageError::Io`] when the disk cannot be asked.
+    pub(crate) fn stats(&self) -> Result<Stats, StorageError> {
+        let room = self.member().room();
+        let (disk_free, disk_reserve) = room.measure()?;
+        Ok(Stats {
+            store: room.stats().ok_or(StorageError::Closed)?,
+            disk_free,
+            disk_reserve,
+            subscriptions: self.subscribers.count(),
+        })
     }
 
     /// The users, roles and API keys.

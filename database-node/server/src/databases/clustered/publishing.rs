@@ -30,6 +30,11 @@ impl Subscribers {
         *known = databases;
     }
 
+    /// How many there are.
+    pub(super) fn count(&self) -> u64 {
+        self.broker.subscriptions()
+    }
+
     /// Ends them all.
     pub(super) fn close(&self) {
         self.broker.close(None);

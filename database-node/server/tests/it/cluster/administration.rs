@@ -460,6 +460,23 @@ fn metrics_tell_what_a_node_does_for_its_cluster() {
         assert!(of(&b, name) > 0.0, "{name}");
     }
     let metrics = a.admin_get("/metrics", &[]).body;
+    // Of its stores and its disk as of a node alone.
+    let value = |name: &str| {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+        line.map(|value| value.trim().parse::<f64>().unwrap())
+    };
+    assert_eq!(value("pliantdb_store_writable "), Some(1.0), "{metrics}");
+    for name in [
+        "store_wal_syncs_total ",
+        "store_memtables_bytes ",
+        "disk_free_bytes ",
+        "uptime_seconds ",
+    ] {
+        assert!(
+            value(&format!("pliantdb_{name}")) > Some(0.0),
+            "{name}: {metrics}"
+        );
+    }
     for node in ["a", "b", "c"] {
         let name = format!("pliantdb_cluster_node_silent_seconds{{node=\"{node}\"}} ");
         let line = metrics.lines().find_map(|line| line.strip_prefix(&name)).unwrap();

@@ -75,6 +75,27 @@ pub struct RocksStats {
     pub is_stalled: bool,
 }
 
+impl RocksStats {
+    /// Of a node's two stores together: these are of its state, those of its logs, whose keys do not count.
+    #[must_use]
+    pub(crate) fn with_logs(self, logs: Self) -> Self {
+        Self {
+            table_bytes: self.table_bytes + logs.table_bytes,
+            memtable_bytes: self.memtable_bytes + logs.memtable_bytes,
+            cache_bytes: self.cache_bytes + logs.cache_bytes,
+            estimated_keys: self.estimated_keys,
+            wal_syncs: self.wal_syncs + logs.wal_syncs,
+            wal_bytes: self.wal_bytes + logs.wal_bytes,
+            background_errors: self.background_errors + logs.background_errors,
+            pending_compaction_bytes: self.pending_compaction_bytes + logs.pending_compaction_bytes,
+            running_compactions: self.running_compactions + logs.running_compactions,
+            snapshots: self.snapshots + logs.snapshots,
+            running_flushes: self.running_flushes + logs.running_flushes,
+            is_stalled: self.is_stalled || logs.is_stalled,
+        }
+    }
+}
+
 impl RocksStore {
     /// The most bytes that a memtable of logs has; there are two when one is being flushed.
     pub(crate) const LOG_BUFFER: usize = options::LOG_BUFFER;
