@@ -179,6 +179,7 @@ fn wishes(arguments: &Arguments, seed: u64) -> Wishes {
         kinds: arguments.faults.clone().unwrap_or_else(all),
         is_rolling: arguments.rolling,
         to_upgrade,
+        fails_over: arguments.failover == Failover::Automatic,
     }
 }
 

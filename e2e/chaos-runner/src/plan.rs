@@ -300,6 +300,8 @@ pub struct Wishes {
     pub is_rolling: bool,
     /// Nodes that run another binary at first, and are upgraded one by one.
     pub to_upgrade: Vec<usize>,
+    /// Whether a leader is replaced that is away: then some are for long enough.
+    pub fails_over: bool,
 }
 
 /// Before the first round.
@@ -367,7 +369,7 @@ fn steps(dice: &mut Dice, wishes: &Wishes) -> Vec<Step> {
     let Some(kind) = dice.pick(&wishes.kinds) else {
         return Vec::new();
     };
-    let mut steps = vec![step(dice, kind, wishes.nodes)];
+    let mut steps = vec![long_step(dice, kind, wishes)];
     // What loses a disk strikes alone: two at once may take a majority of the copies.
     let others: Vec<_> = wishes
         .kinds
@@ -397,6 +399,41 @@ fn steps(dice: &mut Dice, wishes: &Wishes) -> Vec<Step> {
         }
     }
     steps
+}
+
+/// For a leader to be replaced it must be away for this long at least, and then some.
+const AWAY: (u64, u64) = (8000, 15_000);
+
+/// A first step, which at times lasts so long that a leader is replaced that it is about. Above all one that clients still
+/// reach, and nobody else: it acknowledges until its lease is over what nobody else has.
+fn long_step(dice: &mut Dice, kind: Kind, wishes: &Wishes) -> Step {
+    let mut step = step(dice, kind, wishes.nodes);
+    let takes_away = matches!(kind, Kind::Kill | Kind::Stop | Kind::Cut);
+    if wishes.fails_over && takes_away && dice.percent(60) {
+        step.lasts = dice.millis(AWAY.0, AWAY.1);
+        if kind == Kind::Cut {
+            step.fault = Fault::Cut(apart(dice, wishes.nodes));
+        }
+    }
+    step
+}
+
+/// All ways between one node and the other nodes, in one direction or both.
+fn apart(dice: &mut Dice, nodes: usize) -> Vec<Way> {
+    let node = dice.below(nodes);
+    let (there, back) = match dice.below(4) {
+        0 => (true, false),
+        1 => (false, true),
+        _ => (true, true),
+    };
+    let others = (0..nodes).filter(|other| *other != node).map(Host::Node);
+    let ways = others.flat_map(|other| {
+        let away = there.then_some((Host::Node(node), other));
+        away.into_iter().chain(back.then_some((other, Host::Node(node))))
+    });
+    let mut ways: Vec<_> = ways.collect();
+    ways.sort_unstable();
+    ways
 }
 
 fn step(dice: &mut Dice, kind: Kind, nodes: usize) -> Step {
@@ -510,6 +547,7 @@ mod tests {
             kinds: Kind::ALL.iter().map(|(_, kind)| *kind).collect(),
             is_rolling: false,
             to_upgrade: Vec::new(),
+            fails_over: false,
         }
     }
 
@@ -586,6 +624,26 @@ mod tests {
             })
             .collect();
         assert_eq!(upgraded, [1, 3]);
+    }
+
+    #[test]
+    fn leaders_are_away_for_long_where_they_are_replaced() {
+        let (mut long, mut apart) = (0, 0);
+        for seed in 0..50 {
+            let wishes = Wishes {
+                fails_over: true,
+                ..wishes(3, seed)
+            };
+            for step in plan(&wishes).into_iter().flat_map(|round| round.steps) {
+                let is_long = step.lasts >= Duration::from_millis(AWAY.0);
+                long += usize::from(is_long && matches!(step.fault, Fault::Kill(_) | Fault::Stop(_)));
+                let is_between_nodes =
+                    |way: &Way| matches!(way, (Host::Node(_), Host::Node(_))) && way.0 != way.1;
+                let ways = step.fault.ways();
+                apart += usize::from(is_long && ways.len() == 4 && ways.iter().all(is_between_nodes));
+            }
+        }
+        assert!(long > 50 && apart > 25, "{long}, {apart}");
     }
 
     #[test]
