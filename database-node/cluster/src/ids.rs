@@ -119,6 +119,12 @@ impl Incarnation {
         }
     }
 
+    /// How many there were before it.
+    #[must_use]
+    pub const fn before(self) -> u32 {
+        self.number.saturating_sub(1)
+    }
+
     /// It as numbers, for whoever only hands it on: [`Incarnation::of_numbers`].
     #[must_use]
     pub const fn numbers(self) -> [u32; 4] {

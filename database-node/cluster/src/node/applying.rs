@@ -318,16 +318,18 @@ impl<L: OrderedStore> Node<L> {
         self.flush_if_due(id);
     }
 
-    /// A leader that has applied everything before its term knows the latest time stamp.
+    /// A leader that has applied everything before its term knows the latest time stamp, of its life: those of what was lost
+    /// with the life before it does not know, and must not give again.
     fn give_clock(&mut self, id: GroupId, timestamp: Timestamp) {
         let Some(group) = self.groups.get_mut(&id) else {
             return;
         };
+        let life = group.incarnation().before();
         if group.has_begun()
             && let Some(leadership) = group.leadership_mut()
             && !leadership.has_clock()
         {
-            leadership.set_clock(Clock::after(timestamp));
+            leadership.set_clock(Clock::of_life(timestamp, life));
         }
     }
 

@@ -153,6 +153,38 @@ fn who_was_to_lead_by_failover_and_is_gone_at_once_is_replaced_too() {
     assert!(cluster.finds(leader, Freshness::Linearizable));
 }
 
+#[test]
+fn no_revision_of_what_was_lost_comes_again() {
+    let mut cluster = Cluster::asleep(3, 1, false);
+    let delay = Duration::from_secs(3);
+    cluster.change(MetaCommand::SetFailover(Failover::Automatic { delay }));
+    // Walls were ahead, so the next revisions follow the last, whoever gives them.
+    cluster.ahead = 60_000;
+    cluster.write(0, GROUP);
+    cluster.pass(QUIET);
+    cluster.ahead = 0;
+    let revision = |cluster: &mut Cluster, host| match cluster.read(host, Freshness::Linearizable) {
+        Some(Answer::Read {
+            result: Ok(Response::Documents(documents)),
+            ..
+        }) => documents[0].revision,
+        answer => panic!("{answer:?}"),
+    };
+    cluster.isolate(0);
+    cluster.write(0, GROUP);
+    let lost = revision(&mut cluster, 0);
+    cluster.stop(0);
+    cluster.cut.clear();
+    cluster.until(300, |cluster| {
+        cluster.leader(GROUP).is_some_and(|leader| leader != 0)
+    });
+    let leader = cluster.leader(GROUP).unwrap();
+    cluster.until(300, |cluster| cluster.finds(leader, Freshness::Linearizable));
+    assert_ne!(revision(&mut cluster, leader), lost, "it is lost");
+    cluster.write(leader, GROUP);
+    assert_ne!(revision(&mut cluster, leader), lost);
+}
+
 /// An entry of the meta group, as a node is handed it that has applied the ones before.
 fn decided(cluster: &Cluster, host: usize, command: MetaCommand) -> crate::group::Committed {
     let index = cluster.node(host).meta_applied();

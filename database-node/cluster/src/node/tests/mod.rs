@@ -51,6 +51,8 @@ struct Cluster {
     versions: Vec<u16>,
     answers: BTreeMap<u64, Answer>,
     tokens: u64,
+    /// By how much all walls are ahead, in milliseconds.
+    ahead: u64,
 }
 
 fn node(host: usize) -> NodeId {
@@ -70,6 +72,7 @@ impl Cluster {
             versions: Vec::new(),
             answers: BTreeMap::new(),
             tokens: 0,
+            ahead: 0,
         };
         for host in 0..nodes {
             cluster.machines.push(Machine {
@@ -110,7 +113,7 @@ impl Cluster {
     fn now(&self) -> Now {
         Now {
             steady: self.now,
-            wall_ms: 1_800_000_000_000 + self.now.nanos() / 1_000_000,
+            wall_ms: 1_800_000_000_000 + self.ahead + self.now.nanos() / 1_000_000,
         }
     }
 
