@@ -39,11 +39,13 @@ pub enum Mistake {
     LeaseWhileAsleep,
     /// A replica that was forced answers at once.
     AnswerUnconfirmed,
+    /// Whoever is to take over is asked at once, and elected whatever it has.
+    HandOverUnseen,
 }
 
 impl Mistake {
     /// Every one.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::AcknowledgeBeforeSync,
         Self::LeaseWithoutDrift,
         Self::OneStepChange,
@@ -61,6 +63,7 @@ impl Mistake {
         Self::DivergedReplicaStays,
         Self::LeaseWhileAsleep,
         Self::AnswerUnconfirmed,
+        Self::HandOverUnseen,
     ];
 }
 

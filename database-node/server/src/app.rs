@@ -1,6 +1,7 @@
 //! What all requests share.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pliantdb_core::Error;
@@ -37,6 +38,8 @@ pub(crate) struct App {
     pub(crate) websockets: WebSockets,
     access: Access,
     dispatcher: Arc<Dispatcher>,
+    /// Whether others are to be asked, for it is about to stop.
+    is_leaving: AtomicBool,
     stopping: CancellationToken,
     memory: RequestMemory,
 }
@@ -112,6 +115,7 @@ impl App {
             header_timeout: settings.header_timeout,
             protect_admin: !settings.admin_listen.ip().is_loopback(),
             websockets: WebSockets::new(settings.max_connections),
+            is_leaving: AtomicBool::new(false),
             stopping,
             memory: RequestMemory::new(memory_limit),
         }
@@ -127,8 +131,19 @@ impl App {
         &self.dispatcher
     }
 
-    /// From now on the server is not ready.
+    /// From now on the server is not ready: others are to be asked, and whoever asks this one is still answered.
+    pub(crate) fn leave(&self) {
+        self.is_leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether others are to be asked.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.is_leaving.load(Ordering::Relaxed)
+    }
+
+    /// From now on nothing new is begun.
     pub(crate) fn stop(&self) {
+        self.leave();
         self.stopping.cancel();
     }
 

@@ -324,8 +324,16 @@ struct Running {
 }
 
 impl Running {
-    /// Answers what was asked, with the help of `others` who do too, and closes the storage.
+    /// Lets other nodes lead while everybody is still answered, answers what was asked, with the help of `others` who do
+    /// too, and closes the storage.
     async fn end(mut self, others: impl Future<Output = ()>) {
+        let until = tokio::time::Instant::now() + self.settings.shutdown_timeout;
+        self.app.leave();
+        // The other half is for what is in flight then.
+        self.app
+            .databases
+            .hand_over(self.settings.shutdown_timeout / 2)
+            .await;
         self.app.stop();
         self.stop.cancel();
         let finished = async {
@@ -333,10 +341,7 @@ impl Running {
                 let _ = (&mut self.quic).await;
             });
         };
-        if tokio::time::timeout(self.settings.shutdown_timeout, finished)
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout_at(until, finished).await.is_err() {
             tracing::warn!("requests were still in flight after the shutdown timeout; they are cut off");
             self.quic.abort();
         }
@@ -407,8 +412,8 @@ impl Server {
         Local(self.opened.app.databases.clone())
     }
 
-    /// Serves until `stop` resolves. Then the server is no longer ready, accepts no connections, lets the
-    /// requests in flight finish for as long as the shutdown timeout, and closes the storage. The same when the
+    /// Serves until `stop` resolves. Then the server is no longer ready, lets other nodes of its cluster lead what it leads,
+    /// accepts no connections, lets the requests in flight finish, all that within the shutdown timeout, and closes the storage. The same when the
     /// storage fails for good: whoever starts the server again lets it recover.
     ///
     /// # Errors

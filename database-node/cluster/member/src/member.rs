@@ -1,11 +1,13 @@
 //! A member that runs, and its end.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use pliantdb_cluster::meta::{Consent, MetaCommand, MetaOutcome};
+use pliantdb_cluster::node::{Answer, Ask};
 use pliantdb_cluster::{Meta, NodeId};
 use pliantdb_cluster_driver::{Driver, Failure, Handle};
 use pliantdb_cluster_transport::{Credentials, JoinToken, Network, RequestError, TokenError};
@@ -42,6 +44,8 @@ pub struct Member {
     pub(crate) credentials: Credentials,
     /// What the cluster is to know of this node.
     pub(crate) attributes: watch::Sender<BTreeMap<String, String>>,
+    /// Whether it was told to hand over what it leads.
+    pub(crate) steps_aside: AtomicBool,
     /// They end with it.
     pub(crate) tasks: Mutex<Vec<AbortOnDropHandle<()>>>,
 }
@@ -229,12 +233,33 @@ impl Member {
         asked.await.map_err(TokenError::NotMade)
     }
 
-    /// Says goodbye to the others, and stops when all that waits for the log is written. Its directory can be opened again
-    /// then, unless somebody goes on reading from a database of it. The second time it does nothing.
+    /// Hands over whatever this node leads, before it is stopped ([`Ask::StepAside`]): those who ask something of its groups
+    /// then wait for some round trips and not for an election. It takes some seconds when nobody takes over. From then on
+    /// the node is to be stopped soon. Gives how many groups it leads still.
+    ///
+    /// # Errors
+    /// [`Failure`], when it had stopped by itself before.
+    pub async fn step_aside(&self) -> Result<usize, Failure> {
+        self.steps_aside.store(true, Ordering::Relaxed);
+        match self.handle().ask_async(Ask::StepAside).await {
+            Ok(Answer::SteppedAside { kept }) => Ok(kept),
+            // It is no member yet.
+            Ok(_) => Ok(0),
+            Err(_) => self.handle().failure().map_or(Ok(0), Err),
+        }
+    }
+
+    /// Hands over what it leads unless that was tried before ([`Member::step_aside`]), says goodbye to the others, and stops
+    /// when all that waits for the log is written. Its directory can be opened again then, unless somebody goes on reading
+    /// from a database of it. The second time it does nothing.
     ///
     /// # Errors
     /// [`Failure`], when it had stopped by itself before.
     pub async fn stop(&self) -> Result<(), Failure> {
+        if !self.steps_aside.load(Ordering::Relaxed) {
+            // Whether it can go on is told below.
+            let _ = self.step_aside().await;
+        }
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         for task in tasks {
             task.abort();

@@ -140,9 +140,10 @@ impl From<Answer> for Reply {
                 Self::Busy(refusal.to_string())
             }
             Answer::Refused(refusal) => Self::Rejected(refusal.to_string()),
-            Answer::Written { .. } | Answer::Read { .. } | Answer::Ready { .. } => {
-                Self::Rejected("the node answered something else".to_owned())
-            }
+            Answer::Written { .. }
+            | Answer::Read { .. }
+            | Answer::Ready { .. }
+            | Answer::SteppedAside { .. } => Self::Rejected("the node answered something else".to_owned()),
         }
     }
 }

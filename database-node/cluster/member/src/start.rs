@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -194,6 +195,7 @@ pub(crate) async fn start(options: Options) -> Result<Member, StartError> {
         attributes: wanted,
         events,
         credentials,
+        steps_aside: AtomicBool::new(false),
         tasks: Mutex::new(tasks.into_iter().map(AbortOnDropHandle::new).collect()),
     })
 }

@@ -472,7 +472,7 @@ impl Clients {
                     _ => self.wake(world, client, 100 * MS),
                 }
             }
-            Answer::Changed(_) | Answer::Ready { .. } => {}
+            Answer::Changed(_) | Answer::Ready { .. } | Answer::SteppedAside { .. } => {}
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod clocks;
 mod owners;
+mod stopping;
 mod targeted;
 
 use std::collections::BTreeMap;
@@ -49,6 +50,13 @@ pub enum Mending {
     Clock(usize),
     /// A machine that is not part of the cluster joins.
     Join(usize),
+    /// A process that was to stop ends, if it is still that start of the machine.
+    Stop {
+        /// The machine.
+        host: usize,
+        /// Its start.
+        life: u64,
+    },
 }
 
 fn happening(what: Mending) -> Happening {
@@ -68,6 +76,10 @@ pub struct Faults {
     pub owners: Owners,
     /// How often a clock began to run out of bound.
     pub turned: u64,
+    /// How many processes were told to stop in good order, and how many of those have handed over before.
+    pub stops: (u64, u64),
+    /// Those that are to stop when they have, by the token of the question.
+    stopping: BTreeMap<u64, (usize, u64)>,
     has_forced_meta: bool,
     /// The nodes that are gone for ever and not yet declared lost.
     lost: Vec<(NodeId, usize)>,
@@ -88,6 +100,8 @@ impl Faults {
             changes: 0,
             owners: Owners::default(),
             turned: 0,
+            stops: (0, 0),
+            stopping: BTreeMap::new(),
             has_forced_meta: false,
             lost: Vec::new(),
             mistake,
@@ -169,7 +183,8 @@ impl Faults {
             return self.wait(world);
         }
         match world.random.random_range(0..100) {
-            0..26 => self.crash(world, host),
+            0..20 => self.crash(world, host),
+            20..26 => self.stop_in_good_order(world, host),
             26..44 => self.cut(world, host),
             44..47 => self.isolate_leader(world, clients),
             47..52 => {
@@ -379,6 +394,7 @@ impl Faults {
     pub fn end(&mut self, world: &mut World, what: Mending) {
         match what {
             Mending::Start(host) => world.start(host),
+            Mending::Stop { host, life } => self.stop_process(world, host, life),
             Mending::Blink(_) | Mending::Cut(_) if self.stopped => {}
             Mending::Blink(host) => {
                 if world.hosts.get(host).is_some_and(crate::world::Host::is_up) {

@@ -65,6 +65,7 @@ struct Sums {
     turned: u64,
     drifts: u64,
     struck_after: BTreeMap<Step, u64>,
+    stops: (u64, u64),
     least_faults: Option<u64>,
     least_operations: Option<u64>,
     /// Of what happened in all seeds, whatever their order.
@@ -146,6 +147,8 @@ fn work(arguments: &Arguments, began: Instant, next: &AtomicU64, sums: &Mutex<Su
         sums.faults_asleep += verdict.faults_asleep;
         sums.turned += verdict.turned;
         sums.drifts += verdict.drifts;
+        sums.stops.0 += verdict.stops.0;
+        sums.stops.1 += verdict.stops.1;
         for (step, count) in &verdict.struck_after {
             *sums.struck_after.entry(*step).or_default() += count;
         }
@@ -191,6 +194,8 @@ fn tell(sums: &Sums, took: Duration) {
             "faults_asleep": sums.faults_asleep,
             "clocks_turned": sums.turned,
             "clocks_found_wrong": sums.drifts,
+            "stopped_in_good_order": sums.stops.0,
+            "handed_over_before": sums.stops.1,
             "struck_after": sums.struck_after.iter().map(|(step, count)| (format!("{step:?}"), count)).collect::<BTreeMap<_, _>>(),
             "digest": format!("{:016x}", sums.digest),
             "seconds": took.as_secs(),

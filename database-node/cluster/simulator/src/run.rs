@@ -51,6 +51,8 @@ pub struct Verdict {
     pub drifts: u64,
     /// How many faults struck directly after a step of a node.
     pub struck_after: BTreeMap<Step, u64>,
+    /// How many processes were told to stop in good order, and how many of those have handed over all before.
+    pub stops: (u64, u64),
 }
 
 /// Runs a seed, with a mistake planted if one is given.
@@ -211,6 +213,7 @@ impl Run {
             turned: self.faults.turned,
             drifts: self.world.drifts.len() as u64,
             struck_after: self.faults.struck_after.clone(),
+            stops: self.faults.stops,
         }
     }
 
@@ -241,6 +244,7 @@ impl Run {
                 Happening::Client { client, turn } => self.clients.turn(&mut self.world, client, turn),
                 Happening::Answered { token, answer, from } => {
                     self.faults.owners.answered(token, self.world.now(), &answer);
+                    self.faults.answered(&mut self.world, token, &answer);
                     self.clients.answered(&mut self.world, token, *answer, from);
                 }
                 Happening::Watch { watcher } => self.clients.watch_turn(&mut self.world, watcher),

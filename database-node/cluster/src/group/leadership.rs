@@ -1,6 +1,6 @@
 //! What a leader knows in its term, and nobody after it needs to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pliantdb_core::Clock;
 
@@ -19,6 +19,8 @@ pub(crate) struct Leadership {
     /// The latest moment of each replica's own clock at which it is known to have sent something.
     asked: BTreeMap<ReplicaId, Instant>,
     is_handed_over: bool,
+    /// Who was asked to take over.
+    asked_to_lead: BTreeSet<ReplicaId>,
     /// How far a replica must have come before it may vote by order of an epoch.
     catch_up: Option<(Epoch, u64)>,
     /// The epoch of the last fence that was proposed: what a leader has proposed stays in its log while it leads.
@@ -36,6 +38,7 @@ impl Leadership {
             promised: BTreeMap::new(),
             asked: BTreeMap::new(),
             is_handed_over: false,
+            asked_to_lead: BTreeSet::new(),
             catch_up: None,
             fenced: None,
             clock: None,
@@ -87,6 +90,15 @@ impl Leadership {
 
     pub(crate) fn is_handed_over(&self) -> bool {
         self.is_handed_over
+    }
+
+    pub(crate) fn note_asked_to_lead(&mut self, replica: ReplicaId) {
+        self.asked_to_lead.insert(replica);
+    }
+
+    /// Whether a replica was asked to take over in this term, and has not.
+    pub(crate) fn has_asked(&self, replica: ReplicaId) -> bool {
+        self.asked_to_lead.contains(&replica)
     }
 
     /// How far a replica must have come before it may vote: to the end of the log as it was when the order of this epoch

@@ -10,6 +10,7 @@ mod ready;
 mod sleep;
 mod snapshots;
 mod steering;
+mod successor;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +33,7 @@ use held::Held;
 pub(crate) use leadership::Leadership;
 use payload::{InvalidPayload, Payload};
 pub(crate) use steering::{Order, Step};
+pub(crate) use successor::Going;
 
 /// The most bytes of entries in one message, unless one entry alone has more.
 const MAX_MESSAGE_BYTES: u64 = 1 << 20;
@@ -389,7 +391,7 @@ impl<L: OrderedStore> Group<L> {
     }
 
     /// Takes a message of another replica, whose node's clock is trusted or not.
-    pub(crate) fn receive(&mut self, now: Now, timing: &Timing, message: RaftMessage, is_trusted: bool) {
+    pub(crate) fn receive(&mut self, now: Now, timing: &Timing, mut message: RaftMessage, is_trusted: bool) {
         if self.halt.is_some() {
             return;
         }
@@ -399,6 +401,15 @@ impl<L: OrderedStore> Group<L> {
         }
         if self.must_ignore_vote(now, timing, &message) {
             return;
+        }
+        if has(Mistake::HandOverUnseen)
+            && let Body::Vote {
+                is_transfer: true,
+                last,
+                ..
+            } = &mut message.body
+        {
+            *last = self.last().max(*last);
         }
         let (from, term, stamp) = (message.from, message.term, message.stamp);
         let is_from_leader = matches!(
@@ -471,11 +482,11 @@ impl<L: OrderedStore> Group<L> {
     }
 
     /// Takes the next step towards what is wanted, if this replica leads and the last one is done.
-    pub(crate) fn steer(&mut self) {
+    pub(crate) fn steer(&mut self, going: Going<'_>) {
         if self.halt.is_some() || self.leadership.is_none() {
             return;
         }
-        let Some(step) = self.next_step() else {
+        let Some(step) = self.next_step(going) else {
             return;
         };
         match step {
@@ -495,13 +506,20 @@ impl<L: OrderedStore> Group<L> {
                 let epoch = self.config.epoch;
                 self.propose_change(epoch, change);
             }
-            Step::HandOver(to) => self.raft.transfer_leader(to.to_raft()),
+            Step::HandOver(to) => {
+                if let Some(leadership) = &mut self.leadership {
+                    leadership.note_asked_to_lead(to);
+                }
+                self.raft.transfer_leader(to.to_raft());
+                if has(Mistake::HandOverUnseen) {
+                    self.raft.raft.send_timeout_now(to.to_raft());
+                }
+            }
         }
         self.look();
     }
 
-    fn next_step(&mut self) -> Option<Step> {
-        let order = self.order.clone()?;
+    fn next_step(&mut self, going: Going<'_>) -> Option<Step> {
         let last = self.last().index;
         // Everything before its term is known to the leader, the latest epoch and members above all.
         let knows_config = self
@@ -511,10 +529,17 @@ impl<L: OrderedStore> Group<L> {
         let term_started = knows_config && self.raft.raft.commit_to_current_term();
         let is_handing_over = self.raft.raft.lead_transferee.is_some();
         let has_pending = self.raft.raft.has_pending_conf();
-        let leadership = self.leadership.as_mut()?;
         if !term_started || is_handing_over {
             return None;
         }
+        if going.here
+            && !has_pending
+            && let Some(successor) = self.successor(going)
+        {
+            return Some(Step::HandOver(successor));
+        }
+        let order = self.order.clone()?;
+        let leadership = self.leadership.as_mut()?;
         let catch_up = leadership.catch_up(order.epoch, last);
         let view = steering::View {
             replica: self.replica(),
@@ -528,7 +553,7 @@ impl<L: OrderedStore> Group<L> {
             let progress = progress.get(replica.to_raft())?;
             // Between a snapshot and the next entry a replica is being probed, and has all the same.
             let is_live = progress.recent_active && progress.state != ProgressState::Snapshot;
-            Some((progress.matched, is_live))
+            Some((progress.matched, is_live && !going.has(replica)))
         };
         steering::next_step(&view, &order, at)
     }

@@ -7,7 +7,7 @@
 use pliantdb_storage::store::OrderedStore;
 use raft::{ProgressState, StateRole};
 
-use super::{Group, Role};
+use super::{Going, Group, Role};
 use crate::ids::{LogPoint, ReplicaId};
 use crate::timing::{Instant, Now, Timing};
 use crate::wire::raft::{Body, RaftMessage};
@@ -125,9 +125,9 @@ impl<L: OrderedStore> Group<L> {
 
     /// Whether this leader may let its group sleep now: nothing has happened for a while, no order has a step to take, and
     /// every member was there just now, so that it hears of it.
-    pub(crate) fn may_sleep(&mut self, now: Now, timing: &Timing) -> bool {
+    pub(crate) fn may_sleep(&mut self, now: Now, timing: &Timing, going: Going<'_>) -> bool {
         let is_quiet = self.rest.quiet >= QUIET_TIMEOUTS * timing.election_ticks && self.is_at_rest();
-        if !is_quiet || self.next_step().is_some() {
+        if !is_quiet || self.next_step(going).is_some() {
             return false;
         }
         let Some(leadership) = &self.leadership else {

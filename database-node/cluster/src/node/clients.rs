@@ -50,8 +50,12 @@ struct Read {
 impl Clients {
     /// Whether anybody waits for a group.
     pub(super) fn wait_for(&self, id: GroupId) -> bool {
-        let is_written = self.writes.get(&id).is_some_and(|writes| !writes.is_empty());
-        is_written || self.reads.contains_key(&id)
+        self.wait_for_writes(id) || self.reads.contains_key(&id)
+    }
+
+    /// Whether anybody waits for what becomes of a write.
+    pub(super) fn wait_for_writes(&self, id: GroupId) -> bool {
+        self.writes.get(&id).is_some_and(|writes| !writes.is_empty())
     }
 
     /// Whether a read waits for an entry behind this one.
@@ -106,6 +110,7 @@ impl<L: OrderedStore> Node<L> {
             Ask::Await { group, freshness } => self.read_asked(now, token, group, None, freshness),
             Ask::Change(command) => self.change_asked(now, token, command),
             Ask::Force { leader, consent } => self.force_asked(token, leader, consent),
+            Ask::StepAside => self.step_aside_asked(now, token),
             Ask::ForceMeta { consent } => self.force_meta_asked(now, token, consent),
         }
     }

@@ -138,6 +138,11 @@ pub enum Ask {
         /// What makes it permissible.
         consent: Consent,
     },
+    /// To hand over whatever this node leads, for its process is about to stop: [`Answer::SteppedAside`] when that is done,
+    /// or did not come about within some seconds. From then on it hands over again whatever it comes to lead, until it is
+    /// stopped. In one-leader mode another leads the databases only if a leader that is gone is replaced by itself: then
+    /// by a promotion, which loses nothing.
+    StepAside,
     /// To go on with this node alone when the meta group cannot elect a leader any more.
     ForceMeta {
         /// What makes it permissible.
@@ -191,6 +196,11 @@ pub enum Answer {
     Ready {
         /// Up to which entry it has applied, at least: what is read afterwards may be of later ones.
         at: Mark,
+    },
+    /// This node has handed over what it led, and whoever waited for a write that it had proposed is answered.
+    SteppedAside {
+        /// How many groups it leads still, since no other voter could take over.
+        kept: usize,
     },
     /// What came of a change of the cluster.
     Changed(Result<MetaOutcome, MetaRejection>),

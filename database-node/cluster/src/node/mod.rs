@@ -13,6 +13,7 @@
 //! - `clocks`: whose clocks run right
 //! - `joining`: how a node becomes one; `founding`: the first one
 //! - `sleep`: groups in which nothing happens
+//! - `stepping_aside`: what a node does before it stops
 
 mod applying;
 mod clients;
@@ -24,6 +25,7 @@ mod replicas;
 mod reports;
 mod sleep;
 mod snapshots;
+mod stepping_aside;
 mod supervisor;
 #[cfg(test)]
 mod tests;
@@ -58,6 +60,7 @@ use replicas::Unmatched;
 use reports::Reporting;
 use sleep::Sleeping;
 use snapshots::Snapshots;
+use stepping_aside::SteppingAside;
 use supervisor::Supervisor;
 
 /// What this node knows of the meta group, as of an entry.
@@ -105,6 +108,7 @@ pub struct Node<L: OrderedStore> {
     snapshots: Snapshots,
     reporting: Reporting,
     sleeping: Sleeping,
+    stepping_aside: SteppingAside,
     joining: Option<Joining>,
     clocks: Clocks,
     /// How much room there is on the disks here.
@@ -148,6 +152,7 @@ impl<L: OrderedStore> Node<L> {
             clients: Clients::default(),
             snapshots: Snapshots::default(),
             reporting: Reporting::default(),
+            stepping_aside: SteppingAside::default(),
             joining: None,
             clocks,
             room: Room::default(),
@@ -282,6 +287,7 @@ impl<L: OrderedStore> Node<L> {
         self.tick_snapshots(now);
         self.tick_clients(now);
         self.tick_joining(now);
+        self.tick_stepping_aside(now);
         // Whoever was just started wants to know where things stand.
         if !self.knows_all()
             || self
@@ -339,6 +345,7 @@ impl<L: OrderedStore> Node<L> {
                     },
                     Peer::Node(node),
                 ) if from.node() == node => self.wake_asked(group, incarnation, from, to),
+                (Message::StepsAside, Peer::Node(node)) => self.steps_aside(now, node),
                 (Message::Join(join), _) => self.join_asked(from, join),
                 (Message::Joined { cluster, node }, Peer::Node(_)) if Some(to) == self.address() => {
                     self.joined(cluster, node);
@@ -470,15 +477,17 @@ impl<L: OrderedStore> Node<L> {
                 None => break,
             }
         }
+        self.answer_stepped_aside(now);
         self.write();
         self.send();
     }
 
     fn look_at(&mut self, now: Now, id: GroupId) {
+        let going = self.stepping_aside.going(id);
         let Some(group) = self.groups.get_mut(&id) else {
             return;
         };
-        group.steer();
+        group.steer(going);
         if group.begin_install().is_some() {
             self.install(id);
         }

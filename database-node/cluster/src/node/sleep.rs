@@ -162,10 +162,11 @@ impl<L: OrderedStore> Node<L> {
 
     /// Lets a group sleep that is led here, if nothing has happened for a while and nobody waits for anything.
     fn put_to_sleep(&mut self, now: Now, id: GroupId) -> bool {
+        let going = self.stepping_aside.going(id);
         let Some(group) = self.groups.get_mut(&id) else {
             return false;
         };
-        if !group.may_sleep(now, &self.settings.timing) || self.clients.wait_for(id) {
+        if !group.may_sleep(now, &self.settings.timing, going) || self.clients.wait_for(id) {
             return false;
         }
         let beat = self.sleeping.beat;

@@ -87,6 +87,8 @@ pub enum Message {
         /// The receiver, which may be the leader.
         to: ReplicaId,
     },
+    /// The sender is about to stop: it is not to be handed anything to lead.
+    StepsAside,
 }
 
 /// A leader tells a replica that nothing is to be done, and that it says no more until something is.

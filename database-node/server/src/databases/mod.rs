@@ -7,6 +7,7 @@ mod alone;
 mod clustered;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pliantdb_core::access::AccountsChange;
 use pliantdb_core::protocol::{BackupSummary, DatabaseHandle, Nodes, SchemaOffer};
@@ -292,6 +293,14 @@ impl Databases {
         match self {
             Self::Alone(alone) => alone.storage().writable(),
             Self::Clustered(cluster) => cluster.writable(),
+        }
+    }
+
+    /// Lets other nodes lead what this one leads, for so long at most: it is about to stop.
+    pub(crate) async fn hand_over(&self, within: Duration) {
+        match self {
+            Self::Alone(_) => {}
+            Self::Clustered(cluster) => cluster.hand_over(within).await,
         }
     }
 

@@ -23,7 +23,7 @@ pub(super) async fn alive() -> &'static str {
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Result<&'static str, Problem> {
     let not_ready =
         |detail: String| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", "Not ready", detail);
-    if app.is_stopping() {
+    if app.is_leaving() {
         return Err(not_ready("the server is shutting down".to_owned()));
     }
     let databases = app.databases.clone();

@@ -61,6 +61,15 @@ impl World {
         self.say(|| format!("machine {host} crashes, keeping {share:.2} of what was not synced"));
     }
 
+    /// Ends the process of a machine when all that it has written is on the disks.
+    pub fn stop(&mut self, host: usize) {
+        if let Some(machine) = self.hosts.get_mut(host) {
+            machine.crash(1.0);
+        }
+        self.deciding.crashed(host, self.now);
+        self.say(|| format!("machine {host} stops"));
+    }
+
     /// Gives a machine an empty disk. It must be off.
     pub fn wipe(&mut self, host: usize) {
         if let Some(node) = self.hosts.get_mut(host).and_then(Host::wipe) {

@@ -44,4 +44,5 @@ are_caught! {
     a_forced_replica_that_answers_at_once: AnswerUnconfirmed in 800,
     orders_without_epochs: OrdersWithoutEpoch in 600,
     a_diverged_replica_that_stays: DivergedReplicaStays in 200,
+    handing_over_to_whoever_lacks_something: HandOverUnseen in 200,
 }

@@ -95,7 +95,7 @@ fn a_leader_that_hands_over_has_no_lease_in_its_term_any_more() {
         leader: replica(2),
     });
     assert!(net.has_lease(1));
-    net.group(1).steer();
+    net.group(1).steer(Going::nobody());
     assert!(!net.has_lease(1), "at once, before anything is sent");
     net.settle_where(|message| message.body != Body::TimeoutNow);
     // The request may still be on its way when the leader has given the attempt up.

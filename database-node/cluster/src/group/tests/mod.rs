@@ -302,7 +302,7 @@ fn a_fence_is_proposed_once() {
         });
         // Nobody answers.
         for _ in 0..20 {
-            net.group(1).steer();
+            net.group(1).steer(Going::nobody());
             net.collect(1);
         }
     }

@@ -11,7 +11,7 @@ fn who_is_asked_to_lead_gets_votes_at_once() {
         learners: BTreeSet::new(),
         leader: replica(2),
     });
-    net.group(1).steer();
+    net.group(1).steer(Going::nobody());
     net.settle();
     assert_eq!(
         (net.group(2).role(), net.group(1).role()),
@@ -105,4 +105,40 @@ fn a_vote_survives_a_restart() {
         .drain(..)
         .any(|message| matches!(message.body, Body::Voted { is_granted: true, .. }));
     assert!(!is_granted, "one vote a term");
+}
+
+#[test]
+fn who_stops_hands_over_to_whoever_has_the_most_of_the_log_and_stays() {
+    for lagging in [2, 3] {
+        let other = 5 - lagging;
+        let mut net = Net::led_by(1, &[1, 2, 3]);
+        net.group(1).propose(&Payload::Command(vec![1])).unwrap();
+        net.collect(1);
+        net.settle_where(|message| message.to != replica(lagging));
+        let nobody = BTreeMap::new();
+        let going = Going {
+            here: true,
+            others: &nobody,
+        };
+        assert_eq!(net.group(1).successor(going), Some(replica(other)));
+        let stops = BTreeMap::from([(replica(other).node(), Instant::default())]);
+        let others = Going {
+            here: true,
+            others: &stops,
+        };
+        assert_eq!(net.group(1).successor(others), Some(replica(lagging)));
+        net.group(1).steer(going);
+        assert!(
+            net.group(1).propose(&Payload::Command(vec![2])).is_none(),
+            "nothing new"
+        );
+        net.settle();
+        assert_eq!(net.group(other).role(), Role::Leader);
+        let last = net.group(other).last().index;
+        assert_eq!(
+            net.group(lagging).last().index,
+            last,
+            "what was proposed is everywhere"
+        );
+    }
 }

@@ -2,8 +2,10 @@
 //! is there. All that must outlive it is in the meta group; what it knows besides comes back with the next reports.
 //!
 //! - `forcing`: what goes on with one replica when no leader can be elected
+//! - `promoting`: another leader by plan, before the one that leads everything stops
 
 mod forcing;
+mod promoting;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -72,6 +74,7 @@ enum Proposal {
     TakeOver,
     Replace(GroupId, ReplicaId),
     Version(NodeId),
+    Promote,
 }
 
 /// What was proposed and did not happen is proposed again after this.
@@ -224,7 +227,11 @@ impl<L: OrderedStore> Node<L> {
                 Proposal::Settled(group) | Proposal::Confirm(group) | Proposal::Replace(group, _) => {
                     is_there(*group)
                 }
-                Proposal::Arm | Proposal::Failover | Proposal::TakeOver | Proposal::Version(_) => true,
+                Proposal::Arm
+                | Proposal::Failover
+                | Proposal::TakeOver
+                | Proposal::Version(_)
+                | Proposal::Promote => true,
             });
         }
     }
@@ -338,6 +345,7 @@ impl<L: OrderedStore> Node<L> {
         self.note_settled(now, &meta);
         self.replace_halted(now, &meta);
         self.note_versions(now, &meta);
+        self.promote_before_stop(now);
         self.arm_failover(now, &meta);
         self.fail_over(now, &meta);
         self.force_as_asked(now, &meta);

@@ -6,6 +6,7 @@ mod founding;
 mod sleep;
 mod snapshots;
 mod space;
+mod stepping_aside;
 mod taking;
 mod versions;
 
@@ -273,6 +274,14 @@ impl Cluster {
     }
 
     fn write(&mut self, host: usize, group: GroupId) -> Mark {
+        let operation = self.operation(group);
+        match self.answer(host, Ask::Write { group, operation }) {
+            Some(Answer::Written { at, result: Ok(_) }) => at,
+            answer => panic!("{answer:?}"),
+        }
+    }
+
+    fn operation(&mut self, group: GroupId) -> Operation {
         self.tokens += 1;
         let id = RequestId::new(self.now().wall_ms, self.tokens.into());
         let change = DocumentChange {
@@ -286,11 +295,7 @@ impl Cluster {
         };
         let action = WriteAction::Transact(vec![change]);
         let name = self.database_of(group);
-        let operation = Operation::write(name, action, Some(id));
-        match self.answer(host, Ask::Write { group, operation }) {
-            Some(Answer::Written { at, result: Ok(_) }) => at,
-            answer => panic!("{answer:?}"),
-        }
+        Operation::write(name, action, Some(id))
     }
 
     fn database_of(&self, group: GroupId) -> pliantdb_core::DatabaseName {

@@ -28,7 +28,7 @@ mod tending;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use pliantdb_cluster::applier::Watch;
@@ -40,6 +40,7 @@ use pliantdb_core::{DatabaseName, Error, GroupId};
 use pliantdb_storage::store::StoreError;
 use pliantdb_storage::{Apis, SharedAccounts, StateStore, Stats, StorageError};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Sessions;
@@ -313,6 +314,26 @@ impl Clustered {
         Nodes {
             nodes,
             leader: leader.and_then(|leader| Some(known.get(&leader)?.name.clone())),
+        }
+    }
+
+    /// Lets other nodes lead what this one leads, for so long at most.
+    pub(crate) async fn hand_over(&self, within: Duration) {
+        let began = Instant::now();
+        match timeout(within, self.member().step_aside()).await {
+            Ok(Ok(kept)) => {
+                let seconds = began.elapsed().as_secs_f64();
+                tracing::info!(
+                    kept,
+                    seconds,
+                    "other nodes lead what this one led and others can lead"
+                );
+            }
+            // It is told when the node is closed.
+            Ok(Err(_)) => {}
+            Err(_) => {
+                tracing::warn!("no other node leads in the place of this one yet; it stops all the same")
+            }
         }
     }
 

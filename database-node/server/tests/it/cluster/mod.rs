@@ -6,3 +6,4 @@ mod cli;
 mod guide;
 mod nodes;
 mod starting;
+mod stopping;

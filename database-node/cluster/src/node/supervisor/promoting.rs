@@ -1,0 +1,84 @@
+//! Another leader by plan, before the one that leads everything stops: where it would be replaced by itself when it is gone,
+//! and might lose something then, it is replaced before, and nothing is lost.
+
+use pliantdb_core::GroupId;
+use pliantdb_storage::store::OrderedStore;
+
+use super::{Proposal, Supervisor};
+use crate::ids::NodeId;
+use crate::meta::{GroupRecord, META, Meta, MetaCommand, Mode, NodeState};
+use crate::node::Node;
+use crate::timing::{Instant, Now};
+
+/// So many entries a replica may be behind the leader that takes its place, by what both have reported: that is up to a
+/// second old.
+const PROMOTION_LAG: u64 = 4_096;
+
+impl Supervisor {
+    /// How many entries a node's replicas lack together of what the leader has; `None` when one of them lacks too many, or
+    /// is not well.
+    fn lag(&self, meta: &Meta, node: NodeId) -> Option<u64> {
+        let shards = meta.groups().iter().filter(|(id, _)| **id != META);
+        let lags = shards.map(|(id, record)| self.lag_of(*id, record, node));
+        lags.sum()
+    }
+
+    fn lag_of(&self, group: GroupId, record: &GroupRecord, node: NodeId) -> Option<u64> {
+        let leader = self.leader(group, record)?;
+        let replica = self.replica(group, *record.replicas.get(&node)?, record.incarnation)?;
+        let is_well = replica.halted.is_none() && !replica.is_installing && !replica.is_superseded;
+        let lag = leader.last.index.saturating_sub(replica.last.index);
+        (is_well && lag <= PROMOTION_LAG).then_some(lag)
+    }
+
+    /// The node that can take the place of the leader without loss and soon.
+    fn next_leader(&self, meta: &Meta, now: Instant, is_going: impl Fn(NodeId) -> bool) -> Option<NodeId> {
+        let Some((leader, _)) = meta.leased() else {
+            return None;
+        };
+        let active = meta
+            .nodes()
+            .iter()
+            .filter(|(_, record)| record.state == NodeState::Active);
+        let others = active.map(|(node, _)| *node).filter(|node| *node != leader);
+        let others = others.filter(|node| !is_going(*node) && self.is_there(*node, now));
+        let votes_in_meta = |node: &NodeId| {
+            let record = meta.group(META);
+            record.is_some_and(|record| record.voters.contains(node))
+        };
+        let able = others.filter_map(|node| Some((!votes_in_meta(&node), self.lag(meta, node)?, node)));
+        able.min().map(|(.., node)| node)
+    }
+}
+
+impl<L: OrderedStore> Node<L> {
+    /// Promotes another when the leader of one-leader mode is about to stop and may be replaced by itself. With failover by
+    /// hand it stays the leader: it goes on when it is there again.
+    pub(in crate::node) fn promote_before_stop(&mut self, now: Now) {
+        let own = self.id();
+        let is_going = |node: NodeId| self.stepping_aside.has(node, own);
+        let (Some(checkpoint), Some(supervisor)) = (&self.meta, &mut self.supervisor) else {
+            return;
+        };
+        let meta = &checkpoint.meta;
+        let Some((leader, _)) = meta.leased().filter(|(leader, _)| is_going(*leader)) else {
+            return;
+        };
+        let is_at_rest = meta.switch().is_none() && meta.groups().values().all(GroupRecord::is_settled);
+        let Some(next) = supervisor
+            .next_leader(meta, now.steady, is_going)
+            .filter(|_| is_at_rest)
+        else {
+            return;
+        };
+        if !supervisor.may_propose(Proposal::Promote, now.steady) {
+            return;
+        }
+        let to = Mode::OneLeader { leader: next };
+        if let Some(at) = self.propose_change(MetaCommand::Switch { to })
+            && own == Some(leader)
+        {
+            self.stepping_aside.note_promotion(at);
+        }
+    }
+}
