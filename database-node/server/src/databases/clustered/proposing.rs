@@ -14,7 +14,7 @@ use pliantdb_storage::{Done, Proposer, StateStore, StorageError};
 use super::attempts::{Attempt, Patience};
 use super::between::{Question, Told};
 use super::groups::{Group, Heard};
-use super::{Clustered, NotDone};
+use super::{Clustered, NotDone, tending};
 
 /// What a proposer needs of the node that it is of, which is there only when the replicas are.
 pub(super) struct Link {
@@ -74,16 +74,14 @@ impl Proposer for Proposing {
         let cluster = self.link.get().and_then(|link| link.cluster.upgrade());
         let cluster = cluster.ok_or(StorageError::Busy)?;
         let (done, outcome) = sync_channel(1);
-        let (group, proposing) = (self.group, Arc::clone(&cluster));
+        let (group, proposing, patience) = (self.group, Arc::clone(&cluster), tending::patience());
         cluster.runtime.spawn(async move {
-            let proposed = tokio::select! {
-                proposed = proposing.propose(group, operation) => proposed,
-                () = proposing.stop.cancelled() => {
-                    Err(StorageError::Commit(StoreError::Engine("this node was stopped".to_owned())))
-                }
-            };
+            let proposed = proposing.propose(group, operation);
+            let proposed = tending::waited(patience, &proposing.stop, proposed).await;
+            // It may have been proposed.
+            let unknown = || StorageError::Commit(StoreError::Engine("it was not waited for".to_owned()));
             // Fails only if nobody waits any more.
-            let _ = done.send(proposed);
+            let _ = done.send(proposed.unwrap_or_else(|| Err(unknown())));
         });
         outcome.recv().map_err(|_| StorageError::Closed)?
     }
