@@ -167,13 +167,7 @@ impl Access {
     ) -> Result<Caller, Error> {
         match credentials {
             None => self.nobody(peer),
-            Some(Credentials::Token(token)) => match self.bearer_anywhere(token, peer).await {
-                Err(wrong @ Error::Unauthenticated(_)) => {
-                    self.0.throttle.wrong_token(canonical(peer)).await?;
-                    Err(wrong)
-                }
-                admitted => admitted,
-            },
+            Some(Credentials::Token(token)) => self.bearer_anywhere(token, peer).await,
             Some(Credentials::Password { user, password }) => {
                 let (user, hash) = self.password(user, password, peer).await?;
                 let proof = Proof::User {
@@ -268,20 +262,38 @@ impl Access {
         self.admit("anonymous".to_owned(), Proof::Anonymous, peer)
     }
 
-    /// As [`Access::bearer`], with sessions that have begun on other nodes.
+    /// As [`Access::bearer`], with sessions that have begun on other nodes; after a wrong token it takes longer.
     async fn bearer_anywhere(&self, token: &Secret, peer: SocketAddr) -> Result<Caller, Error> {
         let Inner {
-            sessions, databases, ..
+            sessions,
+            databases,
+            throttle,
+            ..
         } = self.0.as_ref();
-        if token.expose().starts_with(sessions::PREFIX) && sessions.find(token).is_none() {
-            let hash = secrets::hash(token.expose().as_bytes());
-            if !sessions.was_ended(hash)
-                && let Some(found) = databases.session(hash).await
-            {
+        let hash = secrets::hash(token.expose().as_bytes());
+        let is_elsewhere = token.expose().starts_with(sessions::PREFIX)
+            && databases.cluster().is_some()
+            && sessions.find(token).is_none()
+            && !sessions.was_ended(hash);
+        let mut asked = None;
+        if is_elsewhere {
+            let (attempt, _place) = throttle.question(canonical(peer)).await?;
+            if let Some(found) = databases.session(hash).await {
                 sessions.adopt(hash, found);
             }
+            asked = Some(attempt);
         }
-        self.bearer(token, peer)
+        match self.bearer(token, peer) {
+            Err(wrong @ Error::Unauthenticated(_)) => {
+                match asked {
+                    // It has waited before the others were asked.
+                    Some(attempt) => attempt.failed(),
+                    None => throttle.wrong_token(canonical(peer)).await?,
+                }
+                Err(wrong)
+            }
+            admitted => admitted,
+        }
     }
 
     fn bearer(&self, token: &Secret, peer: SocketAddr) -> Result<Caller, Error> {

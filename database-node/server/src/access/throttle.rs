@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pliantdb_core::{Error, UserName};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 /// So many failures are free.
@@ -16,6 +17,8 @@ const FREE_TOKENS: u32 = 20;
 const FIRST_DELAY: Duration = Duration::from_millis(250);
 /// The longest that an attempt waits.
 const MAX_DELAY: Duration = Duration::from_secs(30);
+/// Of so many sessions that are not known here other nodes are asked at once; further ones wait in line.
+const ASKED_AT_ONCE: usize = 16;
 /// So many attempts of one user name, or one peer, wait at once; the next is refused.
 const MAX_WAITING: u32 = 4;
 /// Failures are forgotten when none has come for so long.
@@ -61,8 +64,21 @@ impl Failures {
 }
 
 /// Remembers who failed lately.
-#[derive(Debug, Default)]
-pub(super) struct Throttle(Mutex<HashMap<Subject, Failures>>);
+#[derive(Debug)]
+pub(super) struct Throttle {
+    failures: Mutex<HashMap<Subject, Failures>>,
+    /// Who may ask other nodes.
+    places: Semaphore,
+}
+
+impl Default for Throttle {
+    fn default() -> Self {
+        Self {
+            failures: Mutex::default(),
+            places: Semaphore::new(ASKED_AT_ONCE),
+        }
+    }
+}
 
 /// An attempt that may be made now.
 pub(super) struct Attempt<'t> {
@@ -86,10 +102,36 @@ impl Throttle {
     /// # Errors
     /// [`Error::Unauthenticated`] when too many wait already.
     pub(super) async fn wrong_token(&self, peer: IpAddr) -> Result<(), Error> {
-        let subjects = vec![Subject::Tokens(network(peer))];
-        let attempt = self.attempt_of(subjects, || "wrong tokens".to_owned()).await?;
-        attempt.failed();
+        self.token(peer).await?.failed();
         Ok(())
+    }
+
+    /// Waits until other nodes may be asked of a token that is not known here: after wrong ones from there as long as after a
+    /// wrong one, for each is a question to all nodes.
+    ///
+    /// # Errors
+    /// [`Error::Unauthenticated`] when too many wait already; [`Error::Closed`].
+    pub(super) async fn question(&self, peer: IpAddr) -> Result<(Attempt<'_>, SemaphorePermit<'_>), Error> {
+        loop {
+            let was_free = self.delay_of_tokens(peer).is_zero();
+            let attempt = self.token(peer).await?;
+            let place = self.places.acquire().await.map_err(|_| Error::Closed)?;
+            // While it stood in line others from there can have turned out to be wrong.
+            if !was_free || self.delay_of_tokens(peer).is_zero() {
+                return Ok((attempt, place));
+            }
+        }
+    }
+
+    async fn token(&self, peer: IpAddr) -> Result<Attempt<'_>, Error> {
+        let subjects = vec![Subject::Tokens(network(peer))];
+        self.attempt_of(subjects, || "wrong tokens".to_owned()).await
+    }
+
+    fn delay_of_tokens(&self, peer: IpAddr) -> Duration {
+        let failures = self.failures();
+        let known = failures.get(&Subject::Tokens(network(peer)));
+        known.map_or(Duration::ZERO, |known| known.delay(FREE_TOKENS))
     }
 
     async fn attempt_of(
@@ -134,7 +176,7 @@ impl Throttle {
     }
 
     fn failures(&self) -> MutexGuard<'_, HashMap<Subject, Failures>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -283,6 +325,59 @@ mod tests {
         let start = Instant::now();
         throttle.wrong_token([10, 0, 0, 1].into()).await.unwrap();
         assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn other_nodes_are_not_asked_of_any_number_of_wrong_tokens() {
+        let throttle = std::sync::Arc::new(Throttle::default());
+        let guess = |peer: IpAddr| {
+            let throttle = std::sync::Arc::clone(&throttle);
+            async move {
+                let (attempt, _place) = throttle.question(peer).await?;
+                // All nodes are asked.
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                attempt.failed();
+                Ok::<_, Error>(())
+            }
+        };
+        let start = Instant::now();
+        let guesses: Vec<_> = (0..500).map(|_| tokio::spawn(guess(PEER))).collect();
+        let (mut asked, mut refused) = (0, 0);
+        for guess in guesses {
+            match guess.await.unwrap() {
+                Ok(()) => asked += 1,
+                Err(error) => {
+                    assert!(error.to_string().contains("too many wrong tokens"), "{error}");
+                    refused += 1;
+                }
+            }
+        }
+        let most = FREE_TOKENS as usize + ASKED_AT_ONCE + MAX_WAITING as usize;
+        assert!(asked <= most && asked + refused == 500, "{asked} {refused}");
+        assert!(start.elapsed() >= FIRST_DELAY);
+        // Who comes from elsewhere is not held up.
+        let start = Instant::now();
+        guess([10, 0, 0, 1].into()).await.unwrap();
+        assert!(start.elapsed() < FIRST_DELAY);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_sessions_that_others_know_wait_for_each_other_only() {
+        let throttle = std::sync::Arc::new(Throttle::default());
+        let ask = || {
+            let throttle = std::sync::Arc::clone(&throttle);
+            async move {
+                let _question = throttle.question(PEER).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let start = Instant::now();
+        futures::future::join_all((0..160).map(|_| ask())).await;
+        assert!(
+            start.elapsed() <= Duration::from_millis(120),
+            "{:?}",
+            start.elapsed()
+        );
     }
 
     #[tokio::test(start_paused = true)]
