@@ -176,7 +176,7 @@ impl Asker {
         until: Instant,
     ) -> Result<Reply, RequestError> {
         let left = until.saturating_duration_since(Instant::now());
-        let bytes = self.network.request(node, encode(question), left).await?;
+        let bytes = self.network.inquire(node, encode(question), left).await?;
         // Of another version, say: it may have done what it was asked.
         decode(&bytes).map_err(|reason| RequestError::Unknown { node, reason })
     }

@@ -203,6 +203,20 @@ impl Member {
         self.asker.network.request(node, request, deadline).await
     }
 
+    /// [`Member::ask`] for what is small, soon answered, and not to wait for what is neither.
+    ///
+    /// # Errors
+    /// As [`Member::ask`].
+    pub async fn inquire(
+        &self,
+        node: NodeId,
+        question: &[u8],
+        deadline: Duration,
+    ) -> Result<Bytes, RequestError> {
+        let request = crate::services::sent(question);
+        self.asker.network.inquire(node, request, deadline).await
+    }
+
     /// Makes a token with which one node can get a certificate for as long; and says at which node, which is to be asked with
     /// it. One that has the cluster's authority makes it, this node if it can.
     ///

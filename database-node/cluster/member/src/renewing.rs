@@ -55,7 +55,7 @@ pub(crate) async fn ask_any<T>(
         .unwrap_or_default();
     let mut last = "this node knows of no other".to_owned();
     for node in nodes {
-        let asking = asker.network.request(node, encode(question), PATIENCE);
+        let asking = asker.network.inquire(node, encode(question), PATIENCE);
         let answered: Result<_, RequestError> = asking.await;
         let reply = answered
             .map_err(|error| error.to_string())

@@ -17,7 +17,7 @@ use crate::joining::{self, Places};
 use crate::outbox::{Class, Outbox};
 use crate::receiving::{self, Fault};
 use crate::shared::Shared;
-use crate::tls::{ENVELOPE_STREAMS, JOIN_ALPN, NODE_ALPN, REQUESTS_AT_ONCE, STREAMS_AT_ONCE};
+use crate::tls::{ASKED_AT_ONCE, ENVELOPE_STREAMS, JOIN_ALPN, NODE_ALPN};
 use crate::{framing, requests, writing};
 
 /// How long a connection may take until it is known who the other side is.
@@ -141,7 +141,7 @@ async fn greet(shared: &Shared, connection: &Connection) -> Result<Hello, Fault>
     }
     connection.set_max_concurrent_uni_streams(VarInt::from_u32(ENVELOPE_STREAMS));
     if hello.from.node().is_some() {
-        connection.set_max_concurrent_bi_streams(VarInt::from_u32(REQUESTS_AT_ONCE + STREAMS_AT_ONCE + 1));
+        connection.set_max_concurrent_bi_streams(VarInt::from_u32(ASKED_AT_ONCE));
     }
     let nodes = match hello.from.peer {
         Peer::Joiner(_) => shared.addresses(),

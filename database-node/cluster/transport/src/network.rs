@@ -215,7 +215,24 @@ impl Network {
         request: Bytes,
         deadline: Duration,
     ) -> Result<Bytes, RequestError> {
-        requests::ask(&self.shared, node, request, deadline).await
+        requests::ask(&self.shared, node, request, deadline, |remote| &remote.places).await
+    }
+
+    /// [`Network::request`] for what is small, soon answered, and not to wait for those that are neither: it has places of its
+    /// own.
+    ///
+    /// # Errors
+    /// As [`Network::request`].
+    pub async fn inquire(
+        &self,
+        node: NodeId,
+        request: Bytes,
+        deadline: Duration,
+    ) -> Result<Bytes, RequestError> {
+        requests::ask(&self.shared, node, request, deadline, |remote| {
+            &remote.urgent_places
+        })
+        .await
     }
 
     /// Asks another node something that is answered by many messages. The first sign of the node is waited for so long.

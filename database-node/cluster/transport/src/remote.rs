@@ -8,7 +8,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::outbox::{Bounds, Outbox};
-use crate::tls::{REQUESTS_AT_ONCE, STREAMS_AT_ONCE};
+use crate::tls::{REQUESTS_AT_ONCE, STREAMS_AT_ONCE, URGENT_AT_ONCE};
 
 /// Another node.
 pub(crate) struct Remote {
@@ -21,6 +21,8 @@ pub(crate) struct Remote {
     pub(crate) appeared: Notify,
     /// How many more requests may be under way.
     pub(crate) places: Arc<Semaphore>,
+    /// How many more that are urgent.
+    pub(crate) urgent_places: Arc<Semaphore>,
     /// How many more answers that are streams.
     pub(crate) stream_places: Arc<Semaphore>,
     pub(crate) stop: CancellationToken,
@@ -47,6 +49,7 @@ impl Remote {
             wanted: Notify::new(),
             appeared: Notify::new(),
             places: Arc::new(Semaphore::new(REQUESTS_AT_ONCE as usize)),
+            urgent_places: Arc::new(Semaphore::new(URGENT_AT_ONCE as usize)),
             stream_places: Arc::new(Semaphore::new(STREAMS_AT_ONCE as usize)),
             stop,
             address: watch::Sender::new(address),

@@ -20,6 +20,8 @@ use crate::streaming;
 
 /// The most bytes of a request, and of an answer.
 pub const MAX_REQUEST: usize = 32 << 20;
+/// So many bytes of a request need no memory that others may have taken: a stream for each is bound enough.
+const SMALL: usize = 16 << 10;
 /// How long a request may wait for memory, and take to come.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -75,8 +77,9 @@ pub(crate) async fn ask(
     node: NodeId,
     request: Bytes,
     deadline: Duration,
+    places: fn(&Remote) -> &Arc<Semaphore>,
 ) -> Result<Bytes, RequestError> {
-    let answered = ask_within(shared, node, request, deadline).await;
+    let answered = ask_within(shared, node, request, deadline, places).await;
     shared.counting.asked(answered.is_ok());
     answered
 }
@@ -86,9 +89,10 @@ async fn ask_within(
     node: NodeId,
     request: Bytes,
     deadline: Duration,
+    places: fn(&Remote) -> &Arc<Semaphore>,
 ) -> Result<Bytes, RequestError> {
     let deadline = Instant::now() + deadline;
-    let opened = open(shared, node, request.len(), deadline, |remote| &remote.places).await;
+    let opened = open(shared, node, request.len(), deadline, places).await;
     let (_place, send, receive) = opened?;
     let unknown = |reason: String| RequestError::Unknown { node, reason };
     // When this is dropped, so are the streams, and whoever answers hears that nobody waits.
@@ -211,7 +215,7 @@ pub(crate) async fn answer(
         return refuse(&mut send, "it answers no such requests").await;
     };
     // There is memory for it before it is read. While there is none, nothing but requests waits.
-    let kib = (length >> 10) + 1;
+    let kib = if length > SMALL { (length >> 10) + 1 } else { 0 };
     let kib = u32::try_from(kib.min(shared.options.max_request_memory >> 10)).unwrap_or(u32::MAX);
     let reading = async {
         let memory = shared.request_memory.acquire_many(kib).await.ok()?;

@@ -30,15 +30,19 @@ const FIRST_ROUND_TRIP: Duration = Duration::from_millis(100);
 
 /// So many requests may be under way on a connection.
 pub(crate) const REQUESTS_AT_ONCE: u32 = 64;
+/// So many requests that are urgent may be besides.
+pub(crate) const URGENT_AT_ONCE: u32 = 32;
 /// So many answers that are streams may be under way on a connection.
 pub(crate) const STREAMS_AT_ONCE: u32 = 256;
+/// Streams with questions of any kind on a connection; the first is the greeting.
+pub(crate) const ASKED_AT_ONCE: u32 = REQUESTS_AT_ONCE + URGENT_AT_ONCE + STREAMS_AT_ONCE + 1;
 /// Streams with envelopes on a connection.
 pub(crate) const ENVELOPE_STREAMS: u32 = 3;
 /// What may be on its way on one stream, in bytes.
 const STREAM_WINDOW: u32 = 1 << 20;
 /// What may be on its way on all streams: so much that no stream that is not read, or whose bytes are not acknowledged, ever
 /// keeps another from sending.
-const CONNECTION_WINDOW: u32 = STREAM_WINDOW * (REQUESTS_AT_ONCE + STREAMS_AT_ONCE + ENVELOPE_STREAMS + 2);
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * (ASKED_AT_ONCE + ENVELOPE_STREAMS + 1);
 
 fn transport() -> TransportConfig {
     let mut transport = TransportConfig::default();

@@ -112,17 +112,24 @@ async fn a_request_is_answered_and_what_it_may_be_is_bounded() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_takes_its_time() {
     tokio::join!(
-        requests_that_fill_all_places_do_not_delay_consensus(),
+        requests_that_fill_all_places_delay_neither_consensus_nor_what_is_urgent(),
         a_node_that_goes_away_is_told_from_one_that_was_never_there(),
     );
 }
 
-async fn requests_that_fill_all_places_do_not_delay_consensus() {
+async fn requests_that_fill_all_places_delay_neither_consensus_nor_what_is_urgent() {
     let machines = Machines::new();
     let (one, two, _) = two(&machines);
     let (sender, heard) = std::sync::mpsc::channel();
     let third = machines.network(3);
-    third.start(Hooks::new(receive(sender)).answering(|_, _| std::future::pending()));
+    third.start(
+        Hooks::new(receive(sender)).answering(|_, request: Bytes| async move {
+            match request.as_ref() {
+                b"urgent" => request,
+                _ => std::future::pending().await,
+            }
+        }),
+    );
     tell(&one, 3, &third);
     let one = Arc::new(one);
     let mut asked = JoinSet::new();
@@ -137,6 +144,8 @@ async fn requests_that_fill_all_places_do_not_delay_consensus() {
     }
     // The memory for requests is full, and all streams.
     tokio::time::sleep(Duration::from_millis(1500)).await;
+    let (urgent, shortly) = (Bytes::from_static(b"urgent"), Duration::from_millis(500));
+    assert_eq!(one.inquire(id(3), urgent.clone(), shortly).await, Ok(urgent));
     let mut sender = one.sender();
     for number in 0..10 {
         let began = Instant::now();

@@ -81,6 +81,13 @@ pub(super) enum Question {
     },
 }
 
+impl Question {
+    /// Whether it may be large, or take long: others do not wait for such ones.
+    pub(super) fn is_errand(&self) -> bool {
+        matches!(self, Self::Do(_) | Self::Propose { .. } | Self::Publish { .. })
+    }
+}
+
 /// Something to do by another node.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Errand {

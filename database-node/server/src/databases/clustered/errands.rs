@@ -405,7 +405,12 @@ impl Clustered {
     ) -> Result<Told, RequestError> {
         let unknown = |reason: String| RequestError::Unknown { node, reason };
         let bytes = encode(question).map_err(|error| unknown(error.to_string()))?;
-        let asking = self.member().ask(node, &bytes, ANSWERED_WITHIN);
+        let asking = async {
+            match question.is_errand() {
+                true => self.member().ask(node, &bytes, ANSWERED_WITHIN).await,
+                false => self.member().inquire(node, &bytes, ANSWERED_WITHIN).await,
+            }
+        };
         let answer = match group {
             None => asking.await?,
             Some(group) => {
