@@ -132,6 +132,17 @@ pub enum Error {
     /// The storage below failed.
     #[error("{0}")]
     Storage(String),
+    /// The answer is larger than what goes from one node of a cluster to another. What was asked for was done.
+    #[error(
+        "the answer has {length} bytes, and {limit} is the most that goes between the nodes of a cluster: it was done, but \
+         ask for less at once"
+    )]
+    AnswerTooLarge {
+        /// How many bytes it has.
+        length: u64,
+        /// How many it may have.
+        limit: u64,
+    },
 }
 
 impl Error {

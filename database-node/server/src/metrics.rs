@@ -396,5 +396,6 @@ pub(crate) fn kind(error: &Error) -> &'static str {
         Error::Closed => "closed",
         Error::DiskFull(_) => "disk_full",
         Error::Storage(_) => "storage",
+        Error::AnswerTooLarge { .. } => "answer_too_large",
     }
 }

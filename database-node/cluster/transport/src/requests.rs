@@ -32,10 +32,18 @@ pub(crate) const REFUSED: u8 = 1;
 /// Why a request has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
-    /// It is larger than it may be; so may the answer be, and then it was done.
-    #[error("a request between nodes, or its answer, has {length} bytes, and {MAX_REQUEST} is the most")]
+    /// It is larger than it may be. It was not done.
+    #[error("a request between nodes has {length} bytes, and {MAX_REQUEST} is the most")]
     TooLarge {
         /// How many bytes it has.
+        length: usize,
+    },
+    /// The answer is larger than it may be. It was done.
+    #[error("the answer of node {node} has {length} bytes, and {MAX_REQUEST} is the most between nodes")]
+    AnswerTooLarge {
+        /// Which node.
+        node: NodeId,
+        /// How many bytes its answer has.
         length: usize,
     },
     /// Nobody has said where the node is. It was not done.
@@ -101,7 +109,7 @@ async fn ask_within(
     match exchanged.map_err(unknown)? {
         Answer::Given(answer) => Ok(answer),
         Answer::Refused(reason) => Err(RequestError::Refused { node, reason }),
-        Answer::TooLarge(length) => Err(RequestError::TooLarge { length }),
+        Answer::TooLarge(length) => Err(RequestError::AnswerTooLarge { node, length }),
     }
 }
 

@@ -424,6 +424,9 @@ impl From<Error> for Problem {
                 let detail = format!("the API {api} failed; the server's log says why");
                 Self::internal("api-failed", "The API failed", detail).with("api", api.as_str())
             }
+            Error::AnswerTooLarge { .. } => {
+                Self::unfit("answer-too-large", "The answer is too large", detail)
+            }
             Error::Busy => Self::busy(&detail),
             Error::Unauthenticated(_) => {
                 Self::unauthorized(&detail, "Bearer realm=\"pliantdb\", error=\"invalid_token\"")

@@ -67,7 +67,11 @@ async fn a_request_is_answered_and_what_it_may_be_is_bounded() {
     let length = MAX_REQUEST + 1;
     let too_large = one.request(id(2), vec![0; length].into(), SOON).await;
     assert_eq!(too_large, Err(RequestError::TooLarge { length }));
-    assert_eq!(ask(b"large").await, Err(RequestError::TooLarge { length }));
+    let node = id(2);
+    assert_eq!(
+        ask(b"large").await,
+        Err(RequestError::AnswerTooLarge { node, length })
+    );
     assert_eq!(
         one.request(id(9), Bytes::new(), SOON).await,
         Err(RequestError::UnknownNode(id(9)))

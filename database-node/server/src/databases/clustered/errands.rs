@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pliantdb_cluster::NodeId;
 use pliantdb_cluster::node::{Freshness, Refusal};
-use pliantdb_cluster_transport::RequestError;
+use pliantdb_cluster_transport::{MAX_REQUEST, RequestError};
 use pliantdb_core::protocol::{DatabaseHandle, SchemaOffer};
 use pliantdb_core::{
     CollectionName, Consistency, DatabaseName, Document, DocumentId, Error, GroupId, Position, Rejection,
@@ -390,6 +390,10 @@ impl Clustered {
                 Err(match error {
                     RequestError::Unknown { .. } => NotDone::Unknown(error.to_string()),
                     RequestError::TooLarge { .. } => NotDone::Error(Error::invalid(error)),
+                    RequestError::AnswerTooLarge { length, .. } => NotDone::Error(Error::AnswerTooLarge {
+                        length: length as u64,
+                        limit: MAX_REQUEST as u64,
+                    }),
                     error => NotDone::Later(error.to_string()),
                 })
             }
