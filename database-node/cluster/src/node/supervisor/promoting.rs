@@ -33,9 +33,7 @@ impl Supervisor {
 
     /// The node that can take the place of the leader without loss and soon.
     fn next_leader(&self, meta: &Meta, now: Instant, is_going: impl Fn(NodeId) -> bool) -> Option<NodeId> {
-        let Some((leader, _)) = meta.leased() else {
-            return None;
-        };
+        let (leader, _) = meta.leased()?;
         let active = meta
             .nodes()
             .iter()

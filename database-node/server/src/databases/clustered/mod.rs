@@ -332,7 +332,7 @@ impl Clustered {
             // It is told when the node is closed.
             Ok(Err(_)) => {}
             Err(_) => {
-                tracing::warn!("no other node leads in the place of this one yet; it stops all the same")
+                tracing::warn!("no other node leads in the place of this one yet; it stops all the same");
             }
         }
     }
