@@ -103,6 +103,17 @@ pub enum Task {
     Flush,
 }
 
+impl Task {
+    /// Whether it waits for the disk, as most do not, and changes which states there are.
+    #[must_use]
+    pub fn waits_for_disk(&self) -> bool {
+        matches!(
+            self,
+            Self::Create { .. } | Self::Install { .. } | Self::Destroy { .. } | Self::Flush
+        )
+    }
+}
+
 /// What came of a task.
 #[derive(Debug, Clone)]
 pub enum Done {
@@ -482,22 +493,29 @@ impl<S: OrderedStore> Applier<S> {
     }
 
     fn flush(&self) -> Done {
-        let synced = match has(Mistake::TruncateUnflushed) {
-            true => Ok(0),
-            false => self.store.sync(),
-        };
-        match synced {
-            Ok(_) => Done::Flushed {
-                durable: self
-                    .states
-                    .iter()
-                    .map(|(group, state)| (*group, state.position().index))
-                    .collect(),
-            },
-            Err(error) => Done::Failed {
-                group: None,
-                error: StorageError::Commit(error),
-            },
+        self.flush_aside()()
+    }
+
+    /// What [`Task::Flush`] does, to be done on another thread. Meanwhile no task may run that waits for the disk
+    /// ([`Task::waits_for_disk`]): it puts another state in the place of one that this tells of.
+    pub fn flush_aside(&self) -> impl FnOnce() -> Done + Send + use<S> {
+        let store = Arc::clone(&self.store);
+        let positions = self.states.iter();
+        let durable = positions
+            .map(|(group, state)| (*group, state.position().index))
+            .collect();
+        move || {
+            let synced = match has(Mistake::TruncateUnflushed) {
+                true => Ok(0),
+                false => store.sync(),
+            };
+            match synced {
+                Ok(_) => Done::Flushed { durable },
+                Err(error) => Done::Failed {
+                    group: None,
+                    error: StorageError::Commit(error),
+                },
+            }
         }
     }
 }

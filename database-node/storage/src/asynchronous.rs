@@ -205,6 +205,12 @@ impl AsyncDatabase {
                 }
                 self.wait_for(Request::Get { collection, ids }).await
             }
+            Request::GetKey { namespace, key } => {
+                if let Some(value) = engine.get_key_cached(entry, &namespace, &key)? {
+                    return Ok(Response::Value(value));
+                }
+                self.wait_for(Request::GetKey { namespace, key }).await
+            }
             Request::Transact(_) | Request::ChangeKey { .. } => self.write(request, id).await,
             Request::Publish(message) => Ok(Response::Count(engine.publish(self.0.name(), &message)?)),
             Request::Changes { from, limit, wait } => {

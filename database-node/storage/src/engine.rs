@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use pliantdb_core::protocol::SchemaOffer;
 use pliantdb_core::{
-    Change, ChangeAction, ChangesPage, CollectionName, DatabaseName, Document, DocumentAction,
-    DocumentChange, DocumentId, Emitted, Error, FeedStart, Message, Operation, Outcome, Precondition,
-    Request, RequestId, Response, Revision, Schema, Schematic, SlotCount, Timestamp, ViewDefinition,
-    ViewPolicy, WriteAction,
+    Body, Change, ChangeAction, ChangesPage, CollectionName, DatabaseName, Document, DocumentAction,
+    DocumentChange, DocumentId, Emitted, Error, FeedStart, KeyName, Message, NamespaceName, Operation,
+    Outcome, Precondition, Request, RequestId, Response, Revision, Schema, Schematic, SlotCount, Timestamp,
+    ViewDefinition, ViewPolicy, WriteAction,
 };
 
 use crate::broker::Broker;
@@ -397,6 +397,20 @@ impl<S: OrderedStore> Engine<S> {
         id: &DocumentId,
     ) -> Result<Option<Option<Document>>, Error> {
         self.read(|| Ok(reading::get_cached(self.store.as_ref(), entry, collection, id)?))
+    }
+
+    /// The same for a key.
+    pub(crate) fn get_key_cached(
+        &self,
+        entry: DatabaseEntry,
+        namespace: &NamespaceName,
+        key: &KeyName,
+    ) -> Result<Option<Option<Body>>, Error> {
+        let now = self.log_clock.now_ms();
+        self.read(|| {
+            let found = values::get_cached(self.store.as_ref(), entry, namespace, key, now);
+            Ok(found.map_err(StorageError::from)?)
+        })
     }
 
     /// Sends a message; gives how many subscribers it is for.

@@ -7,7 +7,7 @@ use crate::extent::Extent;
 use crate::keys::{self, Space};
 use crate::merge::Merged;
 use crate::records::{self, corrupt};
-use crate::store::{KeyRange, Reads, Snapshot, StoreError};
+use crate::store::{KeyRange, OrderedStore, Reads, Snapshot, StoreError};
 
 /// The value of a key at a time in milliseconds since the Unix epoch.
 pub(crate) fn get(
@@ -23,6 +23,26 @@ pub(crate) fn get(
     Ok(value
         .filter(|value| !value.has_expired(millis))
         .map(|value| value.body))
+}
+
+/// [`get`] if that needs no disk; `None` when it would have to wait for one.
+pub(crate) fn get_cached(
+    store: &impl OrderedStore,
+    database: DatabaseEntry,
+    namespace: &NamespaceName,
+    key: &KeyName,
+    millis: u64,
+) -> Result<Option<Option<Body>>, StoreError> {
+    let key = keys::value(database, namespace, key);
+    let Some(value) = store.get_cached(&key, records::decode_value)? else {
+        return Ok(None);
+    };
+    let value = value.transpose()?;
+    Ok(Some(
+        value
+            .filter(|value| !value.has_expired(millis))
+            .map(|value| value.body),
+    ))
 }
 
 /// Reads one page of keys with their values, as of a time in milliseconds since the Unix epoch.

@@ -3,7 +3,8 @@
 //! a leader is killed or the mode changes. Prints one JSON object a line for every figure.
 //!
 //! `e2e/bench nodes` starts it with the part and the programs. From the environment: `NODES_ROUNDS`, `NODES_MILLISECONDS`
-//! (each timed run), `NODES_FAILOVERS`, `NODES_SWITCHES`, `NODES_DIRECTORY`.
+//! (each timed run), `NODES_FAILOVERS`, `NODES_SWITCHES`, `NODES_DIRECTORY`; and of jobs and contenders only those of
+//! `NODES_JOBS` and `NODES_CONTENDERS`, with commas between.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a command")]
 

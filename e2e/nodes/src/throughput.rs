@@ -115,6 +115,13 @@ pub fn one_leader(runtime: &Runtime, programs: &Programs, directory: &Path) -> R
     play(runtime, &[PUT_64], &all)
 }
 
+/// What of a variable is between commas; nothing when there is no such.
+fn names(variable: &str) -> Vec<String> {
+    let told = std::env::var(variable).unwrap_or_default();
+    let names = told.split(',').map(str::trim).filter(|name| !name.is_empty());
+    names.map(str::to_owned).collect()
+}
+
 fn addresses(cluster: &Cluster) -> Vec<SocketAddr> {
     cluster.http().into_iter().map(|(_, address)| address).collect()
 }
@@ -182,10 +189,15 @@ impl Contender<'_> {
 fn play(runtime: &Runtime, jobs: &[Job], contenders: &[Contender<'_>]) -> Result<Vec<String>, Failure> {
     let rounds = number("NODES_ROUNDS", 5)?.max(1);
     let milliseconds = number("NODES_MILLISECONDS", 3000)?;
+    let (of_jobs, of_contenders) = (names("NODES_JOBS"), names("NODES_CONTENDERS"));
+    let is_of = |names: &[String], name: &str| names.is_empty() || names.iter().any(|of| of == name);
     let mut figures = Figures::default();
-    for job in jobs {
+    for job in jobs.iter().filter(|job| is_of(&of_jobs, job.name)) {
         for round in 0..rounds {
             for contender in contenders {
+                if !is_of(&of_contenders, contender.name()) {
+                    continue;
+                }
                 // So that no sync waits for what another wrote.
                 Command::new("sync").status()?;
                 let before = contender.cpu();
@@ -193,15 +205,16 @@ fn play(runtime: &Runtime, jobs: &[Job], contenders: &[Contender<'_>]) -> Result
                     continue;
                 };
                 let run = run.map_err(|error| format!("{}, {}: {error}", job.name, contender.name()))?;
-                let used = contender.cpu().into_iter().zip(before);
-                let used: Vec<_> = used
-                    .map(|(after, before)| {
-                        // The time that clients warm up is a fifth more.
-                        format!("{:.2}", (after - before) / (milliseconds as f64 * 1.2e-3))
-                    })
+                let used: Vec<f64> = contender
+                    .cpu()
+                    .iter()
+                    .zip(&before)
+                    .map(|(after, before)| after - before)
                     .collect();
+                let for_one = used.iter().sum::<f64>() / run.all_operations as f64 * 1e6;
+                let used: Vec<String> = used.iter().map(|seconds| format!("{seconds:.2}")).collect();
                 eprintln!(
-                    "{}, round {round}, {}: {:.0} a second, p50 {:.0} us, p99 {:.0} us; cores: {}",
+                    "{}, round {round}, {}: {:.0} a second, p50 {:.0} us, p99 {:.0} us; processor time: {for_one:.0} us for one, in all {} s",
                     job.name,
                     contender.name(),
                     run.per_second,

@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::failure::{Failure, OpenError, Stopped};
 use crate::handle::{Handle, Known};
 use crate::inbox::Inbox;
+use crate::standings::Standings;
 use crate::transport::Transport;
 use crate::turns::{Askers, Turns};
 use crate::{log_writer, tasks};
@@ -81,6 +82,8 @@ impl<L: OrderedStore> Driver<L> {
             places: Arc::new(Semaphore::new(options.max_asks.min(Semaphore::MAX_PERMITS))),
             turns: Arc::default(),
             log: Arc::default(),
+            standings: Arc::default(),
+            clock,
         };
         let mut driver = Self {
             handle: handle.clone(),
@@ -107,6 +110,7 @@ impl<L: OrderedStore> Driver<L> {
             askers: Askers::default(),
             founder: None,
             written: 0,
+            standings: Arc::clone(&handle.standings),
             known: know,
         };
         driver.start("core", move |_| turns.run())?;
@@ -148,6 +152,7 @@ impl<L: OrderedStore> Driver<L> {
             name,
             inbox: Arc::clone(&self.handle.inbox),
             places: Arc::downgrade(&self.handle.places),
+            standings: Arc::clone(&self.handle.standings),
         };
         let thread = thread::Builder::new()
             .name(format!("node-{name}"))
@@ -168,12 +173,16 @@ struct Ending<L: OrderedStore> {
     name: &'static str,
     inbox: Arc<Inbox<L>>,
     places: Weak<Semaphore>,
+    standings: Arc<Standings>,
 }
 
 impl<L: OrderedStore> Drop for Ending<L> {
     fn drop(&mut self) {
         if thread::panicking() {
             self.inbox.fail(Failure::Panicked(self.name));
+        }
+        if self.inbox.ended().is_some() {
+            self.standings.withdraw();
         }
         // Whoever waits for a place to ask is told too.
         if self.inbox.ended().is_some()

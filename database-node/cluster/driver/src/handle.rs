@@ -6,15 +6,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
-use pliantdb_cluster::node::{Answer, Ask, FoundError, Room};
+use pliantdb_cluster::node::{Answer, Ask, FoundError, Mark, Room};
 use pliantdb_cluster::wire::{Envelope, Peer};
 use pliantdb_cluster::{Meta, Node};
+use pliantdb_core::GroupId;
 use pliantdb_storage::store::OrderedStore;
 use tokio::sync::{Semaphore, TryAcquireError, oneshot, watch};
 
+use crate::clock::Clock;
 use crate::failure::{Failure, Stopped};
 use crate::inbox::{Answering, Asker, Inbox, Incoming, Waiter};
 use crate::log_writer::{self, LogCounters};
+use crate::standings::Standings;
 use crate::turns::{self, TurnCounters};
 
 /// What a node knows of its cluster.
@@ -34,6 +37,8 @@ pub struct Handle<L: OrderedStore> {
     pub(crate) turns: Arc<turns::Counting>,
     pub(crate) log: Arc<log_writer::Counting>,
     pub(crate) known: watch::Receiver<Known>,
+    pub(crate) standings: Arc<Standings>,
+    pub(crate) clock: Clock,
 }
 
 impl<L: OrderedStore> Clone for Handle<L> {
@@ -44,6 +49,8 @@ impl<L: OrderedStore> Clone for Handle<L> {
             turns: Arc::clone(&self.turns),
             log: Arc::clone(&self.log),
             known: self.known.clone(),
+            standings: Arc::clone(&self.standings),
+            clock: self.clock,
         }
     }
 }
@@ -69,6 +76,30 @@ impl<L: OrderedStore> Handle<L> {
         let asker = Asker::new(Waiter::Task(answer), place);
         self.inbox.put(Incoming::Ask(ask, asker))?;
         answered.await.map_err(|_| self.stopped())
+    }
+
+    /// The mark of everything that anybody was told of by now in a group which this node leads beyond doubt, if all of it is
+    /// applied here: what is read of the replica here from now on is as if there were one copy. `None` when only the node can
+    /// tell ([`Ask::Await`]).
+    #[must_use]
+    pub fn readable(&self, group: GroupId) -> Option<Mark> {
+        let standing = self.standings.of(group)?;
+        standing.readable(self.clock.now().steady)
+    }
+
+    /// The same, whether it is applied here or not.
+    #[must_use]
+    pub fn told(&self, group: GroupId) -> Option<Mark> {
+        let standing = self.standings.of(group)?;
+        standing.told(self.clock.now().steady)
+    }
+
+    /// Whether the replica of a group that is here is known to have a mark.
+    #[must_use]
+    pub fn has(&self, group: GroupId, mark: Mark) -> bool {
+        self.standings
+            .of(group)
+            .is_some_and(|standing| standing.has(mark))
     }
 
     /// Asks the node something without waiting; `done` is called exactly once: with the answer, on the node's thread, where it

@@ -32,6 +32,7 @@ mod failure;
 mod handle;
 mod inbox;
 mod log_writer;
+mod standings;
 mod tasks;
 mod transport;
 mod turns;

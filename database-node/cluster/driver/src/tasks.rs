@@ -1,6 +1,7 @@
-//! The thread of the applier.
+//! The thread of the applier, and the one on which it has its state flushed: what is committed meanwhile is applied.
 
 use std::sync::mpsc::Receiver;
+use std::thread;
 
 use pliantdb_cluster::Applier;
 use pliantdb_cluster::applier::{Done, Task};
@@ -16,20 +17,42 @@ pub(crate) fn run<L: OrderedStore, S: OrderedStore>(
     tasks: &Receiver<Task>,
     inbox: &Inbox<L>,
 ) {
-    while let Ok(task) = tasks.recv() {
-        let Some(done) = applier.run(task) else {
-            continue;
-        };
-        if let Done::Failed {
-            error: error @ StorageError::Commit(_),
-            ..
-        } = done
-        {
-            // What a store that cannot write has done only opening it anew can tell.
-            return inbox.fail(Failure::State(error));
+    thread::scope(|scope| {
+        let mut flushing: Option<thread::ScopedJoinHandle<'_, ()>> = None;
+        while let Ok(task) = tasks.recv() {
+            if task.waits_for_disk()
+                && let Some(flushing) = flushing.take()
+                && flushing.join().is_err()
+            {
+                return inbox.fail(Failure::Panicked("flusher"));
+            }
+            if matches!(task, Task::Flush) {
+                let flush = applier.flush_aside();
+                flushing = Some(scope.spawn(move || {
+                    tell(inbox, flush());
+                }));
+                continue;
+            }
+            let Some(done) = applier.run(task) else {
+                continue;
+            };
+            if !tell(inbox, done) {
+                return;
+            }
         }
-        if inbox.put(Incoming::Done(done)).is_err() {
-            return;
-        }
+    });
+}
+
+/// Tells the node what came of a task; gives whether there is one that goes on.
+fn tell<L: OrderedStore>(inbox: &Inbox<L>, done: Done) -> bool {
+    if let Done::Failed {
+        error: error @ StorageError::Commit(_),
+        ..
+    } = done
+    {
+        // What a store that cannot write has done only opening it anew can tell.
+        inbox.fail(Failure::State(error));
+        return false;
     }
+    inbox.put(Incoming::Done(done)).is_ok()
 }

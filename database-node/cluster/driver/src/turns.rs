@@ -17,6 +17,7 @@ use crate::failure::Failure;
 use crate::handle::Known;
 use crate::inbox::{Asker, Inbox, Incoming};
 use crate::log_writer::Write;
+use crate::standings::Standings;
 use crate::transport::Transport;
 
 /// So many inputs are taken at most before it is looked at what follows from them.
@@ -74,6 +75,8 @@ pub(crate) struct Turns<L: OrderedStore, T> {
     pub(crate) founder: Option<(u64, oneshot::Sender<Result<(), FoundError>>)>,
     /// The number of the last batch that is to be written.
     pub(crate) written: u64,
+    /// What others may go by without asking.
+    pub(crate) standings: Arc<Standings>,
     /// What others are told that the node knows of the cluster.
     pub(crate) known: watch::Sender<Known>,
 }
@@ -162,7 +165,10 @@ impl<L: OrderedStore, T: Transport> Turns<L, T> {
 
     fn give(&mut self) {
         self.counting.steps.fetch_add(1, Ordering::Relaxed);
-        let outputs = self.node.give(self.clock.now());
+        let now = self.clock.now();
+        let outputs = self.node.give(now);
+        // Before anybody is told anything.
+        self.standings.publish(self.node.take_standings(now));
         // First, so that whoever is answered finds what it was answered.
         let applied = self.node.meta_applied();
         self.known.send_if_modified(|known| {

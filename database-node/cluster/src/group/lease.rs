@@ -90,6 +90,16 @@ impl<L: OrderedStore> Group<L> {
         self.leads_surely(now)
     }
 
+    /// Until when this replica leads beyond doubt, as far as is known at this moment; `None` when it does not.
+    pub(crate) fn lease_until(&self, now: Instant) -> Option<Instant> {
+        self.leads_surely(now).then_some(())?;
+        let since = match self.is_alone() {
+            true => Some(now),
+            false => self.followed_since(now, Leadership::promised),
+        };
+        since.map(|since| since.after(self.lease))
+    }
+
     pub(super) fn leads_surely(&self, now: Instant) -> bool {
         let is_handed_over = self.leadership.as_ref().is_none_or(Leadership::is_handed_over);
         if is_handed_over && !has(Mistake::LeaseAfterTransfer) {

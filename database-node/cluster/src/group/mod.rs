@@ -36,7 +36,7 @@ pub(crate) use steering::{Order, Step};
 pub(crate) use successor::Going;
 
 /// The most bytes of entries in one message, unless one entry alone has more.
-const MAX_MESSAGE_BYTES: u64 = 1 << 20;
+pub(crate) const MAX_MESSAGE_BYTES: u64 = 1 << 20;
 /// The most messages on their way to one replica.
 const MAX_INFLIGHT: usize = 128;
 /// The most bytes that are proposed and not committed; more are refused.
@@ -213,6 +213,8 @@ impl<L: OrderedStore> Group<L> {
             // It adds entries to an empty message that was meant to follow others, and counts them from there: the
             // receiver then says that it has entries that nobody has (raft 0.7, found by the simulator).
             batch_append: false,
+            // `tell_commit` does, when nothing else will.
+            skip_bcast_commit: true,
             ..raft::Config::default()
         };
         let raft = RawNode::new(&settings, log, &Logger::root(Discard, o!()))
@@ -416,8 +418,10 @@ impl<L: OrderedStore> Group<L> {
             message.body,
             Body::Append { .. } | Body::Heartbeat { .. } | Body::Snapshot { .. }
         );
+        let committed = self.committed();
         // Refused only when its sender is no member, or by a candidate of an old term.
         let _ = self.raft.step(message.into_raft());
+        self.tell_commit(committed);
         if let Some(stamp) = stamp {
             let follows = self.raft.raft.term == term && self.leader() == Some(from);
             if is_from_leader && follows && self.raft.raft.state == StateRole::Follower {
@@ -448,6 +452,16 @@ impl<L: OrderedStore> Group<L> {
             }
         }
         self.look();
+    }
+
+    /// Tells the others how far the log is committed, when that is further than before. As long as entries are under way it is
+    /// told with the next ones, or when those are committed: a message for itself each time is a message more to be answered.
+    fn tell_commit(&mut self, before: u64) {
+        let raft = &mut self.raft.raft;
+        let is_all = raft.raft_log.committed == raft.raft_log.last_index();
+        if raft.state == StateRole::Leader && raft.raft_log.committed > before && is_all {
+            raft.bcast_append();
+        }
     }
 
     /// Proposes an entry; gives where it will be if it is committed. `None` when it is not taken: this replica does not

@@ -164,7 +164,9 @@ impl<L: OrderedStore> Group<L> {
                 work.messages.extend(sent);
             }
         } else {
+            let committed = self.committed();
             self.raft.on_persist_ready(ready_number);
+            self.tell_commit(committed);
             work.messages.extend(messages);
         }
         self.held.push(entries);
@@ -269,7 +271,9 @@ impl<L: OrderedStore> Group<L> {
                 break;
             };
             self.safe_commit = self.safe_commit.max(writing.commit);
+            let committed = self.committed();
             self.raft.on_persist_ready(writing.ready);
+            self.tell_commit(committed);
             // What consensus says by the terms: others may have taken the place of what was written, and wait for a later batch.
             let persisted = self.raft.raft.raft_log.persisted;
             self.raft.mut_store().set_persisted(persisted);

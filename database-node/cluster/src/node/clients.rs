@@ -283,7 +283,7 @@ impl<L: OrderedStore> Node<L> {
 
     /// Whether a group was forced, and may yet give way to another life of it: nobody is answered then, neither in the
     /// new life nor in any other.
-    fn is_unconfirmed(&self, id: GroupId) -> bool {
+    pub(super) fn is_unconfirmed(&self, id: GroupId) -> bool {
         let record = self.meta().and_then(|meta| meta.group(id));
         record.is_some_and(|record| record.unconfirmed().is_some()) && !has(Mistake::AnswerUnconfirmed)
     }

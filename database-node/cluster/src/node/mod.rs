@@ -7,7 +7,7 @@
 //! - `io`: what goes in and comes out
 //! - `replicas`: which replicas there are, as the meta group wants it
 //! - `applying`: from committed entries to answers
-//! - `clients`: what is asked of the node
+//! - `clients`: what is asked of the node; `standing`: what need not be asked
 //! - `snapshots`: how a replica that is far behind gets the state
 //! - `reports`: what is told to the supervisor; `supervisor`: who brings all groups to where they are to be
 //! - `clocks`: whose clocks run right
@@ -25,6 +25,7 @@ mod replicas;
 mod reports;
 mod sleep;
 mod snapshots;
+mod standing;
 mod stepping_aside;
 mod supervisor;
 #[cfg(test)]
@@ -41,7 +42,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::applier::{Done, Found, Task};
 use crate::group::config::GroupConfig;
-use crate::group::{Group, Halt, Work};
+use crate::group::{Group, Halt, MAX_MESSAGE_BYTES, Work};
 use crate::ids::{LogPoint, NodeId};
 use crate::log::{self, Identity};
 use crate::meta::{META, Meta, NodeRecord, NodeState};
@@ -60,6 +61,7 @@ use replicas::Unmatched;
 use reports::Reporting;
 use sleep::Sleeping;
 use snapshots::Snapshots;
+pub use standing::Standing;
 use stepping_aside::SteppingAside;
 use supervisor::Supervisor;
 
@@ -100,6 +102,8 @@ pub struct Node<L: OrderedStore> {
     groups: BTreeMap<GroupId, Group<L>>,
     /// The groups to look at before this step ends.
     touched: BTreeSet<GroupId>,
+    /// The groups that were looked at since it was last told how they stand.
+    looked_at: BTreeSet<GroupId>,
     /// The groups that have something being written.
     writing: BTreeSet<GroupId>,
     unmatched: Unmatched,
@@ -146,6 +150,7 @@ impl<L: OrderedStore> Node<L> {
             meta,
             groups: BTreeMap::new(),
             touched: BTreeSet::new(),
+            looked_at: BTreeSet::new(),
             writing: BTreeSet::new(),
             unmatched: Unmatched::All,
             applying: Applying::default(),
@@ -484,6 +489,7 @@ impl<L: OrderedStore> Node<L> {
 
     fn look_at(&mut self, now: Now, id: GroupId) {
         let going = self.stepping_aside.going(id);
+        self.looked_at.insert(id);
         let Some(group) = self.groups.get_mut(&id) else {
             return;
         };
@@ -545,11 +551,17 @@ impl<L: OrderedStore> Node<L> {
         });
     }
 
-    /// Hands what is to be sent to the driver, one envelope for each node.
+    /// Hands what is to be sent to the driver, one envelope for each node, and in it one message of what follows each other:
+    /// consensus makes one of every entry, which each would be answered.
     fn send(&mut self) {
         for message in mem::take(&mut self.work.messages) {
             let to = Peer::Node(message.to.node());
-            self.outgoing.entry(to).or_default().push(Message::Raft(message));
+            let before = self.outgoing.entry(to).or_default();
+            let message = match before.last_mut() {
+                Some(Message::Raft(last)) => last.take_in(message, MAX_MESSAGE_BYTES),
+                _ => Some(message),
+            };
+            before.extend(message.map(Message::Raft));
         }
         let Some(from) = self.address() else {
             self.outgoing.clear();

@@ -356,6 +356,7 @@ impl<L: OrderedStore> Node<L> {
             (Some(here), Some(replica)) if replica == here.replica => {
                 let forced = record.forced.filter(|forced| forced.replica == replica);
                 if forced.is_some() && record.is_left(here.incarnation) {
+                    self.looked_at.insert(id);
                     self.applying.force(id, record.incarnation, forced);
                     self.touched.insert(id);
                 }
@@ -428,6 +429,7 @@ impl<L: OrderedStore> Node<L> {
 
     /// Removes a replica. What it has beyond the fork of a forced group is handed out first.
     pub(super) fn remove_replica(&mut self, id: GroupId, forced: Option<Forced>) {
+        self.looked_at.insert(id);
         let group = self.groups.remove(&id);
         let stateless = self.applying.aside.stateless.remove(&id);
         let record = group.as_ref().map(|group| group.record().clone()).or(stateless);
@@ -502,6 +504,7 @@ impl<L: OrderedStore> Node<L> {
         self.refuse_all(id, &super::Refusal::Unknown);
         // Also those of snapshots: they are of the life that is over.
         self.forget_snapshots(id);
+        self.looked_at.insert(id);
         self.groups.remove(&id);
         self.applying.forced(id);
         let opened = GroupLog::open(Arc::clone(&self.log), id, record, config.members.clone(), handed);

@@ -226,6 +226,79 @@ impl RaftMessage {
         })
     }
 
+    /// Takes in what follows it on its way to the same replica, where one message says what both do: entries that continue
+    /// its own, up to so many bytes, or an answer to later ones. Else gives it back.
+    ///
+    /// Whoever appends both after each other has what it has by the one, and answers once; and an answer to a later message of
+    /// the same term says what the one before did, with the later stamp.
+    pub(crate) fn take_in(&mut self, next: Self, most_bytes: u64) -> Option<Self> {
+        let of = |message: &Self| {
+            (
+                message.group,
+                message.incarnation,
+                message.from,
+                message.to,
+                message.term,
+            )
+        };
+        if of(self) != of(&next) {
+            return Some(next);
+        }
+        match (&mut self.body, &next.body) {
+            (
+                Body::Append {
+                    previous,
+                    entries,
+                    commit,
+                },
+                Body::Append {
+                    previous: next_previous,
+                    entries: next_entries,
+                    commit: next_commit,
+                },
+            ) => {
+                let last = LogPoint {
+                    index: previous.index + entries.len() as u64,
+                    term: entries.last().map_or(previous.term, |entry| entry.term),
+                };
+                let bytes = |entries: &[WireEntry]| -> usize {
+                    entries.iter().map(|entry| entry.payload.len()).sum()
+                };
+                let fits = || (bytes(entries) + bytes(next_entries)) as u64 <= most_bytes;
+                if last != *next_previous || next_commit < commit || !fits() {
+                    return Some(next);
+                }
+                let Body::Append {
+                    entries: next_entries,
+                    commit: next_commit,
+                    ..
+                } = next.body
+                else {
+                    return Some(next);
+                };
+                entries.extend(next_entries);
+                *commit = next_commit;
+            }
+            (
+                Body::Appended {
+                    index,
+                    commit,
+                    rejected: None,
+                },
+                Body::Appended {
+                    index: next_index,
+                    commit: next_commit,
+                    rejected: None,
+                },
+            ) if next_index >= index && next_commit >= commit => {
+                (*index, *commit) = (*next_index, *next_commit);
+            }
+            _ => return Some(next),
+        }
+        self.stamp = next.stamp.or(self.stamp);
+        None
+    }
+
     /// As the library takes it.
     pub(crate) fn into_raft(self) -> eraftpb::Message {
         let mut message = eraftpb::Message {

@@ -369,6 +369,94 @@ fn what_stays_within_a_replica_is_not_sent() {
 }
 
 /// docs/testing.md
+/// Entries of so many terms, one each, behind a point.
+fn append(previous: LogPoint, terms: &[u64], commit: u64) -> RaftMessage {
+    let entry = |term| WireEntry {
+        term,
+        is_membership: false,
+        payload: vec![0; 10],
+    };
+    message(Body::Append {
+        previous,
+        entries: terms.iter().copied().map(entry).collect(),
+        commit,
+    })
+}
+
+fn appended(index: u64, commit: u64) -> RaftMessage {
+    message(Body::Appended {
+        index,
+        commit,
+        rejected: None,
+    })
+}
+
+#[test]
+fn entries_that_follow_each_other_go_in_one_message() {
+    let mut first = append(point(7, 2), &[2, 3], 6);
+    let mut next = append(point(9, 3), &[3], 8);
+    next.stamp = Some(Stamp {
+        sent_at: Instant::from_nanos(99),
+        committed: 8,
+        asked_at: None,
+    });
+    let stamp = next.stamp;
+    assert_eq!(first.take_in(next, 30), None);
+    let mut both = append(point(7, 2), &[2, 3, 3], 8);
+    both.stamp = stamp;
+    assert_eq!(first, both);
+    // What only tells of the commit index follows too.
+    let mut told = append(point(10, 3), &[], 10);
+    told.stamp = stamp;
+    assert_eq!(first.take_in(told, 30), None);
+    both.body = append(point(7, 2), &[2, 3, 3], 10).body;
+    assert_eq!(first, both);
+}
+
+#[test]
+fn what_does_not_follow_goes_by_itself() {
+    let first = || append(point(7, 2), &[2, 3], 6);
+    let mut of_another_term = append(point(9, 3), &[3], 8);
+    of_another_term.term += 1;
+    let mut to_another = append(point(9, 3), &[3], 8);
+    to_another.to = replica(3);
+    for next in [
+        append(point(10, 3), &[3], 8),
+        append(point(9, 2), &[3], 8),
+        append(point(8, 2), &[3], 8),
+        append(point(9, 3), &[3], 5),
+        append(point(9, 3), &[3, 3], 8),
+        of_another_term,
+        to_another,
+        message(Body::Heartbeat { commit: 8 }),
+        appended(9, 8),
+    ] {
+        let mut before = first();
+        assert_eq!(before.take_in(next.clone(), 30), Some(next));
+        assert_eq!(before, first());
+    }
+}
+
+#[test]
+fn an_answer_to_later_entries_stands_for_the_one_before() {
+    let mut first = appended(7, 5);
+    assert_eq!(first.take_in(appended(9, 6), 30), None);
+    assert_eq!(first, appended(9, 6));
+    let rejected = message(Body::Appended {
+        index: 12,
+        commit: 6,
+        rejected: Some(Rejected {
+            hint: 3,
+            hint_term: 1,
+            request_snapshot: 0,
+        }),
+    });
+    for next in [appended(8, 6), appended(10, 5), rejected] {
+        assert_eq!(first.take_in(next.clone(), 30), Some(next));
+        assert_eq!(first, appended(9, 6));
+    }
+}
+
 #[test]
 fn fuzz_envelopes() {
     let seeds: Vec<Vec<u8>> = messages()

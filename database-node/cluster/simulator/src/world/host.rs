@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use pliantdb_cluster::applier::Task;
-use pliantdb_cluster::node::Limits;
-use pliantdb_cluster::{Applier, Node, NodeId, Settings, Timing};
-use pliantdb_core::Order;
+use pliantdb_cluster::node::{Answer, Ask, Freshness, Limits, Standing};
+use pliantdb_cluster::{Applier, Node, NodeId, Now, Output, Settings, Timing};
+use pliantdb_core::{GroupId, Order};
 use pliantdb_storage::store::{
     Batch, Cursor, Durability, KeyRange, MemoryStore, OrderedStore, Snapshot, StoreError,
 };
@@ -60,9 +60,38 @@ pub struct Process {
     pub is_applying: bool,
     /// Whether it has taken something of which it has yet to look at what follows.
     pub is_gathering: bool,
+    /// What it has published for readers who do not ask it.
+    standings: BTreeMap<GroupId, Standing>,
 }
 
 impl Process {
+    /// What the node gives, once what it has published is up to date.
+    pub fn give(&mut self, now: Now) -> Vec<Output> {
+        let outputs = self.node.give(now);
+        for (group, standing) in self.node.take_standings(now) {
+            match standing {
+                Some(standing) => self.standings.insert(group, standing),
+                None => self.standings.remove(&group),
+            };
+        }
+        outputs
+    }
+
+    /// The answer that can be had without asking the node.
+    #[must_use]
+    pub fn published(&self, now: Now, ask: &Ask) -> Option<Answer> {
+        let Ask::Await { group, freshness } = ask else {
+            return None;
+        };
+        let standing = self.standings.get(group)?;
+        let at = match freshness {
+            Freshness::Linearizable => standing.readable(now.steady),
+            Freshness::AtLeast(mark) => Some(*mark).filter(|mark| standing.has(*mark)),
+            _ => None,
+        };
+        at.map(|at| Answer::Ready { at })
+    }
+
     /// Gives the disk all that waits, as one sync.
     pub fn begin_write(&mut self, log: &MemoryStore) -> Result<u64, StoreError> {
         let mut last = 0;
@@ -148,6 +177,7 @@ impl Host {
             tasks: VecDeque::new(),
             is_applying: false,
             is_gathering: false,
+            standings: BTreeMap::new(),
         });
         Ok(())
     }

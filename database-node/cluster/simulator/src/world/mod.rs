@@ -12,7 +12,7 @@ mod noticing;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use pliantdb_cluster::node::{Ask, Event};
+use pliantdb_cluster::node::{Answer, Ask, Event};
 use pliantdb_cluster::wire::{Envelope, Peer};
 use pliantdb_cluster::{Incarnation, Input, NodeId, Output, Timing};
 use pliantdb_core::{GroupId, Request, Response};
@@ -350,6 +350,13 @@ impl World {
         let Some(process) = machine.process.as_mut() else {
             return;
         };
+        // A reader looks at what is published first.
+        if let Input::Ask { token, ask } = &input
+            && let Some(answer) = process.published(local, ask)
+        {
+            let token = *token;
+            return self.answer(host, token, answer);
+        }
         process.node.take(local, input);
         let (share, random) = &mut self.gathered;
         if *share > 0 && random.random_range(0..1000) < *share {
@@ -359,7 +366,7 @@ impl World {
             }
             return;
         }
-        let outputs = process.node.give(local);
+        let outputs = process.give(local);
         self.notice(host, &outputs);
         self.handle(host, outputs);
     }
@@ -374,7 +381,7 @@ impl World {
         }
         if let Some(process) = self.process(host) {
             process.is_gathering = false;
-            let outputs = process.node.give(local);
+            let outputs = process.give(local);
             self.notice(host, &outputs);
             self.handle(host, outputs);
         }
@@ -398,22 +405,18 @@ impl World {
                     }
                 }
                 Output::Send { to, envelope } => self.send(host, to, &envelope),
-                Output::Reply { token, answer } => {
-                    let delay = self.random.random_range(100_000..2 * MS);
-                    self.schedule(
-                        delay,
-                        Happening::Answered {
-                            token,
-                            answer: Box::new(answer),
-                            from: host,
-                        },
-                    );
-                }
+                Output::Reply { token, answer } => self.answer(host, token, answer),
                 Output::Event(event) => self.hear(host, event),
             }
         }
         self.write(host);
         self.work(host);
+    }
+
+    fn answer(&mut self, from: usize, token: u64, answer: Answer) {
+        let delay = self.random.random_range(100_000..2 * MS);
+        let answer = Box::new(answer);
+        self.schedule(delay, Happening::Answered { token, answer, from });
     }
 
     fn hear(&mut self, host: usize, event: Event) {

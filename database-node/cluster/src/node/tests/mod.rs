@@ -6,6 +6,7 @@ mod founding;
 mod sleep;
 mod snapshots;
 mod space;
+mod standing;
 mod stepping_aside;
 mod taking;
 mod versions;
@@ -51,6 +52,8 @@ struct Cluster {
     /// The versions of the commands that were given to appliers since this was emptied.
     versions: Vec<u16>,
     answers: BTreeMap<u64, Answer>,
+    /// What each node has published.
+    standings: BTreeMap<(usize, GroupId), Standing>,
     tokens: u64,
     /// By how much all walls are ahead, in milliseconds.
     ahead: u64,
@@ -72,6 +75,7 @@ impl Cluster {
             heard: Vec::new(),
             versions: Vec::new(),
             answers: BTreeMap::new(),
+            standings: BTreeMap::new(),
             tokens: 0,
             ahead: 0,
         };
@@ -138,6 +142,7 @@ impl Cluster {
     fn stop(&mut self, host: usize) {
         let machine = &mut self.machines[host];
         machine.process = None;
+        self.standings.retain(|(of, _), _| *of != host);
         machine.log.crash();
         machine.state.crash();
     }
@@ -178,7 +183,14 @@ impl Cluster {
             let Some((node, applier)) = process else {
                 return;
             };
-            for output in node.step(now, input) {
+            let outputs = node.step(now, input);
+            for (group, standing) in node.take_standings(now) {
+                match standing {
+                    Some(standing) => self.standings.insert((host, group), standing),
+                    None => self.standings.remove(&(host, group)),
+                };
+            }
+            for output in outputs {
                 match output {
                     Output::Persist { number, batch, .. } => {
                         log.write(&batch, Durability::Synced).unwrap();
