@@ -188,13 +188,20 @@ async fn hear(shared: &Arc<Shared>, connection: &Connection, hello: &Hello) -> F
     if let Some(known) = from.node().and_then(|node| shared.remote(node)) {
         known.appeared.notify_one();
     }
-    if let Peer::Joiner(token) = from.peer {
-        streams.spawn(answer_joiner(Arc::clone(shared), connection.clone(), token));
-    }
+    // A joiner is answered over the connection by which it asks: by others it only looks who is there.
+    let mut unanswered = match from.peer {
+        Peer::Joiner(token) => Some(token),
+        Peer::Node(_) => None,
+    };
     loop {
         tokio::select! {
             stream = connection.accept_uni() => match stream {
                 Ok(stream) => {
+                    if let Some(token) = unanswered.take() {
+                        // It is known before anybody hears what it asks.
+                        let joiner = Joiner::note(shared, token);
+                        streams.spawn(answer_joiner(joiner, connection.clone()));
+                    }
                     let shared = Arc::clone(shared);
                     streams.spawn(async move { receiving::read(&shared, stream, from).await });
                 }
@@ -218,33 +225,42 @@ async fn hear(shared: &Arc<Shared>, connection: &Connection, hello: &Hello) -> F
 }
 
 /// Sends a joiner what is for it, over the connection by which it has asked.
-async fn answer_joiner(shared: Arc<Shared>, connection: Connection, token: u128) -> Result<(), Fault> {
+async fn answer_joiner(joiner: Joiner, connection: Connection) -> Result<(), Fault> {
+    let Joiner {
+        shared,
+        token,
+        outbox,
+    } = &joiner;
     let us = *shared.identity.borrow();
     let Some(us) = us else {
         return Ok(());
     };
-    let outbox = Arc::new(Outbox::new(shared.options.bounds()));
-    shared.add_joiner(token, &outbox);
-    let joiner = Joiner {
-        shared: &shared,
-        token,
-        outbox: &outbox,
-    };
-    let to = Peer::Joiner(token);
-    let reason = writing::write(&connection, &outbox, Class::Control, us, to, &shared.counting).await;
-    drop(joiner);
+    let to = Peer::Joiner(*token);
+    let reason = writing::write(&connection, outbox, Class::Control, us, to, &shared.counting).await;
     Err((Code::Done, reason))
 }
 
 /// A joiner that is known as long as this is kept.
-struct Joiner<'a> {
-    shared: &'a Shared,
+struct Joiner {
+    shared: Arc<Shared>,
     token: u128,
-    outbox: &'a Arc<Outbox>,
+    outbox: Arc<Outbox>,
 }
 
-impl Drop for Joiner<'_> {
+impl Joiner {
+    fn note(shared: &Arc<Shared>, token: u128) -> Self {
+        let outbox = Arc::new(Outbox::new(shared.options.bounds()));
+        shared.add_joiner(token, &outbox);
+        Self {
+            shared: Arc::clone(shared),
+            token,
+            outbox,
+        }
+    }
+}
+
+impl Drop for Joiner {
     fn drop(&mut self) {
-        self.shared.remove_joiner(self.token, self.outbox);
+        self.shared.remove_joiner(self.token, &self.outbox);
     }
 }

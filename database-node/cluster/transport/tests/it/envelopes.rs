@@ -391,6 +391,48 @@ async fn two_processes_that_are_one_node_are_noticed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_joiner_that_goes_on_looking_is_answered_however_long_that_takes() {
+    let machines = Machines::new();
+    let one = machines.network(1);
+    let at_one = hear(&one);
+    let joiner = Network::bind(any(), machines.credentials(3), Options::default()).unwrap();
+    let at_joiner = hear(&joiner);
+    let seeds = [one.local_address().to_string()];
+    let found: Mutex<Vec<Vec<Peer>>> = Mutex::default();
+    let joining = joiner.join(99, &seeds, |peers| found.lock().unwrap().push(peers));
+    let asking = async {
+        until("it is found", || !found.lock().unwrap().is_empty()).await;
+        let token = Peer::Joiner(99);
+        let question = Envelope {
+            cluster: 0,
+            from: token,
+            to: peer(1),
+            messages: vec![beat(1)],
+        };
+        joiner.sender().send(peer(1), question);
+        until("asked", || {
+            at_one
+                .try_recv()
+                .is_ok_and(|(_, envelope)| envelope.from == token)
+        })
+        .await;
+        // Meanwhile it looks again who is there, twice a second.
+        tokio::time::sleep(Duration::from_millis(1300)).await;
+        let mut answer = envelope(1, 0, vec![beat(1)]);
+        answer.to = token;
+        one.sender().send(token, answer);
+        until("answered", || {
+            at_joiner
+                .try_recv()
+                .is_ok_and(|(_, envelope)| envelope.from == peer(1))
+        })
+        .await;
+        joiner.set_identity(CLUSTER, id(3));
+    };
+    tokio::join!(joining, asking);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_joiner_is_answered_over_the_connection_by_which_it_asks() {
     let machines = Machines::new();
     let (one, two) = (machines.network(1), machines.network(2));
