@@ -51,6 +51,13 @@ pub(crate) struct Asker {
 
 impl Asker {
     pub(crate) async fn change(&self, command: MetaCommand) -> Result<MetaOutcome, ChangeError> {
+        self.done(Question::Change(command))
+            .await
+            .map(|(outcome, _)| outcome)
+    }
+
+    /// The same, with how much of the meta group's log has to be applied to know it.
+    pub(crate) async fn change_at(&self, command: MetaCommand) -> Result<(MetaOutcome, u64), ChangeError> {
         self.done(Question::Change(command)).await
     }
 
@@ -59,7 +66,8 @@ impl Asker {
         leader: Option<NodeId>,
         consent: Consent,
     ) -> Result<MetaOutcome, ChangeError> {
-        self.done(Question::Force { leader, consent }).await
+        let done = self.done(Question::Force { leader, consent }).await;
+        done.map(|(outcome, _)| outcome)
     }
 
     /// Asks this node alone.
@@ -86,9 +94,11 @@ impl Asker {
         }
     }
 
-    async fn done(&self, question: Question) -> Result<MetaOutcome, ChangeError> {
+    async fn done(&self, question: Question) -> Result<(MetaOutcome, u64), ChangeError> {
         match self.ask(question).await? {
-            Reply::Done(outcome) => Ok(outcome),
+            Reply::Changed(outcome, at) => Ok((outcome, at)),
+            // Of a node of a version before: whatever is known there by now is asked for besides.
+            Reply::Done(outcome) => Ok((outcome, 0)),
             _ => Err(ChangeError::Rejected(
                 "the node answered something else".to_owned(),
             )),
@@ -135,6 +145,7 @@ impl Asker {
             };
             match reply {
                 Reply::Done(_)
+                | Reply::Changed(..)
                 | Reply::Overview(_)
                 | Reply::Certificate { .. }
                 | Reply::Token(_)
@@ -252,7 +263,14 @@ async fn give(
 
 async fn answer(handle: &Handle<StateStore>, question: Question) -> Result<Reply, Stopped> {
     match question.ask() {
-        Some(ask) => handle.ask_async(ask).await.map(Reply::from),
+        Some(ask) => handle
+            .ask_async(ask)
+            .await
+            .map(|answer| match Reply::from(answer) {
+                // Whoever is answered finds what it was answered.
+                Reply::Done(outcome) => Reply::Changed(outcome, handle.known().borrow().applied),
+                reply => reply,
+            }),
         None => {
             let overview = look(handle, |node| (node.overview(), node.leader(META))).await?;
             Ok(match overview {

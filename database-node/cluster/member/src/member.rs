@@ -128,6 +128,15 @@ impl Member {
         self.asker.change(command).await
     }
 
+    /// The same; and how much of the meta group's log has to be applied to know of the change ([`Handle::known`]), 0 when the
+    /// node that has decided it does not say.
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub async fn change_at(&self, command: MetaCommand) -> Result<(MetaOutcome, u64), ChangeError> {
+        self.asker.change_at(command).await
+    }
+
     /// Replaces a leader that is gone, or groups that cannot elect one; what only others have is lost.
     ///
     /// # Errors

@@ -106,6 +106,8 @@ pub(crate) enum Reply {
     NotHere(String),
     /// The meta group has refused it.
     Refused(MetaRejection),
+    /// A change was made, and is in that entry of the meta group's log or one before it.
+    Changed(MetaOutcome, u64),
 }
 
 impl Reply {

@@ -38,6 +38,13 @@ async fn one_node_grows_to_a_quorum_and_goes_on_after_restarts() {
     let third = machines.join("third", &first).await;
 
     // Asked of one that does not decide.
+    // Whoever has applied so much knows of it.
+    let (_, at) = third.change_at(database("office")).await.unwrap();
+    let mut known = second.handle().known();
+    let known = known.wait_for(|known| known.applied >= at).await.unwrap().clone();
+    let meta = known.meta.unwrap();
+    let mut shards = meta.groups().values().filter_map(|record| record.shard.as_ref());
+    assert!(shards.any(|shard| shard.database.as_str() == "office"));
     let switched = third.change(MetaCommand::Switch { to: Mode::Quorum }).await;
     assert!(matches!(switched, Ok(MetaOutcome::Switch(_))), "{switched:?}");
     let status = until(&second, |status| {

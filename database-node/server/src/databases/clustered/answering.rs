@@ -12,7 +12,7 @@ use super::between::{Errand, Product, Question, Told, decode, encode};
 use super::{Clustered, NotDone};
 
 /// How long another node waits for this one to know what it knows.
-const CATCHING_UP: Duration = Duration::from_secs(5);
+const CATCHING_UP: Duration = Duration::from_secs(4);
 
 /// The answer of a node whose databases are not there yet.
 pub(super) fn not_yet() -> Bytes {

@@ -13,14 +13,18 @@ use pliantdb_core::access::AccountsChange;
 use pliantdb_core::protocol::SchemaOffer;
 use pliantdb_core::{DatabaseName, Error, Rejection, SlotCount};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::Clustered;
 use super::between::{Question, Told};
 
-/// How long is waited for other nodes to know of a change. One that does not answer for so long is cut off, and hears of it
-/// when it is back.
-const KNOWN_WITHIN: Duration = Duration::from_secs(2);
+/// How long is waited for what another node says.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
+/// How long is waited for other nodes to know of a change (docs/guarantees.md). One that does not say so by then counts as cut
+/// off, and hears of it when it can.
+const KNOWN_WITHIN: Duration = Duration::from_secs(5);
+/// After how long a node is asked again that does not know of it yet.
+const ASKED_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// How long a connection to a node may take.
 const CONNECTED_WITHIN: Duration = Duration::from_millis(500);
 /// For how long nobody asks a node for such things that could not be asked.
@@ -99,9 +103,9 @@ impl Clustered {
     }
 
     async fn change(&self, command: MetaCommand) -> Result<(), Error> {
-        match self.member().change(command).await {
-            Ok(_) => {
-                self.let_all_know().await;
+        match self.member().change_at(command).await {
+            Ok((_, at)) => {
+                self.let_all_know(at).await;
                 Ok(())
             }
             Err(ChangeError::Refused(rejection)) => Err(match *rejection {
@@ -131,16 +135,42 @@ impl Clustered {
     /// Waits until this node knows what any other that answers knows now.
     pub(super) async fn catch_up(&self) {
         let furthest = self.furthest().await;
-        let _ = timeout(KNOWN_WITHIN, self.wait_until_applied(furthest)).await;
+        let _ = timeout(ANSWERED_WITHIN, self.wait_until_applied(furthest)).await;
     }
 
-    /// Waits until every node that answers knows what any of them knows now: whoever is asked next, knows it too.
-    async fn let_all_know(&self) {
-        let index = self.furthest().await;
-        let question = Question::Apply { index };
+    /// Waits until every node that is there says that it has applied the meta group's log so far: whoever is asked next, knows
+    /// what is in it.
+    async fn let_all_know(&self, at: u64) {
+        let index = match at {
+            0 => self.furthest().await,
+            at => at,
+        };
+        let peers = self.member().network().peers().into_iter();
+        let others = peers.filter(|peer| peer.node != self.node);
+        let others = others.map(|peer| self.let_know(peer.node, peer.round_trip.is_some(), index));
         let own = timeout(KNOWN_WITHIN, self.wait_until_applied(index));
-        // Whoever does not answer is cut off.
-        let _ = tokio::join!(self.ask_others(&question), own);
+        let _ = tokio::join!(join_all(others), own);
+    }
+
+    /// Waits until a node says that it has applied so much. Each answer comes when it has, or says how far it is.
+    async fn let_know(&self, node: NodeId, is_connected: bool, index: u64) {
+        let question = Question::Apply { index };
+        if !is_connected {
+            self.ask_soon(node, false, &question).await;
+            return;
+        }
+        let asking = async {
+            loop {
+                match self.ask(node, &question, None).await {
+                    // One that stops says so at once.
+                    Ok(Told::Applied(applied)) if applied < index => sleep(ASKED_AGAIN_AFTER).await,
+                    Ok(_) | Err(_) => return,
+                }
+            }
+        };
+        if timeout(KNOWN_WITHIN, asking).await.is_err() {
+            tracing::warn!(%node, index, "the node has not said in time that it knows of a change; it hears of it later");
+        }
     }
 
     async fn furthest(&self) -> u64 {
@@ -164,7 +194,7 @@ impl Clustered {
     /// Asks a node that may be gone. Without a connection to it, that is found out once for a while.
     async fn ask_soon(&self, node: NodeId, is_connected: bool, question: &Question) -> Option<Told> {
         let patience = match is_connected {
-            true => KNOWN_WITHIN,
+            true => ANSWERED_WITHIN,
             false if self.gone.contains(node) => return None,
             false => CONNECTED_WITHIN,
         };
