@@ -233,6 +233,13 @@ impl<L: OrderedStore> Node<L> {
         self.groups.get(&group)?.leader().map(|replica| replica.node())
     }
 
+    /// The leader of a group as far as this node knows, with its term: who leads in a later one has taken its place.
+    #[must_use]
+    pub fn leader_in_term(&self, group: GroupId) -> Option<(NodeId, u64)> {
+        let group = self.groups.get(&group)?;
+        Some((group.leader()?.node(), group.term()))
+    }
+
     /// The life of a group in which its replica here is.
     #[must_use]
     pub fn incarnation(&self, group: GroupId) -> Option<crate::ids::Incarnation> {

@@ -421,7 +421,7 @@ impl Clustered {
                 let mut asking = pin!(asking);
                 tokio::select! {
                     answer = &mut asking => answer?,
-                    leader = self.replaced(group.id, node) => {
+                    leader = self.replaced(group.id, node, group.heard.term()) => {
                         // It can see what becomes of what it has begun, if it is there.
                         match timeout(SETTLED_WITHIN, asking).await {
                             Ok(answer) => answer?,
@@ -436,18 +436,39 @@ impl Clustered {
         decode(&answer).map_err(unknown)
     }
 
-    /// Waits until another node leads a group than this; gives which.
-    async fn replaced(&self, group: GroupId, node: NodeId) -> NodeId {
+    /// Waits until another node leads a group than this, in a later term than `since`; gives which.
+    async fn replaced(&self, group: GroupId, node: NodeId, since: u64) -> NodeId {
         loop {
             sleep(LOOKING).await;
             let handle = self.handle.clone();
-            let leader =
-                tokio::task::spawn_blocking(move || handle.look(move |core| core.leader(group))).await;
-            if let Ok(Ok(Some(leader))) = leader
-                && leader != node
-            {
+            let known =
+                tokio::task::spawn_blocking(move || handle.look(move |core| core.leader_in_term(group)));
+            let known = known.await.ok().and_then(Result::ok).flatten();
+            if let Some(leader) = known.and_then(|known| successor(node, since, known)) {
                 return leader;
             }
         }
+    }
+}
+
+/// Who leads in the place of a node that was asked, by what the replica here knows. It may be behind, and the other lead
+/// since: in a term in which answers have come already, or before it, nobody has taken the place of who gave them.
+fn successor(asked: NodeId, since: u64, (leader, term): (NodeId, u64)) -> Option<NodeId> {
+    (term > since && leader != asked).then_some(leader)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replica_that_is_behind_does_not_say_that_who_was_asked_is_replaced() {
+        let [a, b, c] = [1, 2, 3].map(NodeId::new);
+        // `b` leads in term 6, of which the replica here knows nothing yet.
+        assert_eq!(successor(b, 6, (a, 5)), None);
+        assert_eq!(successor(b, 6, (b, 6)), None);
+        assert_eq!(successor(b, 6, (c, 7)), Some(c));
+        // It was heard of, and has answered nothing yet.
+        assert_eq!(successor(b, 5, (a, 5)), None);
     }
 }

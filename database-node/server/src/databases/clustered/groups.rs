@@ -52,6 +52,11 @@ impl Heard {
         }
     }
 
+    /// The term of the furthest answer that was given here; 0 before the first.
+    pub(super) fn term(&self) -> u64 {
+        self.latest().mark.map_or(0, |mark| mark.term)
+    }
+
     /// Notes who leads when this node does not.
     pub(super) fn refused(&self, refusal: &Refusal) {
         if let Refusal::NotLeader { leader } = refusal {
