@@ -18,8 +18,9 @@ use super::{Link, Sending, WAITING, tls, unreachable};
 use crate::address::Address;
 use crate::options::Options;
 
-/// How often the server is shown that the client is there.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// How often the server is shown that the client is there. One that was killed and started again answers that with a reset,
+/// so for no longer a client that only listens does not know that its connection is gone.
+const KEEP_ALIVE: Duration = Duration::from_secs(3);
 /// How long a connection lives without a sign of the server.
 const IDLE: Duration = Duration::from_secs(30);
 /// Large answers that arrive at once.

@@ -209,6 +209,27 @@ fn subscriptions_go_on_after_a_restart() {
 }
 
 #[test]
+fn who_only_listens_notices_soon_that_its_server_was_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let mut node = Node::start(&data);
+    let (http, quic) = (node.address.to_string(), node.quic.to_string());
+    runtime().block_on(async {
+        for address in [node.quic_url(), node.websocket_url()] {
+            let database = client(&address).await.database::<Note>("default").await.unwrap();
+            let messages = database.subscribe(&["a"]).await.unwrap();
+            node.kill();
+            node = Node::start_with(&data, &["--listen", &http, "--quic-listen", &quic]);
+            let told = tokio::time::timeout(Duration::from_secs(7), messages.receive()).await;
+            assert!(
+                matches!(told, Ok(Err(Error::Lagged(_)))),
+                "by {address}: {told:?}"
+            );
+        }
+    });
+}
+
+#[test]
 fn a_request_id_counts_once_over_connections_and_expires() {
     let folder = tempfile::tempdir().unwrap();
     let node = Node::start(&folder.path().join("data"));
