@@ -13,7 +13,7 @@ use pliantdb_storage::StateStore;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::giving::Giving;
-use crate::questions::{Hidden, Question, Reply, Seen, decode, encode};
+use crate::questions::{Hidden, Question, Reply, Seen, decode, decode_reply, encode, encode_reply};
 use crate::renewing::is_keeper;
 
 /// How long somebody who leads the meta group is looked for, and waited for.
@@ -187,9 +187,13 @@ impl Asker {
         until: Instant,
     ) -> Result<Reply, RequestError> {
         let left = until.saturating_duration_since(Instant::now());
-        let bytes = self.network.inquire(node, encode(question), left).await?;
+        let bytes = match question {
+            Question::Overview => self.network.inquire(node, encode(question), left).await?,
+            // They wait for a majority.
+            _ => self.network.request(node, encode(question), left).await?,
+        };
         // Of another version, say: it may have done what it was asked.
-        decode(&bytes).map_err(|reason| RequestError::Unknown { node, reason })
+        decode_reply(&bytes).map_err(|reason| RequestError::Unknown { node, reason })
     }
 }
 
@@ -216,7 +220,7 @@ pub(crate) async fn answer_bytes(
         }
         Err(reason) => Reply::Rejected(format!("the question cannot be read: {reason}")),
     };
-    encode(&reply)
+    encode_reply(reply)
 }
 
 /// Gives a node what only one with the authority can give.

@@ -106,7 +106,8 @@ pub(crate) enum Reply {
     NotHere(String),
     /// The meta group has refused it.
     Refused(MetaRejection),
-    /// A change was made, and is in that entry of the meta group's log or one before it.
+    /// A change was made, and is in that entry of the meta group's log or one before it. It goes as [`Reply::Done`] with the
+    /// number behind it, of which nodes of the version before read the first part.
     Changed(MetaOutcome, u64),
 }
 
@@ -158,6 +159,33 @@ pub(crate) fn encode(value: &impl Serialize) -> Bytes {
         .into()
 }
 
+/// A reply as bytes.
+pub(crate) fn encode_reply(reply: Reply) -> Bytes {
+    match reply {
+        Reply::Changed(outcome, at) => {
+            let done = encode(&Reply::Done(outcome)).to_vec();
+            postcard::to_extend(&at, done).unwrap_or_default().into()
+        }
+        reply => encode(&reply),
+    }
+}
+
+/// A reply from bytes that another node has sent.
+///
+/// # Errors
+/// What is wrong with them.
+pub(crate) fn decode_reply(bytes: &[u8]) -> Result<Reply, String> {
+    let Reply::Done(outcome) = decode(bytes)? else {
+        return decode(bytes);
+    };
+    let done = encode(&Reply::Done(outcome.clone()));
+    let at = bytes.get(done.len()..).filter(|rest| !rest.is_empty());
+    Ok(match at.map(postcard::from_bytes) {
+        Some(Ok(at)) => Reply::Changed(outcome, at),
+        _ => Reply::Done(outcome),
+    })
+}
+
 /// From bytes that another node has sent.
 ///
 /// # Errors
@@ -167,5 +195,30 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
         Some((&VERSION, rest)) => postcard::from_bytes(rest).map_err(|error| error.to_string()),
         Some((version, _)) => Err(format!("it has version {version}, and this node knows {VERSION}")),
         None => Err("it is empty".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_behind_a_reply_is_no_matter_to_the_version_before() {
+        let done = || Reply::Done(MetaOutcome::Done);
+        let bytes = encode_reply(Reply::Changed(MetaOutcome::Done, 300));
+        assert_eq!(decode::<Reply>(&bytes), Ok(done()), "the version before");
+        assert_eq!(decode_reply(&bytes), Ok(Reply::Changed(MetaOutcome::Done, 300)));
+        assert_eq!(
+            decode_reply(&encode(&done())),
+            Ok(done()),
+            "of the version before"
+        );
+        for other in [
+            Reply::Unknown,
+            Reply::NotLeader(None),
+            Reply::Busy("b".to_owned()),
+        ] {
+            assert_eq!(decode_reply(&encode_reply(other.clone())), Ok(other));
+        }
     }
 }
