@@ -36,13 +36,10 @@ impl Opening {
             && self.closes.is_none_or(|closes| later(now, expected) <= closes)
     }
 
-    /// Whether work of that length fits in, if it begins as soon as it may.
+    /// Whether work of that length fits in, if it begins as soon as it may from now on.
     #[must_use]
-    pub fn has_room_for(&self, expected: SignedDuration) -> bool {
-        match (self.opens, self.closes, self.starts_until) {
-            (Some(opens), Some(closes), Some(until)) => opens < until && later(opens, expected) <= closes,
-            _ => true,
-        }
+    pub fn has_room_for(&self, now: Timestamp, expected: SignedDuration) -> bool {
+        self.allows_start(self.opens.unwrap_or(now).max(now), expected)
     }
 }
 
@@ -118,7 +115,7 @@ impl Maintenance {
         let end = later(now, within);
         let openings = self.openings(Some(work), now);
         let mut soon = openings.take_while(|opening| opening.opens.is_none_or(|opens| opens <= end));
-        !soon.any(|opening| opening.has_room_for(expected))
+        !soon.any(|opening| opening.has_room_for(now, expected))
     }
 }
 
@@ -209,7 +206,10 @@ impl<'a> Openings<'a> {
             return Vec::new();
         };
         let (mut left, mut begin) = (Vec::new(), Some(first.opens).filter(|opens| *opens > self.begin));
-        let end = closes.unwrap_or(Timestamp::MAX);
+        // What is behind that is not known.
+        let end = closes
+            .or_else(|| group.iter().map(|one| one.closes).max())
+            .unwrap_or(first.closes);
         for exclusion in self.maintenance.exclusions() {
             if exclusion.to <= first.opens || exclusion.from >= end {
                 continue;
