@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pliantdb_core::{Error, UserName};
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// So many failures are free.
 const FREE: u32 = 5;
@@ -19,6 +19,8 @@ const FIRST_DELAY: Duration = Duration::from_millis(250);
 const MAX_DELAY: Duration = Duration::from_secs(30);
 /// Of so many sessions that are not known here other nodes are asked at once; further ones wait in line.
 const ASKED_AT_ONCE: usize = 16;
+/// How long one waits in that line, which one node that does not answer can hold up.
+const IN_LINE: Duration = Duration::from_secs(5);
 /// So many attempts of one user name, or one peer, wait at once; the next is refused.
 const MAX_WAITING: u32 = 4;
 /// Failures are forgotten when none has come for so long.
@@ -115,7 +117,10 @@ impl Throttle {
         loop {
             let was_free = self.delay_of_tokens(peer).is_zero();
             let attempt = self.token(peer).await?;
-            let place = self.places.acquire().await.map_err(|_| Error::Closed)?;
+            let place = timeout(IN_LINE, self.places.acquire())
+                .await
+                .map_err(|_| Error::Busy)?;
+            let place = place.map_err(|_| Error::Closed)?;
             // While it stood in line others from there can have turned out to be wrong.
             if !was_free || self.delay_of_tokens(peer).is_zero() {
                 return Ok((attempt, place));

@@ -75,9 +75,10 @@ impl Clustered {
                 Told::Count(1)
             }
             Question::ReadSnapshot { number, request } => {
-                let read = self.read_lent(number, request).await;
+                let read = self.lent.read(number, request).await;
                 Told::Done(read.map(Product::Response), None)
             }
+            Question::HoldSnapshot { number } => Told::Count(u64::from(self.lent.hold(number))),
             Question::EndSnapshot { number } => Told::Count(self.lent.remove(number).map_or(0, |_| 1)),
             Question::Applied => Told::Applied(self.applied()),
             Question::Apply { index } => {

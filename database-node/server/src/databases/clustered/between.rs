@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use pliantdb_cluster::NodeId;
 use pliantdb_cluster::node::Mark;
+use pliantdb_cluster_transport::MAX_REQUEST;
 use pliantdb_core::protocol::SchemaOffer;
 use pliantdb_core::{
     Consistency, Error, GroupId, Message, Operation, Outcome, Position, Rejection, Request, RequestId,
@@ -79,12 +80,24 @@ pub(super) enum Question {
         /// Which.
         number: u64,
     },
+    /// To hold it for as long as it may live, for whoever asked for it has heard of it. [`Told::Count`].
+    HoldSnapshot {
+        /// Which.
+        number: u64,
+    },
 }
 
 impl Question {
     /// Whether it may be large, or take long: others do not wait for such ones.
     pub(super) fn is_errand(&self) -> bool {
-        matches!(self, Self::Do(_) | Self::Propose { .. } | Self::Publish { .. })
+        matches!(
+            self,
+            Self::Do(_)
+                | Self::Propose { .. }
+                | Self::Publish { .. }
+                | Self::ReadSnapshot { .. }
+                | Self::Apply { .. }
+        )
     }
 }
 
@@ -179,6 +192,14 @@ pub(super) enum Told {
     Session(Option<SharedSession>),
     /// The session was ended: whoever still has it has not heard of that.
     SessionEnded,
+}
+
+/// That an answer is too large for the way between nodes.
+pub(super) fn answer_too_large(length: usize) -> Error {
+    Error::AnswerTooLarge {
+        length: length as u64,
+        limit: MAX_REQUEST as u64,
+    }
 }
 
 /// As bytes, with the version before.

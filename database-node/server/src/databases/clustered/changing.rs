@@ -155,20 +155,25 @@ impl Clustered {
     /// Waits until a node says that it has applied so much. Each answer comes when it has, or says how far it is.
     async fn let_know(&self, node: NodeId, is_connected: bool, index: u64) {
         let question = Question::Apply { index };
-        if !is_connected {
-            self.ask_soon(node, false, &question).await;
-            return;
-        }
+        let knows = |told: &Told| matches!(told, Told::Applied(applied) if *applied >= index);
         let asking = async {
             loop {
                 match self.ask(node, &question, None).await {
+                    Ok(told) if knows(&told) => return true,
+                    Ok(Told::Applied(_)) => sleep(ASKED_AGAIN_AFTER).await,
                     // One that stops says so at once.
-                    Ok(Told::Applied(applied)) if applied < index => sleep(ASKED_AGAIN_AFTER).await,
-                    Ok(_) | Err(_) => return,
+                    Ok(_) | Err(_) => return false,
                 }
             }
         };
-        if timeout(KNOWN_WITHIN, asking).await.is_err() {
+        let is_known = match is_connected {
+            true => timeout(KNOWN_WITHIN, asking).await.unwrap_or(false),
+            false => {
+                let told = self.ask_soon(node, false, &question).await;
+                told.is_some_and(|told| knows(&told))
+            }
+        };
+        if !is_known {
             tracing::warn!(%node, index, "the node has not said in time that it knows of a change; it hears of it later");
         }
     }

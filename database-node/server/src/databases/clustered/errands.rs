@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pliantdb_cluster::NodeId;
 use pliantdb_cluster::node::{Freshness, Refusal};
-use pliantdb_cluster_transport::{MAX_REQUEST, RequestError};
+use pliantdb_cluster_transport::RequestError;
 use pliantdb_core::protocol::{DatabaseHandle, SchemaOffer};
 use pliantdb_core::{
     CollectionName, Consistency, DatabaseName, Document, DocumentId, Error, GroupId, Position, Rejection,
@@ -16,7 +16,7 @@ use pliantdb_storage::{AsyncDatabase, Found};
 use tokio::time::{sleep, timeout};
 
 use super::attempts::{Attempt, Given, Patience};
-use super::between::{Errand, Product, Question, Told, Work, decode, encode};
+use super::between::{Errand, Product, Question, Told, Work, answer_too_large, decode, encode};
 use super::groups::Group;
 use super::lending::Borrowed;
 use super::{Clustered, NotDone};
@@ -185,12 +185,8 @@ impl Clustered {
                 .map(HeldSnapshot::Here)
                 .ok_or(Error::Closed),
             (Product::Snapshot(node, number), _) => {
-                let cluster = Arc::clone(self);
-                Ok(HeldSnapshot::Elsewhere(Arc::new(Borrowed {
-                    cluster,
-                    node,
-                    number,
-                })))
+                let borrowed = Borrowed::new(Arc::clone(self), node, number).await?;
+                Ok(HeldSnapshot::Elsewhere(Arc::new(borrowed)))
             }
             _ => Err(Error::unexpected_answer()),
         }
@@ -320,7 +316,7 @@ impl Clustered {
                 .map(Product::Schema),
             Work::Snapshot => {
                 let taken = database.snapshot().await;
-                let lent = taken.and_then(|snapshot| self.lend(snapshot));
+                let lent = taken.and_then(|snapshot| self.lent.insert(snapshot));
                 lent.map(|number| Product::Snapshot(self.node, number))
             }
         };
@@ -390,10 +386,7 @@ impl Clustered {
                 Err(match error {
                     RequestError::Unknown { .. } => NotDone::Unknown(error.to_string()),
                     RequestError::TooLarge { .. } => NotDone::Error(Error::invalid(error)),
-                    RequestError::AnswerTooLarge { length, .. } => NotDone::Error(Error::AnswerTooLarge {
-                        length: length as u64,
-                        limit: MAX_REQUEST as u64,
-                    }),
+                    RequestError::AnswerTooLarge { length, .. } => NotDone::Error(answer_too_large(length)),
                     error => NotDone::Later(error.to_string()),
                 })
             }

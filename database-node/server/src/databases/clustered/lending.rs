@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pliantdb_cluster::NodeId;
 use pliantdb_cluster_transport::RequestError;
@@ -10,11 +10,14 @@ use pliantdb_core::{Error, Request, Response};
 use pliantdb_storage::AsyncDatabaseSnapshot;
 
 use super::Clustered;
-use super::between::{Product, Question, Told};
+use super::between::{Product, Question, Told, answer_too_large};
 use crate::databases::read_snapshot;
 
 /// The most that are lent at once: each keeps what it reads from being given back.
 const MOST: usize = 1024;
+
+/// How long one is held whose number nobody may have heard.
+const UNHEARD: Duration = Duration::from_secs(30);
 
 /// The snapshots that this node has taken for others.
 pub(super) struct Lent {
@@ -25,9 +28,16 @@ pub(super) struct Lent {
 
 #[derive(Default)]
 struct Held {
-    by_number: HashMap<u64, AsyncDatabaseSnapshot>,
+    by_number: HashMap<u64, Loan>,
     last: u64,
     is_closed: bool,
+}
+
+struct Loan {
+    snapshot: AsyncDatabaseSnapshot,
+    taken: Instant,
+    /// Whether whoever has asked for it has heard its number.
+    is_heard: bool,
 }
 
 impl Lent {
@@ -46,7 +56,12 @@ impl Lent {
         self.snapshots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn insert(&self, snapshot: AsyncDatabaseSnapshot) -> Result<u64, Error> {
+    /// Holds a snapshot for another node; gives the number that it is read by.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], and [`Error::Closed`].
+    pub(super) fn insert(&self, snapshot: AsyncDatabaseSnapshot) -> Result<u64, Error> {
+        self.let_go_of_old();
         let mut held = self.held();
         if held.is_closed {
             return Err(Error::Closed);
@@ -58,17 +73,53 @@ impl Lent {
         }
         held.last += 1;
         let number = held.last;
-        held.by_number.insert(number, snapshot);
+        let loan = Loan {
+            snapshot,
+            taken: Instant::now(),
+            is_heard: false,
+        };
+        held.by_number.insert(number, loan);
         Ok(number)
     }
 
-    fn get(&self, number: u64) -> Option<AsyncDatabaseSnapshot> {
-        self.held().by_number.get(&number).cloned()
+    /// Notes that its number was heard; gives whether it is still there.
+    pub(super) fn hold(&self, number: u64) -> bool {
+        let mut held = self.held();
+        let loan = held.by_number.get_mut(&number);
+        loan.map(|loan| loan.is_heard = true).is_some()
+    }
+
+    /// Reads from one.
+    pub(super) async fn read(&self, number: u64, request: Request) -> Result<Response, Error> {
+        let snapshot = self
+            .held()
+            .by_number
+            .get(&number)
+            .map(|loan| loan.snapshot.clone());
+        match snapshot {
+            Some(snapshot) => read_snapshot(&snapshot, request).await,
+            None => Err(gone(
+                "it was held there for too long, or the node was started again",
+            )),
+        }
     }
 
     /// Lets go of one.
     pub(super) fn remove(&self, number: u64) -> Option<AsyncDatabaseSnapshot> {
-        self.held().by_number.remove(&number)
+        self.held().by_number.remove(&number).map(|loan| loan.snapshot)
+    }
+
+    /// Lets go of those that are too old.
+    pub(super) fn let_go_of_old(&self) {
+        let is_wanted = |loan: &Loan| {
+            let most = if loan.is_heard {
+                self.lifetime
+            } else {
+                UNHEARD.min(self.lifetime)
+            };
+            loan.taken.elapsed() < most
+        };
+        self.held().by_number.retain(|_, loan| is_wanted(loan));
     }
 
     /// Lets go of all, for good.
@@ -79,42 +130,32 @@ impl Lent {
     }
 }
 
-impl Clustered {
-    /// Holds a snapshot for another node; gives the number that it is read by.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`], and [`Error::Closed`].
-    pub(super) fn lend(self: &Arc<Self>, snapshot: AsyncDatabaseSnapshot) -> Result<u64, Error> {
-        let number = self.lent.insert(snapshot)?;
-        let (cluster, lifetime) = (Arc::downgrade(self), self.lent.lifetime);
-        self.runtime.spawn(async move {
-            tokio::time::sleep(lifetime).await;
-            if let Some(cluster) = cluster.upgrade() {
-                cluster.lent.remove(number);
-            }
-        });
-        Ok(number)
-    }
-
-    /// Reads from a snapshot that is held here for another node.
-    pub(super) async fn read_lent(&self, number: u64, request: Request) -> Result<Response, Error> {
-        match self.lent.get(number) {
-            Some(snapshot) => read_snapshot(&snapshot, request).await,
-            None => Err(gone(
-                "it was held there for too long, or the node was started again",
-            )),
-        }
-    }
-}
-
 /// A snapshot that another node holds for this one, until it is dropped.
 pub(crate) struct Borrowed {
-    pub(super) cluster: Arc<Clustered>,
-    pub(super) node: NodeId,
-    pub(super) number: u64,
+    cluster: Arc<Clustered>,
+    node: NodeId,
+    number: u64,
 }
 
 impl Borrowed {
+    /// One that was taken just now: the node that holds it is told that it is wanted.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when that node is gone.
+    pub(super) async fn new(cluster: Arc<Clustered>, node: NodeId, number: u64) -> Result<Self, Error> {
+        let borrowed = Self {
+            cluster,
+            node,
+            number,
+        };
+        let question = Question::HoldSnapshot { number };
+        match borrowed.cluster.ask(node, &question, None).await {
+            Ok(Told::Count(1)) => Ok(borrowed),
+            Ok(_) => Err(gone("it has let go of it")),
+            Err(error) => Err(gone(&error.to_string())),
+        }
+    }
+
     /// Reads from it.
     ///
     /// # Errors
@@ -128,6 +169,7 @@ impl Borrowed {
             Ok(Told::Later(reason)) => Err(gone(&reason)),
             Ok(_) => Err(Error::unexpected_answer()),
             Err(error @ RequestError::TooLarge { .. }) => Err(Error::invalid(error)),
+            Err(RequestError::AnswerTooLarge { length, .. }) => Err(answer_too_large(length)),
             Err(error) => Err(gone(&error.to_string())),
         }
     }

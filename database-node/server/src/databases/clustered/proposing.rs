@@ -121,7 +121,8 @@ impl Clustered {
             patience.wait(not_done, Attempt::Once).await.map_err(|error| {
                 let reason = StoreError::Engine(error.to_string());
                 match error {
-                    Error::UnknownOutcome(_) => StorageError::Commit(reason),
+                    // It was done, and what came of it is not known here.
+                    Error::UnknownOutcome(_) | Error::AnswerTooLarge { .. } => StorageError::Commit(reason),
                     Error::Unavailable(_) => StorageError::Busy,
                     Error::DiskFull(reason) => StorageError::Store(StoreError::NoSpace(reason)),
                     _ => StorageError::Store(reason),

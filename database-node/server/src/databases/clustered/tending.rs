@@ -63,6 +63,7 @@ fn tend(cluster: &Weak<Clustered>, retention: Duration) {
             return;
         };
         round += 1;
+        cluster.lent.let_go_of_old();
         let is_wanted = || !cluster.stop.is_cancelled();
         for (group, database) in cluster.groups.here() {
             if !is_wanted() {
