@@ -24,7 +24,7 @@ const HTTP_SPREAD: &str = "http_spread";
 /// By the client library, which has TLS.
 const LIBRARY: &str = "library";
 const ETCD: &str = "etcd 3.6";
-const ETCD_SPREAD: &str = "etcd 3.6, clients at all members";
+const ETCD_SPREAD: &str = "etcd 3.6 at all members";
 const POSTGRES: &str = "PostgreSQL 15 with a synchronous replica";
 const ALONE: &str = "pliant-node alone";
 

@@ -110,6 +110,7 @@ impl<L: OrderedStore> Driver<L> {
             askers: Askers::default(),
             founder: None,
             written: 0,
+            persisted: 0,
             standings: Arc::clone(&handle.standings),
             known: know,
         };

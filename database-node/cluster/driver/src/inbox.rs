@@ -103,9 +103,28 @@ struct State<L: pliantdb_storage::store::OrderedStore> {
     envelope_bytes: usize,
     /// Of the envelopes that found no room.
     dropped: u64,
-    /// Whether the node's thread sleeps: nobody else has to be woken.
-    is_awaited: bool,
+    /// How many of what waits are no writes.
+    urgent: usize,
+    /// For what the node's thread has to be woken.
+    awaits: Awaits,
     ended: Option<Stopped>,
+}
+
+/// What the node's thread waits for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Awaits {
+    /// It does something.
+    #[default]
+    Nothing,
+    /// For anything but another write.
+    Urgent,
+    Anything,
+}
+
+impl<L: pliantdb_storage::store::OrderedStore> Incoming<L> {
+    fn is_write(&self) -> bool {
+        matches!(self, Self::Ask(node::Ask::Write { .. }, _))
+    }
 }
 
 impl<L: pliantdb_storage::store::OrderedStore> Inbox<L> {
@@ -115,7 +134,8 @@ impl<L: pliantdb_storage::store::OrderedStore> Inbox<L> {
             envelopes: 0,
             envelope_bytes: 0,
             dropped: 0,
-            is_awaited: false,
+            urgent: 0,
+            awaits: Awaits::Nothing,
             ended: None,
         };
         Self {
@@ -138,8 +158,9 @@ impl<L: pliantdb_storage::store::OrderedStore> Inbox<L> {
             drop(state);
             return Err(ended);
         }
+        let is_urgent = !incoming.is_write();
         state.waiting.push(incoming);
-        self.wake(state);
+        self.wake(state, is_urgent);
         Ok(())
     }
 
@@ -156,32 +177,51 @@ impl<L: pliantdb_storage::store::OrderedStore> Inbox<L> {
             state.envelopes += 1;
             state.envelope_bytes += bytes;
             state.waiting.push(Incoming::Receive(envelope));
-            self.wake(state);
+            self.wake(state, true);
         }
     }
 
-    fn wake(&self, mut state: MutexGuard<'_, State<L>>) {
-        let is_awaited = mem::take(&mut state.is_awaited);
+    fn wake(&self, mut state: MutexGuard<'_, State<L>>, is_urgent: bool) {
+        state.urgent += usize::from(is_urgent);
+        let is_awaited = match state.awaits {
+            Awaits::Nothing => false,
+            Awaits::Urgent => is_urgent,
+            Awaits::Anything => true,
+        };
+        if is_awaited {
+            state.awaits = Awaits::Nothing;
+        }
         drop(state);
         if is_awaited {
             self.is_filled.notify_one();
         }
     }
 
-    /// Takes all that waits into an empty buffer. Waits for something for at most so long.
-    pub(crate) fn take(&self, into: &mut Vec<Incoming<L>>, wait: Duration) -> Result<(), Stopped> {
+    /// Takes all that waits into an empty buffer. Waits for something for at most so long; and when there are only writes, for
+    /// anything else or more of them for at most `gather` more.
+    pub(crate) fn take(
+        &self,
+        into: &mut Vec<Incoming<L>>,
+        wait: Duration,
+        gather: Duration,
+    ) -> Result<(), Stopped> {
         let mut state = self.state();
         if state.waiting.is_empty() && state.ended.is_none() && !wait.is_zero() {
-            state.is_awaited = true;
+            state.awaits = Awaits::Anything;
             let waited = self.is_filled.wait_timeout(state, wait);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
-            state.is_awaited = false;
         }
+        if !gather.is_zero() && !state.waiting.is_empty() && state.urgent == 0 && state.ended.is_none() {
+            state.awaits = Awaits::Urgent;
+            let waited = self.is_filled.wait_timeout(state, gather);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.awaits = Awaits::Nothing;
         if let Some(ended) = &state.ended {
             return Err(ended.clone());
         }
         mem::swap(&mut state.waiting, into);
-        (state.envelopes, state.envelope_bytes) = (0, 0);
+        (state.envelopes, state.envelope_bytes, state.urgent) = (0, 0, 0);
         Ok(())
     }
 
@@ -191,7 +231,7 @@ impl<L: pliantdb_storage::store::OrderedStore> Inbox<L> {
         state.ended.get_or_insert(reason);
         // Those who wait for answers are told when this is dropped.
         let waiting = mem::take(&mut state.waiting);
-        self.wake(state);
+        self.wake(state, true);
         drop(waiting);
     }
 
@@ -244,7 +284,9 @@ mod tests {
         let (mut all, mut incoming) = (Vec::new(), Vec::new());
         let began = Instant::now();
         while all.len() < 1000 {
-            inbox.take(&mut incoming, Duration::from_secs(60)).unwrap();
+            inbox
+                .take(&mut incoming, Duration::from_secs(60), Duration::ZERO)
+                .unwrap();
             all.extend(incoming.drain(..).map(|incoming| match incoming {
                 Incoming::Persisted(number) => number,
                 _ => panic!("something else"),
@@ -253,7 +295,9 @@ mod tests {
         thread.join().unwrap();
         assert!(all.into_iter().eq(0..1000) && began.elapsed() < Duration::from_secs(60));
         // Nothing comes.
-        inbox.take(&mut incoming, Duration::from_millis(10)).unwrap();
+        inbox
+            .take(&mut incoming, Duration::from_millis(10), Duration::ZERO)
+            .unwrap();
         assert!(incoming.is_empty());
     }
 
@@ -264,11 +308,11 @@ mod tests {
         for _ in 0..5 {
             inbox.receive(envelope(), 10);
         }
-        inbox.take(&mut incoming, Duration::ZERO).unwrap();
+        inbox.take(&mut incoming, Duration::ZERO, Duration::ZERO).unwrap();
         assert_eq!((incoming.len(), inbox.dropped()), (2, 3));
         incoming.clear();
         inbox.receive(envelope(), 10);
-        inbox.take(&mut incoming, Duration::ZERO).unwrap();
+        inbox.take(&mut incoming, Duration::ZERO, Duration::ZERO).unwrap();
         assert_eq!(incoming.len(), 1);
     }
 
@@ -281,14 +325,14 @@ mod tests {
             inbox.dropped()
         });
         assert_eq!(taken, [0, 1, 2]);
-        inbox.take(&mut incoming, Duration::ZERO).unwrap();
+        inbox.take(&mut incoming, Duration::ZERO, Duration::ZERO).unwrap();
         incoming.clear();
         let taken = [60, 60, 40].map(|bytes| {
             inbox.receive(envelope(), bytes);
             inbox.dropped()
         });
         assert_eq!(taken, [2, 3, 3]);
-        inbox.take(&mut incoming, Duration::ZERO).unwrap();
+        inbox.take(&mut incoming, Duration::ZERO, Duration::ZERO).unwrap();
         assert_eq!(incoming.len(), 2);
     }
 
@@ -297,7 +341,8 @@ mod tests {
         let inbox = Arc::new(Inbox::<MemoryStore>::new(2, 100));
         let failure = Failure::Core("broken".to_owned());
         let waiting = Arc::clone(&inbox);
-        let thread = thread::spawn(move || waiting.take(&mut Vec::new(), Duration::from_secs(600)));
+        let thread =
+            thread::spawn(move || waiting.take(&mut Vec::new(), Duration::from_secs(600), Duration::ZERO));
         thread::sleep(Duration::from_millis(20));
         inbox.fail(failure.clone());
         inbox.end(Stopped::ByOwner);
@@ -307,5 +352,44 @@ mod tests {
             Err(Stopped::Failed(failure.clone()))
         );
         assert_eq!(inbox.ended(), Some(Stopped::Failed(failure)));
+    }
+
+    fn write() -> Incoming<MemoryStore> {
+        let ask = node::Ask::Write {
+            group: pliantdb_core::GroupId::new(1),
+            operation: pliantdb_core::Operation::write(
+                "first".parse().unwrap(),
+                pliantdb_core::WriteAction::Transact(Vec::new()),
+                None,
+            ),
+        };
+        let places = Arc::new(tokio::sync::Semaphore::new(1));
+        let place = places.try_acquire_owned().unwrap();
+        Incoming::Ask(ask, Asker::new(Waiter::Call(Answering::new(|_| {})), place))
+    }
+
+    #[test]
+    fn writes_wait_for_others_and_for_nothing_else() {
+        let inbox = Arc::new(Inbox::<MemoryStore>::new(2, 100));
+        inbox.put(write()).unwrap();
+        let putting = Arc::clone(&inbox);
+        let thread = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(50));
+            putting.put(write()).unwrap();
+            thread::sleep(Duration::from_millis(50));
+            putting.put(Incoming::Persisted(1)).unwrap();
+        });
+        let mut incoming = Vec::new();
+        let (wait, gather) = (Duration::from_secs(60), Duration::from_secs(60));
+        inbox.take(&mut incoming, wait, gather).unwrap();
+        assert_eq!(incoming.len(), 3);
+        thread.join().unwrap();
+        // No longer than that.
+        incoming.clear();
+        inbox.put(write()).unwrap();
+        inbox
+            .take(&mut incoming, wait, Duration::from_millis(20))
+            .unwrap();
+        assert_eq!(incoming.len(), 1);
     }
 }

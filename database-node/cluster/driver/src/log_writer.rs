@@ -172,7 +172,7 @@ mod tests {
     /// What is said to be safe.
     fn safe(inbox: &Inbox<MemoryStore>) -> Vec<u64> {
         let mut incoming = Vec::new();
-        inbox.take(&mut incoming, Duration::ZERO).unwrap();
+        inbox.take(&mut incoming, Duration::ZERO, Duration::ZERO).unwrap();
         let numbers = incoming.into_iter().map(|incoming| match incoming {
             Incoming::Persisted(number) => number,
             _ => panic!("something else"),
@@ -250,7 +250,7 @@ mod tests {
         give(&writes, [write(1, true)]);
         run(&store, &to_write, &inbox, &counting);
         store.set_fault(Fault::None);
-        let ended = inbox.take(&mut Vec::new(), Duration::ZERO);
+        let ended = inbox.take(&mut Vec::new(), Duration::ZERO, Duration::ZERO);
         assert!(
             matches!(ended, Err(Stopped::Failed(Failure::Log(StoreError::NoSpace(_))))),
             "{ended:?}"

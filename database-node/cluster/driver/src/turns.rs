@@ -23,6 +23,9 @@ use crate::transport::Transport;
 /// So many inputs are taken at most before it is looked at what follows from them.
 const MAX_TAKEN: u32 = 1024;
 
+/// So long at most writes wait for others while something is being written to the log.
+const GATHER: Duration = Duration::from_micros(300);
+
 /// Hears what a node tells of, on its thread: it must not wait.
 pub(crate) type OnEvent = Box<dyn FnMut(Event) + Send>;
 
@@ -75,6 +78,8 @@ pub(crate) struct Turns<L: OrderedStore, T> {
     pub(crate) founder: Option<(u64, oneshot::Sender<Result<(), FoundError>>)>,
     /// The number of the last batch that is to be written.
     pub(crate) written: u64,
+    /// The number of the last that is safe.
+    pub(crate) persisted: u64,
     /// What others may go by without asking.
     pub(crate) standings: Arc<Standings>,
     /// What others are told that the node knows of the cluster.
@@ -101,7 +106,12 @@ impl<L: OrderedStore, T: Transport> Turns<L, T> {
     pub(crate) fn run(mut self) {
         let mut incoming = Vec::new();
         loop {
-            if self.inbox.take(&mut incoming, self.until_tick()).is_err() {
+            // Their sync waits for the one that is under way, and each that comes alone is a step of all nodes.
+            let gather = match self.written > self.persisted {
+                true => GATHER,
+                false => Duration::ZERO,
+            };
+            if self.inbox.take(&mut incoming, self.until_tick(), gather).is_err() {
                 return;
             }
             let mut taken = 0;
@@ -135,6 +145,7 @@ impl<L: OrderedStore, T: Transport> Turns<L, T> {
             }
             Incoming::Receive(envelope) => self.take(Input::Receive(envelope)),
             Incoming::Persisted(number) => {
+                self.persisted = number;
                 self.take(Input::Persisted(number));
                 if let Some((_, done)) = self.founder.take_if(|(awaited, _)| *awaited <= number) {
                     // Fails only when nobody waits any more.

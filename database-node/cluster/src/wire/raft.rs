@@ -231,7 +231,7 @@ impl RaftMessage {
     ///
     /// Whoever appends both after each other has what it has by the one, and answers once; and an answer to a later message of
     /// the same term says what the one before did, with the later stamp.
-    pub(crate) fn take_in(&mut self, next: Self, most_bytes: u64) -> Option<Self> {
+    pub fn take_in(&mut self, next: Self, most_bytes: u64) -> Option<Self> {
         let of = |message: &Self| {
             (
                 message.group,

@@ -161,9 +161,9 @@ impl Outbox {
         }
     }
 
-    /// Takes what goes into the next envelope.
+    /// Takes what goes into the next envelope: of what follows each other one message.
     pub(crate) fn take(&self, class: Class) -> Vec<Message> {
-        let mut taken = Vec::new();
+        let mut taken: Vec<Message> = Vec::new();
         let mut bytes = 0;
         let mut state = self.state();
         let lane = state.lanes.of_mut(class);
@@ -174,7 +174,13 @@ impl Outbox {
             bytes += size;
             if let Some((message, size)) = lane.waiting.pop_front() {
                 lane.bytes = lane.bytes.saturating_sub(size);
-                taken.push(message);
+                let message = match (taken.last_mut(), message) {
+                    (Some(Message::Raft(last)), Message::Raft(next)) => {
+                        last.take_in(next, BATCH as u64).map(Message::Raft)
+                    }
+                    (_, message) => Some(message),
+                };
+                taken.extend(message);
             }
         }
         if lane.waiting.is_empty() {
