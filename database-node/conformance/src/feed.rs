@@ -10,7 +10,7 @@ use crate::schema::{Order, Shop, User};
 use crate::{DatabaseOf, Door, shop};
 
 /// How long the doors keep changes.
-pub const RETENTION: Duration = Duration::from_secs(8);
+pub const RETENTION: Duration = Duration::from_secs(20);
 
 fn read<D: Door>(
     door: &D,
