@@ -28,6 +28,8 @@ use crate::status::{Status, status};
 
 /// How long a member waits until it is one.
 const JOINING: Duration = Duration::from_millis(50);
+/// How long one that stops by itself gives others to take over what it leads.
+const STEPPING_ASIDE: Duration = Duration::from_secs(10);
 /// How long one that stops waits for those who still read its data.
 const CLOSING: Duration = Duration::from_secs(10);
 
@@ -257,14 +259,15 @@ impl Member {
     }
 
     /// Hands over whatever this node leads, before it is stopped ([`Ask::StepAside`]): those who ask something of its groups
-    /// then wait for some round trips and not for an election. It takes some seconds when nobody takes over. From then on
-    /// the node is to be stopped soon. Gives how many groups it leads still.
+    /// then wait for some round trips and not for an election. It takes some seconds when nobody takes over, and `within` at
+    /// most: so long the process must go on. From then on the node is to be stopped soon. Gives how many groups it leads
+    /// still.
     ///
     /// # Errors
     /// [`Failure`], when it had stopped by itself before.
-    pub async fn step_aside(&self) -> Result<usize, Failure> {
+    pub async fn step_aside(&self, within: Duration) -> Result<usize, Failure> {
         self.steps_aside.store(true, Ordering::Relaxed);
-        match self.handle().ask_async(Ask::StepAside).await {
+        match self.handle().ask_async(Ask::StepAside { within }).await {
             Ok(Answer::SteppedAside { kept }) => Ok(kept),
             // It is no member yet.
             Ok(_) => Ok(0),
@@ -281,7 +284,7 @@ impl Member {
     pub async fn stop(&self) -> Result<(), Failure> {
         if !self.steps_aside.load(Ordering::Relaxed) {
             // Whether it can go on is told below.
-            let _ = self.step_aside().await;
+            let _ = self.step_aside(STEPPING_ASIDE).await;
         }
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         for task in tasks {

@@ -562,6 +562,18 @@ impl Clients {
         all
     }
 
+    /// Writes something to each database.
+    pub fn write_each(&mut self) -> Vec<(Database, Object, Asked)> {
+        let mut all = Vec::new();
+        for database in &self.databases {
+            self.next_value += 1;
+            let group = database.group;
+            let object = Object { group, number: 0 };
+            all.push((database.clone(), object, Asked::Write(self.next_value)));
+        }
+        all
+    }
+
     /// How many clients there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -80,6 +80,8 @@ pub struct Faults {
     pub stops: (u64, u64),
     /// Those that are to stop when they have, by the token of the question.
     stopping: BTreeMap<u64, (usize, u64)>,
+    /// The machine that is not started again for now.
+    gone: Option<usize>,
     has_forced_meta: bool,
     /// The nodes that are gone for ever and not yet declared lost.
     lost: Vec<(NodeId, usize)>,
@@ -102,6 +104,7 @@ impl Faults {
             turned: 0,
             stops: (0, 0),
             stopping: BTreeMap::new(),
+            gone: None,
             has_forced_meta: false,
             lost: Vec::new(),
             mistake,

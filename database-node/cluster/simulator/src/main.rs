@@ -66,6 +66,7 @@ struct Sums {
     drifts: u64,
     struck_after: BTreeMap<Step, u64>,
     stops: (u64, u64),
+    away: u64,
     least_faults: Option<u64>,
     least_operations: Option<u64>,
     /// Of what happened in all seeds, whatever their order.
@@ -149,6 +150,7 @@ fn work(arguments: &Arguments, began: Instant, next: &AtomicU64, sums: &Mutex<Su
         sums.drifts += verdict.drifts;
         sums.stops.0 += verdict.stops.0;
         sums.stops.1 += verdict.stops.1;
+        sums.away += verdict.away;
         for (step, count) in &verdict.struck_after {
             *sums.struck_after.entry(*step).or_default() += count;
         }
@@ -196,6 +198,7 @@ fn tell(sums: &Sums, took: Duration) {
             "clocks_found_wrong": sums.drifts,
             "stopped_in_good_order": sums.stops.0,
             "handed_over_before": sums.stops.1,
+            "leaders_that_stayed_away": sums.away,
             "struck_after": sums.struck_after.iter().map(|(step, count)| (format!("{step:?}"), count)).collect::<BTreeMap<_, _>>(),
             "digest": format!("{:016x}", sums.digest),
             "seconds": took.as_secs(),

@@ -53,6 +53,8 @@ pub struct Verdict {
     pub struck_after: BTreeMap<Step, u64>,
     /// How many processes were told to stop in good order, and how many of those have handed over all before.
     pub stops: (u64, u64),
+    /// How often the leader of all databases stayed away after that, and was to be replaced by itself.
+    pub away: u64,
 }
 
 /// Runs a seed, with a mistake planted if one is given.
@@ -138,6 +140,8 @@ struct Run {
     switches: u64,
     naps: Naps,
     faults_asleep: u64,
+    /// How often the leader of all databases stayed away after it had stopped.
+    away: u64,
     /// Where more was promised than given.
     overstated: Option<String>,
     /// Who trusts a clock that is wrong.
@@ -161,6 +165,7 @@ impl Run {
             switches: 0,
             naps: Naps::default(),
             faults_asleep: 0,
+            away: 0,
             overstated: None,
             trusting: None,
         }
@@ -214,6 +219,7 @@ impl Run {
             drifts: self.world.drifts.len() as u64,
             struck_after: self.faults.struck_after.clone(),
             stops: self.faults.stops,
+            away: self.away,
         }
     }
 
@@ -378,6 +384,55 @@ impl Run {
         self.go_on(until + 4 * duration.as_nanos() as Time, is_enough);
     }
 
+    /// The leader of all databases stops in good order and stays away: where it is replaced by itself, writes go on.
+    fn go_on_without_leader(&mut self) -> Result<(), Stuck> {
+        let is_armed = |run: &Self| {
+            let meta = run.meta();
+            meta.is_some_and(|meta| meta.leased().is_none() || meta.unarmed_since().is_none())
+        };
+        let until = self.world.now() + healing::BOUND;
+        if self.scenario.clocks == Clocks::Wild || !self.go_on(until, is_armed) {
+            // Where a clock is wrong nobody may be replaced.
+            return Ok(());
+        }
+        let leased = self.meta().and_then(|meta| meta.leased());
+        let Some((leader, host)) = leased.and_then(|(node, _)| Some((node, self.world.host_of(node)?)))
+        else {
+            return Ok(());
+        };
+        self.faults.stop_for_good(&mut self.world, host);
+        let is_up = |run: &Self| run.world.hosts.get(host).is_some_and(crate::world::Host::is_up);
+        let until = self.world.now() + healing::BOUND;
+        self.go_on(until, |run| !is_up(run));
+        self.away += 1;
+        let until = self.world.now() + healing::AWAY;
+        for (database, object, asked) in self.clients.write_each() {
+            let is_answered = |run: &Self| {
+                let last = run.clients.history.operations.last();
+                run.clients.is_idle(0) && last.is_some_and(|operation| operation.ended.is_some())
+            };
+            loop {
+                self.clients
+                    .start(&mut self.world, 0, &database, object, asked.clone());
+                self.go_on(until, |run| run.clients.is_idle(0));
+                if is_answered(self) {
+                    break;
+                }
+                if self.world.now() >= until {
+                    let what = format!("a write was not answered while node {leader} was away that had led");
+                    return Err(Stuck::healing(&what, &self.world));
+                }
+            }
+        }
+        self.faults.come_back(&mut self.world);
+        let until = self.world.now() + healing::BOUND;
+        let is_at_rest = |run: &Self| healing::is_at_rest(run.meta().as_ref(), &run.clients, &run.faults);
+        match self.go_on(until, is_at_rest) {
+            true => Ok(()),
+            false => Err(Stuck::healing("the cluster did not come to rest", &self.world)),
+        }
+    }
+
     /// No more faults: the cluster must come to rest, and answer.
     fn heal(&mut self) -> Result<(), Stuck> {
         self.clients.is_open = false;
@@ -388,6 +443,7 @@ impl Run {
         if !self.go_on(until, is_at_rest) {
             return Err(Stuck::healing("the cluster did not come to rest", &self.world));
         }
+        self.go_on_without_leader()?;
         // Everything is read once more, by the first client.
         for (database, object, asked) in self.clients.read_all() {
             self.clients.start(&mut self.world, 0, &database, object, asked);

@@ -110,7 +110,7 @@ impl<L: OrderedStore> Node<L> {
             Ask::Await { group, freshness } => self.read_asked(now, token, group, None, freshness),
             Ask::Change(command) => self.change_asked(now, token, command),
             Ask::Force { leader, consent } => self.force_asked(token, leader, consent),
-            Ask::StepAside => self.step_aside_asked(now, token),
+            Ask::StepAside { within } => self.step_aside_asked(now, token, within),
             Ask::ForceMeta { consent } => self.force_meta_asked(now, token, consent),
         }
     }

@@ -141,8 +141,11 @@ pub enum Ask {
     /// To hand over whatever this node leads, for its process is about to stop: [`Answer::SteppedAside`] when that is done,
     /// or did not come about within some seconds. From then on it hands over again whatever it comes to lead, until it is
     /// stopped. In one-leader mode another leads the databases only if a leader that is gone is replaced by itself: then
-    /// by a promotion, which loses nothing.
-    StepAside,
+    /// by a promotion, which loses nothing, and for which there must be time.
+    StepAside {
+        /// How long whoever asks waits for the answer, and the process goes on meanwhile.
+        within: Duration,
+    },
     /// To go on with this node alone when the meta group cannot elect a leader any more.
     ForceMeta {
         /// What makes it permissible.

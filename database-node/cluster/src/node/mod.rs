@@ -358,6 +358,9 @@ impl<L: OrderedStore> Node<L> {
                     Peer::Node(node),
                 ) if from.node() == node => self.wake_asked(group, incarnation, from, to),
                 (Message::StepsAside, Peer::Node(node)) => self.steps_aside(now, node),
+                (Message::AwaitsPromotion { left }, Peer::Node(node)) => {
+                    self.awaits_promotion(now, node, left);
+                }
                 (Message::Join(join), _) => self.join_asked(from, join),
                 (Message::Joined { cluster, node }, Peer::Node(_)) if Some(to) == self.address() => {
                     self.joined(cluster, node);

@@ -14,14 +14,19 @@ use crate::meta::{META, Mode};
 use crate::timing::{Instant, Now};
 use crate::wire::{Message, Peer};
 
-/// For how long it is tried.
+/// For how long it is tried at most, when nobody is being promoted.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The same while another is promoted: between two leaders both are needed.
-const PROMOTION_PATIENCE: Duration = Duration::from_secs(10);
 /// For how long somebody is looked for who can take over: two election timeouts, in which whoever is there is heard.
 const SEARCH: Duration = Duration::from_secs(2);
 /// Who was not heard to step aside for so long is there again, or gone.
 const REMEMBERED: Duration = Duration::from_secs(2);
+/// A promotion begins so soon after the leader was asked to step aside, or not at all: it waits longer than that for one to
+/// begin, so that it has heard of it before it stops.
+const BEGINNING: Duration = Duration::from_secs(1);
+/// No promotion is begun when the leader waits for less than this: between two leaders both are needed.
+const PROMOTION_TIME: Duration = Duration::from_secs(4);
+/// Nobody is believed to wait for longer.
+const LONGEST: Duration = Duration::from_secs(3600);
 
 /// Who steps aside.
 #[derive(Default)]
@@ -29,11 +34,29 @@ pub(super) struct SteppingAside {
     own: Option<Own>,
     /// Others, and when they last said so.
     others: BTreeMap<NodeId, Instant>,
+    /// Others that wait for another to be promoted in their place.
+    waiting: BTreeMap<NodeId, Waiting>,
+}
+
+/// How long a leader waits for another to be promoted.
+struct Waiting {
+    /// When it was first heard to.
+    since: Instant,
+    until: Instant,
+}
+
+impl Waiting {
+    /// Whether a promotion that begins now ends in time.
+    fn suffices(&self, now: Instant) -> bool {
+        now.since(self.since) < BEGINNING && self.until.since(now) >= PROMOTION_TIME
+    }
 }
 
 /// That this node does.
 struct Own {
     since: Instant,
+    /// How long whoever waits for it does.
+    within: Duration,
     /// Who waits for it.
     tokens: Vec<u64>,
     /// The entry by which another is promoted, until it is applied: this node leads the meta group until then.
@@ -56,6 +79,20 @@ impl SteppingAside {
         is_own || self.others.contains_key(&node)
     }
 
+    /// Whether a leader that is about to stop waits for long enough yet for another to be promoted in its place.
+    pub(super) fn has_time(&self, leader: NodeId, own: Option<NodeId>, now: Instant) -> bool {
+        match own == Some(leader) {
+            true => self.own.as_ref().is_some_and(|own| {
+                let waiting = own.waiting();
+                waiting.is_some_and(|waiting| waiting.suffices(now))
+            }),
+            false => self
+                .waiting
+                .get(&leader)
+                .is_some_and(|waiting| waiting.suffices(now)),
+        }
+    }
+
     /// Another is promoted by this entry.
     pub(super) fn note_promotion(&mut self, at: LogPoint) {
         if let Some(own) = &mut self.own {
@@ -64,19 +101,30 @@ impl SteppingAside {
     }
 }
 
+impl Own {
+    /// How long it waits for another to be promoted; `None` when it was answered.
+    fn waiting(&self) -> Option<Waiting> {
+        (!self.tokens.is_empty()).then(|| Waiting {
+            since: self.since,
+            until: self.since.after(self.within),
+        })
+    }
+}
+
 impl<L: OrderedStore> Node<L> {
-    pub(super) fn step_aside_asked(&mut self, now: Now, token: u64) {
+    pub(super) fn step_aside_asked(&mut self, now: Now, token: u64, within: Duration) {
         if let Some(own) = &mut self.stepping_aside.own {
             own.tokens.push(token);
             return;
         }
         self.stepping_aside.own = Some(Own {
             since: now.steady,
+            within: within.min(LONGEST),
             tokens: vec![token],
             promotion: None,
         });
         self.promote_before_stop(now);
-        self.say_that_it_steps_aside();
+        self.say_that_it_steps_aside(now);
         let led: Vec<GroupId> = self.groups.keys().copied().filter(|id| self.leads(*id)).collect();
         for id in led {
             self.wake(id);
@@ -88,8 +136,12 @@ impl<L: OrderedStore> Node<L> {
         }
     }
 
-    fn say_that_it_steps_aside(&mut self) {
+    fn say_that_it_steps_aside(&mut self, now: Now) {
         let own = self.id();
+        let waiting = self.stepping_aside.own.as_ref().and_then(Own::waiting);
+        let waiting =
+            waiting.filter(|waiting| own.is_some() && self.leased() == own && waiting.suffices(now.steady));
+        let left = waiting.map(|waiting| waiting.until.since(now.steady));
         let nodes = self
             .meta()
             .into_iter()
@@ -97,12 +149,28 @@ impl<L: OrderedStore> Node<L> {
         let others: Vec<NodeId> = nodes.filter(|node| Some(*node) != own).collect();
         for node in others {
             self.tell(Peer::Node(node), Message::StepsAside);
+            if let Some(left) = left {
+                self.tell(Peer::Node(node), Message::AwaitsPromotion { left });
+            }
         }
+    }
+
+    /// The leader that may be replaced by itself.
+    fn leased(&self) -> Option<NodeId> {
+        Some(self.meta()?.leased()?.0)
     }
 
     /// Another node is about to stop.
     pub(super) fn steps_aside(&mut self, now: Now, node: NodeId) {
-        let is_new = self.stepping_aside.others.insert(node, now.steady).is_none();
+        self.stepping_aside.others.insert(node, now.steady);
+    }
+
+    /// And waits for another to be promoted in its place.
+    pub(super) fn awaits_promotion(&mut self, now: Now, node: NodeId, left: Duration) {
+        let until = now.steady.after(left.min(LONGEST));
+        let known = self.stepping_aside.waiting.get(&node);
+        let (since, is_new) = (known.map_or(now.steady, |known| known.since), known.is_none());
+        self.stepping_aside.waiting.insert(node, Waiting { since, until });
         if is_new {
             self.promote_before_stop(now);
         }
@@ -111,11 +179,22 @@ impl<L: OrderedStore> Node<L> {
     pub(super) fn tick_stepping_aside(&mut self, now: Now) {
         let is_recent = |at: &Instant| now.steady.since(*at) < REMEMBERED;
         self.stepping_aside.others.retain(|_, at| is_recent(at));
+        self.stepping_aside
+            .waiting
+            .retain(|_, waiting| now.steady < waiting.until);
+        if self
+            .stepping_aside
+            .waiting
+            .values()
+            .any(|waiting| waiting.suffices(now.steady))
+        {
+            self.promote_before_stop(now);
+        }
         let is_due = self
             .ticks
             .is_multiple_of(u64::from(self.settings.timing.heartbeat_ticks));
         if self.stepping_aside.own.is_some() && is_due {
-            self.say_that_it_steps_aside();
+            self.say_that_it_steps_aside(now);
         }
     }
 
@@ -158,8 +237,8 @@ impl<L: OrderedStore> Node<L> {
             waits |= is_promoting || (has_others && goes_on());
         }
         let patience = match is_promoting {
-            true => PROMOTION_PATIENCE,
-            false => PATIENCE,
+            true => own.within,
+            false => PATIENCE.min(own.within),
         };
         (!waits || waited >= patience).then_some(kept)
     }
@@ -175,8 +254,12 @@ impl<L: OrderedStore> Node<L> {
         match meta.switch() {
             Some(_) => matches!(meta.goal(), Mode::OneLeader { leader } if Some(leader) != self.id()),
             None if self.is_supervisor() => own.promotion.is_some(),
-            // Whoever leads the meta group may begin with it.
-            None => waited < SEARCH,
+            // Whoever leads the meta group may begin with it, or may have by an entry that is not known to be committed.
+            None => {
+                let meta = self.groups.get(&META);
+                let is_behind = meta.is_some_and(|meta| meta.last().index > self.meta_applied());
+                waited < SEARCH || (is_behind && own.within >= PROMOTION_TIME)
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ pub mod raft;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use pliantdb_core::GroupId;
 use serde::{Deserialize, Serialize};
@@ -89,6 +90,11 @@ pub enum Message {
     },
     /// The sender is about to stop: it is not to be handed anything to lead.
     StepsAside,
+    /// The sender, which leads all databases, is about to stop and waits for another to be promoted in its place.
+    AwaitsPromotion {
+        /// For how long it does when that begins now.
+        left: Duration,
+    },
 }
 
 /// A leader tells a replica that nothing is to be done, and that it says no more until something is.

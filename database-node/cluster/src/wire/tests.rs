@@ -235,6 +235,10 @@ fn messages() -> Vec<Message> {
             from: replica(2),
             to: replica(1),
         },
+        Message::StepsAside,
+        Message::AwaitsPromotion {
+            left: Duration::from_millis(9_500),
+        },
     ]);
     messages
 }

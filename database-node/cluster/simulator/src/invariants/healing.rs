@@ -15,6 +15,9 @@ use crate::world::{SECOND, Time, World};
 /// How long each of these may take.
 pub(crate) const BOUND: Time = 60 * SECOND;
 
+/// How long a leader that has stopped and is replaced by itself is away at most before all are written to again.
+pub(crate) const AWAY: Time = 34 * SECOND;
+
 /// What did not come about in time.
 #[derive(Debug, Clone)]
 pub struct Stuck {

@@ -5,6 +5,7 @@ use pliantdb_core::GroupId;
 use pliantdb_storage::store::OrderedStore;
 
 use super::{Proposal, Supervisor};
+use crate::group::Group;
 use crate::ids::NodeId;
 use crate::meta::{GroupRecord, META, Meta, MetaCommand, Mode, NodeState};
 use crate::node::Node;
@@ -50,22 +51,28 @@ impl Supervisor {
 }
 
 impl<L: OrderedStore> Node<L> {
-    /// Promotes another when the leader of one-leader mode is about to stop and may be replaced by itself. With failover by
-    /// hand it stays the leader: it goes on when it is there again.
+    /// Promotes another when the leader of one-leader mode is about to stop and may be replaced by itself, and waits for it.
+    /// With failover by hand it stays the leader: it goes on when it is there again. One that was left amid its promotion
+    /// would be missed for as long as it is gone, for nobody is replaced by itself while a switch is open.
     pub(in crate::node) fn promote_before_stop(&mut self, now: Now) {
+        // Only what the whole cluster knows by now is acted on.
+        if !self.groups.get(&META).is_some_and(Group::has_begun) {
+            return;
+        }
         let own = self.id();
         let is_going = |node: NodeId| self.stepping_aside.has(node, own);
         let (Some(checkpoint), Some(supervisor)) = (&self.meta, &mut self.supervisor) else {
             return;
         };
         let meta = &checkpoint.meta;
-        let Some((leader, _)) = meta.leased().filter(|(leader, _)| is_going(*leader)) else {
+        let has_time = |leader: NodeId| self.stepping_aside.has_time(leader, own, now.steady);
+        let Some((leader, _)) = meta.leased().filter(|(leader, _)| has_time(*leader)) else {
             return;
         };
         let is_at_rest = meta.switch().is_none() && meta.groups().values().all(GroupRecord::is_settled);
         let Some(next) = supervisor
             .next_leader(meta, now.steady, is_going)
-            .filter(|_| is_at_rest)
+            .filter(|_| is_at_rest && supervisor.is_there(leader, now.steady))
         else {
             return;
         };

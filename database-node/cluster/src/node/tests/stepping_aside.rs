@@ -3,9 +3,16 @@
 use super::*;
 use crate::meta::Failover;
 
+/// How long whoever stops a process waits.
+const WITHIN: Duration = Duration::from_secs(10);
+
 /// What came of it, within so many ticks.
 fn step_aside(cluster: &mut Cluster, host: usize, ticks: u32) -> usize {
-    let token = cluster.ask(host, Ask::StepAside);
+    step_aside_within(cluster, host, ticks, WITHIN)
+}
+
+fn step_aside_within(cluster: &mut Cluster, host: usize, ticks: u32, within: Duration) -> usize {
+    let token = cluster.ask(host, Ask::StepAside { within });
     cluster.until(ticks + 1, |cluster| cluster.answers.contains_key(&token));
     match cluster.answers.remove(&token) {
         Some(Answer::SteppedAside { kept }) => kept,
@@ -76,7 +83,7 @@ fn a_write_that_was_proposed_before_is_answered_by_who_has_proposed_it() {
             operation,
         },
     );
-    let aside = cluster.ask(host, Ask::StepAside);
+    let aside = cluster.ask(host, Ask::StepAside { within: WITHIN });
     assert!(!cluster.answers.contains_key(&aside));
     cluster.cut.clear();
     cluster.until(20, |cluster| cluster.answers.contains_key(&aside));
@@ -140,9 +147,14 @@ fn with_failover_by_hand_the_leader_of_all_databases_stays_it() {
     assert!(cluster.finds(leader, Freshness::Linearizable));
 }
 
+/// Failover by itself, once it counts.
 fn set_automatic(cluster: &mut Cluster) {
     let delay = Duration::from_secs(4);
     cluster.change(MetaCommand::SetFailover(Failover::Automatic { delay }));
+    cluster.until(100, |cluster| {
+        let supervisor = cluster.leader(META).map(|host| cluster.node(host));
+        supervisor.is_some_and(|node| node.meta().unwrap().unarmed_since().is_none())
+    });
 }
 
 #[test]
@@ -151,22 +163,19 @@ fn with_automatic_failover_another_is_promoted_before_the_leader_stops() {
         let mut cluster = Cluster::asleep(3, 2, false);
         let leader = cluster.leader(GROUP).unwrap();
         cluster.write(leader, GROUP);
-        match leads_meta {
-            true => {
-                set_automatic(&mut cluster);
-                cluster.until(100, |cluster| {
-                    let supervisor = cluster.leader(META).map(|host| cluster.node(host));
-                    supervisor.is_some_and(|node| node.meta().unwrap().unarmed_since().is_none())
-                });
-                assert_eq!(step_aside(&mut cluster, leader, 60), 0);
-            }
-            false => {
-                assert_eq!(step_aside(&mut cluster, leader, 0), 2);
-                set_automatic(&mut cluster);
-                cluster.until(60, |cluster| led(cluster, leader).is_empty());
-                assert_eq!(step_aside(&mut cluster, leader, 60), 0);
-            }
+        set_automatic(&mut cluster);
+        if !leads_meta {
+            cluster.isolate(leader);
+            let others =
+                |cluster: &Cluster| (0..3).find(|host| *host != leader && cluster.node(*host).leads(META));
+            cluster.until(30, |cluster| others(cluster).is_some());
+            cluster.cut.clear();
         }
+        assert_eq!(
+            step_aside(&mut cluster, leader, 60),
+            0,
+            "leads the meta group: {leads_meta}"
+        );
         cluster.stop(leader);
         let next = cluster.leader(GROUP).unwrap();
         assert_ne!(next, leader);
@@ -179,4 +188,45 @@ fn with_automatic_failover_another_is_promoted_before_the_leader_stops() {
         cluster.pass(60);
         assert_eq!(led(&cluster, leader), []);
     }
+}
+
+/// The leader stays away, and another takes its place by itself.
+fn is_replaced_when_it_is_gone(cluster: &mut Cluster, leader: usize) {
+    let nodes = cluster.up().map(|host| cluster.node(host).meta().unwrap());
+    let switches: Vec<_> = nodes.filter_map(Meta::switch).collect();
+    assert_eq!(switches, [], "nothing is begun that needs who is not there");
+    cluster.stop(leader);
+    cluster.until(300, |cluster| {
+        let next = cluster.leader(GROUP);
+        next.is_some_and(|next| {
+            cluster.node(next).meta().unwrap().mode() == Mode::OneLeader { leader: node(next) }
+        })
+    });
+    cluster.pass(60);
+    let next = cluster.leader(GROUP).unwrap();
+    cluster.write(next, GROUP);
+}
+
+#[test]
+fn nobody_is_promoted_in_the_place_of_a_leader_that_does_not_wait_for_it() {
+    let mut cluster = Cluster::asleep(3, 2, false);
+    let leader = cluster.leader(GROUP).unwrap();
+    cluster.write(leader, GROUP);
+    assert_eq!(step_aside(&mut cluster, leader, 0), 2);
+    // It was told that it can be stopped, and is not yet.
+    set_automatic(&mut cluster);
+    cluster.pass(10);
+    assert_eq!(led(&cluster, leader).len(), 2);
+    is_replaced_when_it_is_gone(&mut cluster, leader);
+}
+
+#[test]
+fn nobody_is_promoted_when_there_is_no_time_for_it() {
+    let mut cluster = Cluster::asleep(3, 2, false);
+    let leader = cluster.leader(GROUP).unwrap();
+    cluster.write(leader, GROUP);
+    set_automatic(&mut cluster);
+    let within = Duration::from_secs(3);
+    assert_eq!(step_aside_within(&mut cluster, leader, 31, within), 2);
+    is_replaced_when_it_is_gone(&mut cluster, leader);
 }

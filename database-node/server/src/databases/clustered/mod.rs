@@ -320,7 +320,7 @@ impl Clustered {
     /// Lets other nodes lead what this one leads, for so long at most.
     pub(crate) async fn hand_over(&self, within: Duration) {
         let began = Instant::now();
-        match timeout(within, self.member().step_aside()).await {
+        match timeout(within, self.member().step_aside(within)).await {
             Ok(Ok(kept)) => {
                 let seconds = began.elapsed().as_secs_f64();
                 tracing::info!(
