@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use pliantdb_cluster::meta::{Consent, MetaCommand, MetaOutcome};
 use pliantdb_cluster::node::{Answer, Ask};
+use pliantdb_cluster::wire::UNDERSTANDS;
 use pliantdb_cluster::{Meta, NodeId};
 use pliantdb_cluster_driver::{Driver, Failure, Handle};
 use pliantdb_cluster_transport::{Credentials, JoinToken, Network, RequestError, TokenError};
@@ -169,9 +170,10 @@ impl Member {
         self.network().node()
     }
 
-    /// Changes an attribute of this node; the cluster is told in the background. Its address stays as it is.
+    /// Changes an attribute of this node; the cluster is told in the background. Its address stays as it is, and what
+    /// it understands.
     pub fn set_attribute(&self, name: &str, value: String) {
-        if name == ADDRESS {
+        if name == ADDRESS || name == UNDERSTANDS {
             return;
         }
         self.attributes.send_if_modified(|attributes| {

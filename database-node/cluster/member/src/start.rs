@@ -10,6 +10,7 @@ use pliantdb_cluster::Settings;
 use pliantdb_cluster::log::{Identity, read_identity};
 use pliantdb_cluster::meta::MetaRejection;
 use pliantdb_cluster::node::{Event, Founder};
+use pliantdb_cluster::wire::{UNDERSTANDS, UNDERSTOOD};
 use pliantdb_cluster_driver::{Driver, Handle, OpenError, Options as DriverOptions};
 use pliantdb_cluster_transport::{
     BindError, CertificateError, Hooks, JoinError, Network, Options as NetworkOptions, TokenError,
@@ -120,6 +121,7 @@ pub(crate) async fn start(options: Options) -> Result<Member, StartError> {
     let network = Network::bind(listen, credentials.clone(), NetworkOptions::default())?;
     let address = advertise.unwrap_or_else(|| network.local_address().to_string());
     attributes.insert(ADDRESS.to_owned(), address);
+    attributes.insert(UNDERSTANDS.to_owned(), UNDERSTOOD.to_string());
     let settings = Settings {
         name,
         attributes: attributes.clone(),

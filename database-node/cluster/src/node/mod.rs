@@ -48,7 +48,7 @@ use crate::log::{self, Identity};
 use crate::meta::{META, Meta, NodeRecord, NodeState};
 use crate::timing::{Instant, Now};
 use crate::wire::raft::RaftMessage;
-use crate::wire::{Envelope, Message, Peer};
+use crate::wire::{Envelope, Message, Peer, UNDERSTANDS};
 use applying::Applying;
 use clients::Clients;
 use clocks::{Clocks, Sample};
@@ -595,8 +595,24 @@ impl<L: OrderedStore> Node<L> {
         self.id().map(Peer::Node).or_else(joiner)
     }
 
+    /// Says something to another, unless that would not understand it: it would take what cannot be read for a broken
+    /// connection, and lose what was said before.
     fn tell(&mut self, to: Peer, message: Message) {
+        let needs = message.needs();
+        if needs > 1 && self.understood_by(to) < needs {
+            return;
+        }
         self.outgoing.entry(to).or_default().push(message);
+    }
+
+    /// Which kinds of message another is known to understand.
+    fn understood_by(&self, peer: Peer) -> u16 {
+        let record = match peer {
+            Peer::Node(node) => self.meta().and_then(|meta| meta.nodes().get(&node)),
+            Peer::Joiner(_) => None,
+        };
+        let said = record.and_then(|record| record.attributes.get(UNDERSTANDS));
+        said.and_then(|said| said.parse().ok()).unwrap_or(1)
     }
 
     fn run(&mut self, task: Task) {

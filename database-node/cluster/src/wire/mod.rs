@@ -20,6 +20,13 @@ use raft::RaftMessage;
 /// The version of what nodes say.
 pub const WIRE_VERSION: u8 = 1;
 
+/// Which kinds of message this version understands: counted up with every new one.
+pub const UNDERSTOOD: u16 = 2;
+
+/// The attribute of a node by which the cluster knows what it understands ([`UNDERSTOOD`]): whoever starts a node sets it, and
+/// tells the cluster when it has changed. A node without it understands 1.
+pub const UNDERSTANDS: &str = "understands";
+
 /// Who sends, or is sent to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Peer {
@@ -42,7 +49,8 @@ pub struct Envelope {
     pub messages: Vec<Message>,
 }
 
-/// One message. New kinds are added at the end: the position is the encoding.
+/// One message. New kinds are added at the end: the position is the encoding. They are sent only to nodes that are known to
+/// understand them ([`Message::needs`]): others would close the connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Message {
     /// Of a replica to another.
@@ -95,6 +103,27 @@ pub enum Message {
         /// For how long it does when that begins now.
         left: Duration,
     },
+}
+
+impl Message {
+    /// What its receiver has to understand ([`UNDERSTOOD`]).
+    #[must_use]
+    pub fn needs(&self) -> u16 {
+        match self {
+            Self::Raft(_)
+            | Self::Fetch(_)
+            | Self::Chunk(_)
+            | Self::Report(_)
+            | Self::Heard(_)
+            | Self::Order { .. }
+            | Self::Join(_)
+            | Self::Joined { .. }
+            | Self::Sleep(_)
+            | Self::Beat(_)
+            | Self::Wake { .. } => 1,
+            Self::StepsAside | Self::AwaitsPromotion { .. } => 2,
+        }
+    }
 }
 
 /// A leader tells a replica that nothing is to be done, and that it says no more until something is.

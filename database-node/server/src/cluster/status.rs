@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
+use pliantdb_cluster::wire::UNDERSTANDS;
 use pliantdb_cluster::{Mode, NodeId, meta};
 use pliantdb_cluster_member::{ADDRESS, Status};
 use pliantdb_core::admin;
@@ -50,6 +51,7 @@ pub(super) fn shown(status: Status) -> admin::ClusterStatus {
     };
     let nodes = status.nodes.into_iter().map(|mut node| {
         node.attributes.remove(ADDRESS);
+        node.attributes.remove(UNDERSTANDS);
         let [http, quic, fingerprint, version] =
             [HTTP, QUIC, FINGERPRINT, VERSION].map(|name| node.attributes.remove(name));
         admin::NodeStatus {

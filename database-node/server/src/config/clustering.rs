@@ -15,7 +15,7 @@ const PORT: u16 = 6482;
 const CLUSTER: &str = "pliantdb";
 
 /// Attributes that a node gives itself.
-const OWN: [&str; 5] = ["address", "http", "quic", "fingerprint", "version"];
+const OWN: [&str; 6] = ["address", "http", "quic", "fingerprint", "version", "understands"];
 
 /// How many attributes a node can have.
 const MAX_ATTRIBUTES: usize = 64;
@@ -308,7 +308,7 @@ fn attributes(inputs: &Inputs) -> Result<BTreeMap<String, String>, ConfigError> 
         }
         if OWN.contains(&name.as_str()) {
             return wrong(
-                "address, http, quic, fingerprint and version are what the node itself says of itself",
+                "address, http, quic, fingerprint, version and understands are what the node itself says of itself",
             );
         }
         if value.len() > MAX_VALUE || value.chars().any(char::is_control) {

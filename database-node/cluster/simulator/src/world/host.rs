@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use pliantdb_cluster::applier::Task;
 use pliantdb_cluster::node::{Answer, Ask, Freshness, Limits, Standing};
+use pliantdb_cluster::wire::{UNDERSTANDS, UNDERSTOOD};
 use pliantdb_cluster::{Applier, Node, NodeId, Now, Output, Settings, Timing};
 use pliantdb_core::{GroupId, Order};
 use pliantdb_storage::store::{
@@ -157,7 +158,7 @@ impl Host {
         self.started = now;
         let settings = Settings {
             name: self.name(),
-            attributes: BTreeMap::new(),
+            attributes: BTreeMap::from([(UNDERSTANDS.to_owned(), UNDERSTOOD.to_string())]),
             apply_version: pliantdb_core::APPLY_VERSION,
             seed,
             timing,

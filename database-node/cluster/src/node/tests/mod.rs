@@ -49,6 +49,8 @@ struct Cluster {
     cut: BTreeSet<(usize, usize)>,
     /// What was delivered since this was emptied.
     heard: Vec<Message>,
+    /// Who was sent a kind of message that not all versions understand.
+    later: BTreeSet<usize>,
     /// The versions of the commands that were given to appliers since this was emptied.
     versions: Vec<u16>,
     answers: BTreeMap<u64, Answer>,
@@ -73,6 +75,7 @@ impl Cluster {
             sent: VecDeque::new(),
             cut: BTreeSet::new(),
             heard: Vec::new(),
+            later: BTreeSet::new(),
             versions: Vec::new(),
             answers: BTreeMap::new(),
             standings: BTreeMap::new(),
@@ -126,7 +129,7 @@ impl Cluster {
         self.starts += 1;
         let settings = Settings {
             name: format!("machine-{host}"),
-            attributes: BTreeMap::new(),
+            attributes: BTreeMap::from([(UNDERSTANDS.to_owned(), crate::wire::UNDERSTOOD.to_string())]),
             apply_version: self.machines[host].apply_version,
             seed: self.starts,
             timing: Timing::default(),
@@ -222,6 +225,9 @@ impl Cluster {
     fn deliver(&mut self) {
         while let Some((from, to, envelope)) = self.sent.pop_front() {
             if !self.cut.contains(&(from, to)) && self.machines[to].process.is_some() {
+                if envelope.messages.iter().any(|message| message.needs() > 1) {
+                    self.later.insert(to);
+                }
                 self.heard.extend(envelope.messages.clone());
                 self.step(to, Input::Receive(envelope));
             }

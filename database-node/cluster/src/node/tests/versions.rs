@@ -144,3 +144,22 @@ fn who_cannot_apply_what_is_written_cannot_join() {
     let host = join(&mut cluster, 2);
     assert_eq!(cluster.node(host).id(), Some(node(host)));
 }
+
+#[test]
+fn later_kinds_of_message_are_sent_only_to_who_understands_them() {
+    let mut cluster = Cluster::asleep(3, 1, true);
+    let host = cluster.leader(GROUP).unwrap();
+    let old = (host + 1) % 3;
+    // As a node of an earlier version tells of itself.
+    cluster.change(MetaCommand::SetAttributes {
+        node: node(old),
+        attributes: BTreeMap::new(),
+    });
+    cluster.pass(10);
+    cluster.later.clear();
+    let within = Duration::from_secs(10);
+    let token = cluster.ask(host, Ask::StepAside { within });
+    cluster.until(60, |cluster| cluster.answers.contains_key(&token));
+    cluster.pass(10);
+    assert_eq!(cluster.later, BTreeSet::from([(host + 2) % 3]));
+}
