@@ -32,15 +32,15 @@ impl Supervisor {
         (is_well && lag <= PROMOTION_LAG).then_some(lag)
     }
 
-    /// The node that can take the place of the leader without loss and soon.
-    fn next_leader(&self, meta: &Meta, now: Instant, is_going: impl Fn(NodeId) -> bool) -> Option<NodeId> {
+    /// The node that can take the place of the leader without loss and soon, of those that may.
+    fn next_leader(&self, meta: &Meta, now: Instant, may_lead: impl Fn(NodeId) -> bool) -> Option<NodeId> {
         let (leader, _) = meta.leased()?;
         let active = meta
             .nodes()
             .iter()
             .filter(|(_, record)| record.state == NodeState::Active);
         let others = active.map(|(node, _)| *node).filter(|node| *node != leader);
-        let others = others.filter(|node| !is_going(*node) && self.is_there(*node, now));
+        let others = others.filter(|node| may_lead(*node) && self.is_there(*node, now));
         let votes_in_meta = |node: &NodeId| {
             let record = meta.group(META);
             record.is_some_and(|record| record.voters.contains(node))
@@ -60,7 +60,11 @@ impl<L: OrderedStore> Node<L> {
             return;
         }
         let own = self.id();
-        let is_going = |node: NodeId| self.stepping_aside.has(node, own);
+        // Nobody vouches for one whose clock is not trusted, and all databases would stop.
+        let may_lead = |node: NodeId| {
+            let is_trusted = own == Some(node) || self.clocks.trusts(node, now.steady);
+            is_trusted && !self.stepping_aside.has(node, own)
+        };
         let (Some(checkpoint), Some(supervisor)) = (&self.meta, &mut self.supervisor) else {
             return;
         };
@@ -71,7 +75,7 @@ impl<L: OrderedStore> Node<L> {
         };
         let is_at_rest = meta.switch().is_none() && meta.groups().values().all(GroupRecord::is_settled);
         let Some(next) = supervisor
-            .next_leader(meta, now.steady, is_going)
+            .next_leader(meta, now.steady, may_lead)
             .filter(|_| is_at_rest && supervisor.is_there(leader, now.steady))
         else {
             return;
