@@ -83,15 +83,15 @@ impl<L: OrderedStore> Handle<L> {
     /// tell ([`Ask::Await`]).
     #[must_use]
     pub fn readable(&self, group: GroupId) -> Option<Mark> {
-        let standing = self.standings.of(group)?;
-        standing.readable(self.clock.now().steady)
+        let now = self.clock.now().steady;
+        self.standings.read(group, |standing| standing.readable(now))
     }
 
     /// The same, whether it is applied here or not.
     #[must_use]
     pub fn told(&self, group: GroupId) -> Option<Mark> {
-        let standing = self.standings.of(group)?;
-        standing.told(self.clock.now().steady)
+        let now = self.clock.now().steady;
+        self.standings.read(group, |standing| standing.told(now))
     }
 
     /// Whether the replica of a group that is here is known to have a mark.

@@ -126,6 +126,9 @@ impl<L: OrderedStore, T: Transport> Turns<L, T> {
             let now = self.clock.now();
             if now.steady.since(self.ticked) >= self.tick {
                 self.ticked = now.steady;
+                for group in self.standings.take_read() {
+                    self.node.was_read(group);
+                }
                 self.take(Input::Tick);
             }
             self.give();

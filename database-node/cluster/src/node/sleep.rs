@@ -330,6 +330,16 @@ impl<L: OrderedStore> Node<L> {
         }
     }
 
+    /// A group that is led here was read by what was published of it ([`Node::take_standings`]): where that rests on the word
+    /// of others it does not sleep meanwhile.
+    pub fn was_read(&mut self, id: GroupId) {
+        let led = self.groups.get_mut(&id);
+        if let Some(group) = led.filter(|group| group.leadership().is_some() && !group.is_alone()) {
+            group.stir();
+            self.wake(id);
+        }
+    }
+
     /// A group in which something happens wakes; and a replica that misses its leader says so.
     pub(super) fn look_at_sleep(&mut self, id: GroupId) {
         let Some(group) = self.groups.get(&id) else {

@@ -92,3 +92,27 @@ fn what_is_committed_and_not_applied_cannot_be_read_yet() {
     assert_eq!(mark.index, written.index + 1);
     assert!(behind.readable(cluster.now).is_none() && !behind.has(mark) && behind.has(written));
 }
+
+#[test]
+fn a_group_that_is_read_by_what_was_published_does_not_fall_asleep() {
+    let mut cluster = Cluster::asleep(3, 1, true);
+    let leader = cluster.leader(GROUP).unwrap();
+    cluster.write(leader, GROUP);
+    cluster.pass(10);
+    for _ in 0..100 {
+        assert_eq!(cluster.readable().len(), 1);
+        cluster.node_mut(leader).was_read(GROUP);
+        cluster.pass(1);
+    }
+    cluster.until(60, |cluster| cluster.are_all_asleep());
+    // The word of one that has just fallen asleep still counts: whoever goes by it wakes the group.
+    cluster.node_mut(leader).was_read(GROUP);
+    cluster.pass(3);
+    assert_eq!(cluster.readable().len(), 1);
+    // The only voter needs nobody, and sleeps.
+    let mut alone = Cluster::asleep(3, 1, false);
+    let leader = alone.leader(GROUP).unwrap();
+    alone.node_mut(leader).was_read(GROUP);
+    alone.pass(1);
+    assert!(alone.are_all_asleep());
+}
