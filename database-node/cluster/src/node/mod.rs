@@ -104,6 +104,8 @@ pub struct Node<L: OrderedStore> {
     touched: BTreeSet<GroupId>,
     /// The groups that were looked at since it was last told how they stand.
     looked_at: BTreeSet<GroupId>,
+    /// What decided about all groups when it was.
+    stood_on: Option<standing::Basis>,
     /// The groups that have something being written.
     writing: BTreeSet<GroupId>,
     unmatched: Unmatched,
@@ -151,6 +153,7 @@ impl<L: OrderedStore> Node<L> {
             groups: BTreeMap::new(),
             touched: BTreeSet::new(),
             looked_at: BTreeSet::new(),
+            stood_on: None,
             writing: BTreeSet::new(),
             unmatched: Unmatched::All,
             applying: Applying::default(),

@@ -55,13 +55,27 @@ impl Standing {
     }
 }
 
+/// What decides how all groups stand, besides what happens to each.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Basis {
+    /// Up to where the meta group's log is applied, and of which life of it.
+    meta: (u64, Option<Incarnation>),
+    knows_all: bool,
+    /// As of when a majority vouched for this node.
+    vouched: Option<Instant>,
+}
+
 impl<L: OrderedStore> Node<L> {
     /// How the groups stand to which something happened since this was called last: `None` for one that answers nobody. To be
     /// called after [`Node::give`], with the same time.
     pub fn take_standings(&mut self, now: Now) -> Vec<(GroupId, Option<Standing>)> {
         let mut looked_at = mem::take(&mut self.looked_at);
-        // What is decided about groups is decided there.
-        if looked_at.contains(&META) {
+        let basis = Basis {
+            meta: (self.meta_applied(), self.incarnation(META)),
+            knows_all: self.knows_all(),
+            vouched: self.reporting.vouched(),
+        };
+        if self.stood_on.replace(basis) != Some(basis) {
             looked_at.extend(self.groups.keys().copied());
         }
         looked_at.remove(&META);

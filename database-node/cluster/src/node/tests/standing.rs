@@ -94,6 +94,20 @@ fn what_is_committed_and_not_applied_cannot_be_read_yet() {
 }
 
 #[test]
+fn all_groups_are_looked_at_when_something_is_decided_and_not_with_every_heartbeat() {
+    let mut cluster = Cluster::asleep(3, 5, true);
+    let host = cluster.leader(META).unwrap();
+    let is_seen = |cluster: &Cluster, group| cluster.standings.contains_key(&(host, GroupId::new(group)));
+    // The meta group is awake, and sends heartbeats.
+    cluster.standings.clear();
+    cluster.pass(20);
+    assert!((1..=5).all(|group| !is_seen(&cluster, group)));
+    cluster.change(MetaCommand::SetReplicationFactor(3));
+    cluster.pass(3);
+    assert!((1..=5).all(|group| is_seen(&cluster, group)));
+}
+
+#[test]
 fn a_group_that_is_read_by_what_was_published_does_not_fall_asleep() {
     let mut cluster = Cluster::asleep(3, 1, true);
     let leader = cluster.leader(GROUP).unwrap();
