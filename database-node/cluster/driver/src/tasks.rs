@@ -29,6 +29,7 @@ pub(crate) fn run<L: OrderedStore, S: OrderedStore>(
             if matches!(task, Task::Flush) {
                 let flush = applier.flush_aside();
                 flushing = Some(scope.spawn(move || {
+                    let _guard = FlushGuard(inbox);
                     tell(inbox, flush());
                 }));
                 continue;
@@ -41,6 +42,17 @@ pub(crate) fn run<L: OrderedStore, S: OrderedStore>(
             }
         }
     });
+}
+
+/// Sees to it that a flush that panics ends the node at once, and not when the next is due.
+struct FlushGuard<'a, L: OrderedStore>(&'a Inbox<L>);
+
+impl<L: OrderedStore> Drop for FlushGuard<'_, L> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.fail(Failure::Panicked("flusher"));
+        }
+    }
 }
 
 /// Tells the node what came of a task; gives whether there is one that goes on.
