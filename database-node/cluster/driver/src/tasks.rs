@@ -68,3 +68,24 @@ fn tell<L: OrderedStore>(inbox: &Inbox<L>, done: Done) -> bool {
     }
     inbox.put(Incoming::Done(done)).is_ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use pliantdb_storage::store::MemoryStore;
+
+    use super::*;
+    use crate::failure::Stopped;
+
+    #[test]
+    fn a_flush_that_panics_ends_the_node() {
+        let inbox = Inbox::<MemoryStore>::new(2, 100);
+        let flush = || {
+            let _guard = FlushGuard(&inbox);
+            panic!("a flush that fails in a way that nobody has thought of");
+        };
+        let flushed = thread::scope(|scope| scope.spawn(flush).join());
+        assert!(flushed.is_err());
+        let failure = Failure::Panicked("flusher");
+        assert_eq!(inbox.ended(), Some(Stopped::Failed(failure)));
+    }
+}

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
 use futures::future::join_all;
@@ -150,4 +151,30 @@ fn who_asks_too_much_waits_for_its_turn() {
         Ok(Some(199))
     );
     cluster.stop(0).unwrap();
+}
+
+#[test]
+fn a_group_that_is_only_read_by_the_word_of_its_leader_stays_awake() {
+    let mut cluster = Cluster::new(Memory::default());
+    cluster.form(NODES);
+    let group = cluster.create_database("first");
+    cluster.change(&MetaCommand::Switch { to: Mode::Quorum });
+    cluster.wait_for_meta(NODES, |meta| {
+        meta.mode() == Mode::Quorum && meta.switch().is_none()
+    });
+    cluster.set(group, "first", "key", 1);
+    let readable = || (0..NODES).find(|node| cluster.handle(*node).readable(group).is_some());
+    wait_until(|| readable().is_some());
+    let leader = cluster.handle(readable().unwrap());
+    let naps = || leader.look(|node| node.naps()).unwrap();
+    let before = naps();
+    // It would fall asleep after 2 s.
+    let (began, mut reads) = (Instant::now(), 0);
+    while began.elapsed() < Duration::from_secs(5) {
+        reads += usize::from(leader.readable(group).is_some());
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert!(reads > 0);
+    assert_eq!(naps(), before);
+    wait_until(|| naps() > before);
 }
