@@ -124,16 +124,7 @@ fn run(folder: &Path, lost: bool) {
         }
     }
     write(folder, FEEDS, &reads);
-    let start = Period {
-        what: "the start".to_owned(),
-        faults: 0,
-        begin: 0,
-        end: 0,
-        served: Some(0),
-        heard: Some(0),
-        spares_a_majority: false,
-    };
-    write(folder, PERIODS, &[start]);
+    write(folder, PERIODS, &[start()]);
     write::<u8>(folder, MESSAGES, &[]);
     write::<u8>(folder, FAILURES, &[]);
     let run = Run {
@@ -174,9 +165,8 @@ fn a_lost_write_fails_a_run() {
     assert_eq!(failures.len(), 6, "{failures:#?}");
 }
 
-/// Tells that the group was forced at that second, by a round of faults that began a second before.
-fn fails_over(folder: &Path, second: u64) {
-    let start = Period {
+fn start() -> Period {
+    Period {
         what: "the start".to_owned(),
         faults: 0,
         begin: 0,
@@ -184,7 +174,11 @@ fn fails_over(folder: &Path, second: u64) {
         served: Some(0),
         heard: Some(0),
         spares_a_majority: false,
-    };
+    }
+}
+
+/// Tells that the group was forced at that second, by a round of faults that began a second before.
+fn fails_over(folder: &Path, second: u64) {
     let round = Period {
         what: "stop n1".to_owned(),
         faults: 1,
@@ -192,9 +186,9 @@ fn fails_over(folder: &Path, second: u64) {
         end: (second + 1) * 1_000_000_000,
         served: Some((second + 1) * 1_000_000_000),
         heard: Some((second + 1) * 1_000_000_000),
-        ..start.clone()
+        ..start()
     };
-    write(folder, PERIODS, &[start, round]);
+    write(folder, PERIODS, &[start(), round]);
     let life = |at, turn| Life {
         at,
         node: "n2".to_owned(),

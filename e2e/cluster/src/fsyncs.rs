@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use load::Failure;
+use load::{Failure, number};
 
+use crate::directory;
 use crate::figures::{Goal, quantile, tell};
 use crate::node::Order;
 use crate::processes::Processes;
-use crate::{directory, number};
 
 pub fn run() -> Result<(), Failure> {
     let writers = usize::try_from(number("CLUSTER_WRITERS", 64)?)?;

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use load::Failure;
+use load::{Failure, number};
 
 use crate::figures::{Goal, tell};
 use crate::node::Order;
 use crate::processes::Processes;
-use crate::{NODES, directory, number};
+use crate::{NODES, directory};
 
 pub fn run() -> Result<(), Failure> {
     let groups = usize::try_from(number("CLUSTER_IDLE_GROUPS", 1000)?)?;

@@ -40,16 +40,6 @@ fn main() -> Result<(), Failure> {
     }
 }
 
-/// A number from the environment.
-fn number(variable: &str, default: u64) -> Result<u64, Failure> {
-    match std::env::var(variable) {
-        Ok(text) => text
-            .parse()
-            .map_err(|error| format!("{variable}={text}: {error}").into()),
-        Err(_) => Ok(default),
-    }
-}
-
 /// Where nodes have their data.
 fn directory() -> Result<tempfile::TempDir, Failure> {
     let directory = std::env::var("CLUSTER_DIRECTORY").unwrap_or_else(|_| "/var/tmp".to_owned());

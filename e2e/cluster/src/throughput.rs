@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use load::Failure;
 use load::process::Process;
+use load::{Failure, number};
 use pliantdb_cluster::meta::MetaCommand;
 use pliantdb_cluster::node::{Answer, Ask};
 use pliantdb_cluster::wire::{Envelope, Peer};
@@ -18,9 +18,9 @@ use pliantdb_cluster_driver::{Driver, Handle, Options};
 use pliantdb_core::{DatabaseName, GroupId, SlotCount};
 use pliantdb_storage::store::MemoryStore;
 
+use crate::NODES;
 use crate::figures::{Goal, tell};
 use crate::work::{Setting, database, is_written, settings};
-use crate::{NODES, number};
 
 /// How long anything is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -8,10 +8,10 @@
 
 use std::path::{Path, PathBuf};
 
-use load::Failure;
 use load::contender::{Contender, Program};
 use load::figures::{Figures, Sample};
 use load::job::{Answer, Job};
+use load::{Failure, number};
 
 /// Bytes that an insert stores, as benchmarks count them: the document without its id.
 const INSERT_BYTES: f64 = 256.0;
@@ -138,15 +138,6 @@ fn memory(allocator: &'static str, path: PathBuf, directory: &Path) -> Result<se
         "bench": "engine", "metric": format!("peak_mib_{documents}_documents_{allocator}"), "pliantdb": peak, "peer": null,
         "peer_name": null, "ratio": null, "spread": null, "goal": goal, "met": peak <= goal,
     }))
-}
-
-fn number(variable: &str, default: u64) -> Result<u64, Failure> {
-    match std::env::var(variable) {
-        Ok(text) => text
-            .parse()
-            .map_err(|error| format!("{variable}={text}: {error}").into()),
-        Err(_) => Ok(default),
-    }
 }
 
 /// Ours lie beside this program.

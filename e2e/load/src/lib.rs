@@ -17,6 +17,19 @@ pub mod process;
 /// Why a job failed.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
+/// A number from the environment.
+///
+/// # Errors
+/// What is there is no number.
+pub fn number(variable: &str, default: u64) -> Result<u64, Failure> {
+    match std::env::var(variable) {
+        Ok(text) => text
+            .parse()
+            .map_err(|error| format!("{variable}={text}: {error}").into()),
+        Err(_) => Ok(default),
+    }
+}
+
 /// SplitMix64: numbers that look random, the same in every run.
 pub fn next_random(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);

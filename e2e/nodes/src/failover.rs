@@ -8,15 +8,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use load::Failure;
 use load::figures::{median, round, spread};
 use load::http::Connection as Http;
+use load::{Failure, number};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::time::{sleep, timeout};
 
+use crate::Programs;
 use crate::cluster::{Cluster, Mode};
-use crate::{Programs, number};
 
 /// How many write.
 const CLIENTS: usize = 8;

@@ -18,6 +18,7 @@ mod throughput;
 use std::path::PathBuf;
 
 use load::Failure;
+use server_bench::postgres;
 
 const USAGE: &str =
     "usage: nodes-bench quorum|one-leader|failover|switch PLIANT-NODE ETCD ETCD-LOAD POSTGRES-PROGRAMS";
@@ -40,15 +41,7 @@ fn main() -> Result<(), Failure> {
         etcd_load: program(4)?,
         postgres: program(5)?,
     };
-    let directory = std::env::var("NODES_DIRECTORY").unwrap_or_else(|_| "/var/tmp".to_owned());
-    let directory = tempfile::Builder::new()
-        .prefix("pliantdb-nodes-")
-        .tempdir_in(&directory)?;
-    // PostgreSQL runs as another user.
-    std::process::Command::new("chmod")
-        .arg("755")
-        .arg(directory.path())
-        .status()?;
+    let directory = postgres::directory("NODES_DIRECTORY", "pliantdb-nodes-")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let lines = match part.as_str() {
         "quorum" => throughput::quorum(&runtime, &programs, directory.path()),
@@ -61,14 +54,4 @@ fn main() -> Result<(), Failure> {
         println!("{line}");
     }
     Ok(())
-}
-
-/// A number from the environment.
-fn number(variable: &str, default: u64) -> Result<u64, Failure> {
-    match std::env::var(variable) {
-        Ok(text) => text
-            .parse()
-            .map_err(|error| format!("{variable}={text}: {error}").into()),
-        Err(_) => Ok(default),
-    }
 }

@@ -11,14 +11,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use load::Failure;
 use load::figures::{median, round, spread};
 use load::http::Connection as Http;
+use load::{Failure, number};
 use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::Programs;
 use crate::cluster::{Cluster, Mode};
-use crate::{Programs, number};
 
 /// How many write, spread over all nodes.
 const CLIENTS: usize = 50;

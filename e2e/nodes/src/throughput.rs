@@ -4,18 +4,18 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
-use load::Failure;
 use load::clients::Run;
 use load::figures::{Figures, Sample};
+use load::{Failure, number};
 use pliantdb_client::AsyncRemoteDatabase;
 use server_bench::node::Node;
 use server_bench::postgres::{INSERT, Postgres, TABLE};
 use tokio::runtime::Runtime;
 
+use crate::Programs;
 use crate::clients::{Operation, by_http, by_library, fill, library};
 use crate::cluster::{Cluster, Mode};
 use crate::etcd::Etcd;
-use crate::{Programs, number};
 
 /// By HTTP without TLS, at the node that leads.
 const HTTP: &str = "http";

@@ -9,10 +9,10 @@
 
 use std::path::{Path, PathBuf};
 
-use load::Failure;
 use load::contender::{Contender, Program};
 use load::figures::{Figures, Sample};
 use load::job::{Answer, Job};
+use load::{Failure, number};
 
 const BONSAIDB: &str = "BonsaiDb 0.5 server";
 const POSTGRES: &str = "PostgreSQL 15";
@@ -29,15 +29,7 @@ fn main() -> Result<(), Failure> {
     let usage = "usage: server-bench PLIANT-NODE CONTENDER-BONSAIDB POSTGRES-PROGRAMS";
     let argument = |at| std::env::args().nth(at).ok_or(usage);
     let (node, bonsaidb, postgres) = (argument(1)?, argument(2)?, argument(3)?);
-    let directory = std::env::var("SERVER_DIRECTORY").unwrap_or_else(|_| "/var/tmp".to_owned());
-    let directory = tempfile::Builder::new()
-        .prefix("pliantdb-server-")
-        .tempdir_in(&directory)?;
-    // PostgreSQL runs as another user.
-    std::process::Command::new("chmod")
-        .arg("755")
-        .arg(directory.path())
-        .status()?;
+    let directory = server_bench::postgres::directory("SERVER_DIRECTORY", "pliantdb-server-")?;
     let here = std::env::current_exe()?;
     let here = here.parent().ok_or("this program is in no folder")?.to_owned();
     let contender = |name, program: PathBuf, arguments: Vec<String>| {
@@ -120,15 +112,6 @@ fn play(programs: &[Program], directory: &Path) -> Result<Figures, Failure> {
         }
     }
     Ok(figures)
-}
-
-fn number(variable: &str, default: u64) -> Result<u64, Failure> {
-    match std::env::var(variable) {
-        Ok(text) => text
-            .parse()
-            .map_err(|error| format!("{variable}={text}: {error}").into()),
-        Err(_) => Ok(default),
-    }
 }
 
 fn report(job: &str, round: u64, contender: &str, answer: &Answer) {

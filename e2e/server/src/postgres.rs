@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use load::Failure;
 use load::clients::Run;
+use tempfile::TempDir;
 
 /// The table that [`INSERT`] writes to.
 pub const TABLE: &str =
@@ -13,6 +14,18 @@ pub const TABLE: &str =
 
 /// A script for pgbench: one row of some 270 bytes.
 pub const INSERT: &str = "INSERT INTO docs (id, body) VALUES (nextval('ids'), :doc::jsonb);\n";
+
+/// A directory for all that takes part, where the variable says, or on a disk. PostgreSQL, which runs as another user, may
+/// look into it.
+///
+/// # Errors
+/// What the system says.
+pub fn directory(variable: &str, prefix: &str) -> Result<TempDir, Failure> {
+    let folder = std::env::var(variable).unwrap_or_else(|_| "/var/tmp".to_owned());
+    let directory = tempfile::Builder::new().prefix(prefix).tempdir_in(&folder)?;
+    run(Command::new("chmod").arg("755").arg(directory.path()))?;
+    Ok(directory)
+}
 
 /// A server, with a replica perhaps; they end when this is dropped.
 pub struct Postgres {

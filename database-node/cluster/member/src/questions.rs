@@ -175,14 +175,10 @@ pub(crate) fn encode_reply(reply: Reply) -> Bytes {
 /// # Errors
 /// What is wrong with them.
 pub(crate) fn decode_reply(bytes: &[u8]) -> Result<Reply, String> {
-    let Reply::Done(outcome) = decode(bytes)? else {
-        return decode(bytes);
-    };
-    let done = encode(&Reply::Done(outcome.clone()));
-    let at = bytes.get(done.len()..).filter(|rest| !rest.is_empty());
-    Ok(match at.map(postcard::from_bytes) {
-        Some(Ok(at)) => Reply::Changed(outcome, at),
-        _ => Reply::Done(outcome),
+    let (reply, rest) = take(bytes)?;
+    Ok(match (reply, postcard::from_bytes(rest)) {
+        (Reply::Done(outcome), Ok(at)) => Reply::Changed(outcome, at),
+        (reply, _) => reply,
     })
 }
 
@@ -191,8 +187,13 @@ pub(crate) fn decode_reply(bytes: &[u8]) -> Result<Reply, String> {
 /// # Errors
 /// What is wrong with them.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    take(bytes).map(|(value, _)| value)
+}
+
+/// The same, with what comes behind it.
+fn take<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), String> {
     match bytes.split_first() {
-        Some((&VERSION, rest)) => postcard::from_bytes(rest).map_err(|error| error.to_string()),
+        Some((&VERSION, rest)) => postcard::take_from_bytes(rest).map_err(|error| error.to_string()),
         Some((version, _)) => Err(format!("it has version {version}, and this node knows {VERSION}")),
         None => Err("it is empty".to_owned()),
     }

@@ -2,18 +2,15 @@
 
 use std::sync::Arc;
 
-use pliantdb_cluster::node::Freshness;
-use pliantdb_cluster::{META, NodeId};
-use pliantdb_core::Error;
+use pliantdb_cluster::META;
 use pliantdb_core::protocol::BackupSummary;
+use pliantdb_core::{Error, GroupId};
 use pliantdb_storage::backup::{self, BackupError};
 use pliantdb_storage::node::Inventory;
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
 
-use super::attempts::{Attempt, PATIENCE, Patience};
-use super::between::{Question, Told};
-use super::{Catalog, Clustered, NotDone};
+use super::attempts::{Attempt, Patience};
+use super::{Catalog, Clustered};
 use crate::backup_place;
 
 impl Clustered {
@@ -23,15 +20,11 @@ impl Clustered {
     /// # Errors
     /// [`Error::Unavailable`] when this node has not all databases, or nobody leads one; [`Error::Storage`].
     pub(crate) async fn back_up(self: &Arc<Self>, to: String) -> Result<BackupSummary, Error> {
-        self.know_all_of_meta().await?;
+        self.wait_until_confirmed(META).await?;
         let catalog = self.catalog()?;
         self.refuse_partial_backup(&catalog)?;
         for (group, _) in catalog.databases.values() {
-            let group = self.groups.get(*group);
-            let mut patience = Patience::new();
-            while let Err(not_done) = self.confirm(&group).await {
-                patience.wait(not_done, Attempt::Harmless).await?;
-            }
+            self.wait_until_confirmed(*group).await?;
         }
         let source = self.member().copy_source().ok_or(Error::Closed)?;
         let inventory = inventory(&catalog)?;
@@ -47,49 +40,14 @@ impl Clustered {
         Ok(backup_place::summary(&report))
     }
 
-    /// Waits until this node knows of every database and account that anybody was told of before, by the word of whoever
-    /// leads the meta group.
-    async fn know_all_of_meta(&self) -> Result<(), Error> {
-        let group = self.groups.get(META);
+    /// Waits until what is here of a group has all that anybody was told of before.
+    async fn wait_until_confirmed(self: &Arc<Self>, group: GroupId) -> Result<(), Error> {
+        let group = self.groups.get(group);
         let mut patience = Patience::new();
-        loop {
-            let leader = self.meta_leader().await;
-            let told = match leader {
-                Some(leader) if leader == self.node => self.meta_mark().await,
-                Some(leader) => {
-                    let question = Question::Mark { group: META };
-                    match self.ask(leader, &question, Some(&group)).await {
-                        Ok(Told::Mark(mark)) => Ok(mark.index),
-                        Ok(_) => Err(format!("node {leader} does not lead the meta group")),
-                        Err(error) => Err(error.to_string()),
-                    }
-                }
-                None => Err("no node leads the meta group".to_owned()),
-            };
-            let not_done = match told {
-                Ok(index) => match timeout(PATIENCE, self.wait_until_applied(index)).await {
-                    Ok(()) if self.applied() >= index => return Ok(()),
-                    _ => "this node is behind with the meta group".to_owned(),
-                },
-                Err(reason) => reason,
-            };
-            patience.wait(NotDone::Later(not_done), Attempt::Harmless).await?;
+        while let Err(not_done) = self.confirm(&group).await {
+            patience.wait(not_done, Attempt::Harmless).await?;
         }
-    }
-
-    async fn meta_leader(&self) -> Option<NodeId> {
-        let handle = self.handle.clone();
-        let looked = spawn_blocking(move || handle.look(|node| node.leader(META))).await;
-        looked.ok().and_then(Result::ok).flatten()
-    }
-
-    async fn meta_mark(&self) -> Result<u64, String> {
-        let group = self.groups.get(META);
-        match self.wait_for(&group, Freshness::Linearizable).await {
-            Ok(Ok(mark)) => Ok(mark.index),
-            Ok(Err(refusal)) => Err(refusal.to_string()),
-            Err(_) => Err("this node stops".to_owned()),
-        }
+        Ok(())
     }
 
     /// Refuses when this node is not to have all databases, and names those that are.

@@ -3,8 +3,8 @@
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pliantdb_cluster::Incarnation;
 use pliantdb_cluster::node::{Answer, Ask, Freshness, Mark, Refusal};
+use pliantdb_cluster::{Incarnation, META};
 use pliantdb_core::{Consistency, Error, Position};
 use tokio::sync::oneshot;
 
@@ -98,7 +98,8 @@ impl Clustered {
     }
 
     async fn confirm_once(&self, group: &Group) -> Result<Mark, NotDone> {
-        let here = group.database().is_some();
+        // Every node has a copy of the meta group, which is no database.
+        let here = group.id == META || group.database().is_some();
         let leader = group.heard.leader().filter(|leader| *leader != self.node);
         // The replica here knows whom it follows.
         let leader = match leader {

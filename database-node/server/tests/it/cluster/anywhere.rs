@@ -177,11 +177,7 @@ fn a_backup_by_any_node_is_one_of_a_node_alone() {
     let places = Places::new();
     let backups = places.of("backups");
     let allowed = ["--backup-places", backups.to_str().unwrap()];
-    let a = places.found("a", &allowed);
-    let [b, c] = ["b", "c"].map(|name| places.join(name, &token(&a), &allowed));
-    until(&a, |status| {
-        names(status) == ["a", "b", "c"] && is_at_rest(status)
-    });
+    let [a, b, c] = places.three_with(&allowed);
     is(&administer(&a, "PUT", "/mode", &json!({"mode": "Quorum"})), 202);
     until(&a, |status| status["mode"] == "Quorum" && is_at_rest(status));
     let root = json!({ "password": PASSWORD, "roles": ["administrator"] });
@@ -275,4 +271,29 @@ fn a_snapshot_is_of_one_moment_at_a_node_without_a_replica_too() {
         assert_eq!(count(&second), 2 * number + 1);
         assert_eq!(count(&shop.snapshot().unwrap()), 2 * number + 2);
     }
+}
+
+#[test]
+fn a_backup_that_may_lack_what_others_have_decided_is_refused() {
+    let places = Places::new();
+    let backups = places.of("backups");
+    let allowed = ["--backup-places", backups.to_str().unwrap()];
+    let [a, mut b, mut c] = places.three_with(&allowed);
+    let back_up = || {
+        let mut backing_up = command();
+        backing_up.args(["backup", "--to", allowed[1], "--server", &a.quic_url()]);
+        backing_up.output().unwrap()
+    };
+    assert!(back_up().status.success());
+    b.kill();
+    c.kill();
+    until(&a, |status| status["supervised"] == false);
+    // It leads its databases by itself; but of users and databases the others could have decided without it.
+    is(&send(&a, "", "PUT", "/v1/default/items/x", &json!(1)), 201);
+    let refused = back_up();
+    let reason = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        !refused.status.success() && reason.contains("no node can do that"),
+        "{reason}"
+    );
 }

@@ -50,8 +50,13 @@ impl Places {
 
     /// Three nodes: `a`, which leads, `b` and `c`.
     pub(super) fn three(&self) -> [Node; 3] {
-        let a = self.found("a", &[]);
-        let [b, c] = ["b", "c"].map(|name| self.join(name, &token(&a), &[]));
+        self.three_with(&[])
+    }
+
+    /// The same, each with these arguments.
+    pub(super) fn three_with(&self, more: &[&str]) -> [Node; 3] {
+        let a = self.found("a", more);
+        let [b, c] = ["b", "c"].map(|name| self.join(name, &token(&a), more));
         until(&a, |status| {
             names(status) == ["a", "b", "c"] && is_at_rest(status)
         });
